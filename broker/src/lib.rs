@@ -1,1 +1,15 @@
-//! Placeholder.
+//! Coreline: a Kafka-protocol broker, one pinned executor per core, no locks on the data path.
+//!
+//! ```text
+//!  main thread            shard 0 .. n-1 (one pinned thread each)          rescue thread
+//!  args, config,          net: accept -> connection -> pipeline -> send    wakes a shard that has
+//!  preflight,             dispatch -> handler -> partition / coordinator   work and does not turn;
+//!  signals, exit code     mesh: typed requests to the other shards         ends the process if one is dead
+//! ```
+//!
+//! Modules are listed one per line in alphabetical order so that parts can be added without touching each other.
+
+pub mod error;
+pub mod handler;
+pub mod limits;
+pub mod shard;

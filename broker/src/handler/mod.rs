@@ -1,0 +1,148 @@
+//! Handlers: one file per API, named as in `wire/src/message` and the protocol guide; this file owns what they share.
+//!
+//! A handler takes the shard, the request's context and its body and gives a [`Response`] (body only: the header is added by
+//! `dispatch`). It never writes to the socket. Handlers are listed one per line in alphabetical order.
+
+pub mod codec;
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+
+pub use crate::error::HandlerError;
+
+/// What a handler knows about the request beside its body.
+#[derive(Clone, Debug)]
+pub struct RequestContext {
+    /// API key as on the wire.
+    pub api_key: i16,
+    /// Version of the request, already known to be served.
+    pub api_version: i16,
+    /// The client's number for this request, repeated in the response.
+    pub correlation_id: i32,
+    /// The client's name for itself, if it gave one.
+    pub client_id: Option<Rc<str>>,
+    /// Address of the client.
+    pub peer: SocketAddr,
+    /// The connection it came on.
+    pub connection: Rc<ConnectionState>,
+    /// When the last byte of the request was received.
+    pub received_at: Instant,
+}
+
+impl RequestContext {
+    /// A context as a client on this host would have, for tests of handlers.
+    pub fn for_test(api_key: i16, api_version: i16) -> Self {
+        let peer = SocketAddr::from(([127, 0, 0, 1], 40_000));
+        let local = SocketAddr::from(([127, 0, 0, 1], 9092));
+        RequestContext {
+            api_key,
+            api_version,
+            correlation_id: 1,
+            client_id: Some(Rc::from("test")),
+            peer,
+            connection: Rc::new(ConnectionState { id: 1, peer, local, client_software: RefCell::new(None) }),
+            received_at: Instant::now(),
+        }
+    }
+}
+
+/// What a connection remembers between its requests. Owned by the connection's task; everything else only borrows it.
+#[derive(Debug)]
+pub struct ConnectionState {
+    /// Unique in this process.
+    pub id: u64,
+    /// Address of the client.
+    pub peer: SocketAddr,
+    /// Address it connected to.
+    pub local: SocketAddr,
+    /// Name and version of the client library, as told by ApiVersions v3 and later.
+    pub client_software: RefCell<Option<(String, String)>>,
+}
+
+/// A handler's answer, without the response header.
+#[derive(Debug)]
+pub enum Response {
+    /// The whole body in one buffer.
+    Frame(BytesMut),
+    /// The body in parts that are sent one after the other without being joined.
+    Chunks(Vec<Chunk>),
+    /// No response is sent (a produce with acks=0).
+    None,
+}
+
+impl Response {
+    /// Bytes of the body.
+    pub fn len(&self) -> usize {
+        match self {
+            Response::Frame(body) => body.len(),
+            Response::Chunks(chunks) => chunks.iter().map(Chunk::len).sum(),
+            Response::None => 0,
+        }
+    }
+
+    /// True for a body of no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A part of a response's body.
+#[derive(Debug, Clone)]
+pub enum Chunk {
+    /// Bytes in memory.
+    Bytes(Bytes),
+    /// A range of a file that is sent with `sendfile`. The range never changes after it was handed out.
+    File(FileSpan),
+}
+
+impl Chunk {
+    /// Bytes of this part.
+    pub fn len(&self) -> usize {
+        match self {
+            Chunk::Bytes(bytes) => bytes.len(),
+            Chunk::File(span) => span.len as usize,
+        }
+    }
+
+    /// True for a part of no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// (file, position, length) ready for `sendfile`.
+#[derive(Debug, Clone)]
+pub struct FileSpan {
+    /// A read-only descriptor through the page cache.
+    pub file: Arc<OwnedFd>,
+    /// Byte position in the file.
+    pub position: u64,
+    /// Bytes.
+    pub len: u32,
+}
+
+/// What handling a request comes to.
+pub type HandlerResult = Result<Response, HandlerError>;
+
+/// A request whose ordered part is over: later requests of the connection may start, answers still go out in request order.
+pub enum Begun {
+    /// Answered already.
+    Done(HandlerResult),
+    /// Runs on beside the connection's other requests.
+    Pending(Pin<Box<dyn Future<Output = HandlerResult>>>),
+}
+
+impl Begun {
+    /// A request without an ordered part of its own.
+    pub fn pending(future: impl Future<Output = HandlerResult> + 'static) -> Self {
+        Begun::Pending(Box::pin(future))
+    }
+}

@@ -1,0 +1,40 @@
+//! Bounds of the network side, the mesh and the executors, each with what happens when it is reached.
+//!
+//! Bounds that an operator may want to change are in the configuration; these are the ones that are part of the design.
+
+/// Smallest receive buffer of a connection, in bytes; grown as bytes arrive, returned to this after a big frame.
+pub const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
+/// Most bytes taken from a socket by one `recv`; bounds the work between two turns of the shard.
+pub const RECEIVE_STEP_BYTES: usize = 256 * 1024;
+/// A frame at least this big gets a buffer of its own that grows with the bytes that arrive, never by the length that it claims.
+pub const BIG_FRAME_BYTES: usize = 64 * 1024;
+/// Requests of one connection that may be in flight; the next one is not read until the oldest is answered.
+pub const IN_FLIGHT_REQUESTS_MAX: usize = 128;
+/// Finished responses of one connection that may wait for the socket, in bytes; above it no further request is started.
+pub const PENDING_RESPONSE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Request bytes that one shard holds for requests in flight; above it no connection of the shard reads.
+pub const SHARD_REQUEST_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Requests that a connection starts before it gives way to the others through the reactor.
+pub const REQUESTS_PER_TURN: usize = 32;
+/// Largest step of one `sendfile`, in bytes.
+pub const SENDFILE_STEP_BYTES: usize = 256 * 1024;
+/// Seconds that a frame may take without a byte of progress before its connection is closed.
+pub const FRAME_PROGRESS_SECONDS: u64 = 30;
+
+/// Messages in one lane of the mesh (one ordered pair of shards), a power of two; when full the sender queues within its credits.
+pub const MESH_LANE_MESSAGES: usize = 256;
+/// Ordinary requests that one shard may have open at one other; the next caller waits.
+pub const MESH_CREDITS: usize = 1024;
+/// Parked requests (long polls) that one shard may have open at one other; the next caller waits.
+pub const MESH_PARKED_CREDITS: usize = 16 * 1024;
+/// Messages that a lane's receiver handles before it gives way through the reactor.
+pub const MESH_MESSAGES_PER_TURN: usize = 128;
+
+/// Entries of each ring's submission queue.
+pub const RING_ENTRIES: usize = 128;
+/// Threads of a shard's blocking pool: page-cache misses, compression, renames. Not pinned.
+pub const BLOCKING_THREADS: usize = 2;
+
+const _: () = assert!(MESH_LANE_MESSAGES.is_power_of_two(), "the lane's ring masks its index");
+const _: () = assert!(RECEIVE_BUFFER_BYTES <= BIG_FRAME_BYTES, "a small frame must fit a small buffer after at most two doublings");
+const _: () = assert!(SENDFILE_STEP_BYTES <= 256 * 1024, "a longer step would hold the shard for more than about 30 us");
