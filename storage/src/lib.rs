@@ -2,4 +2,5 @@
 //!
 //! Knows batches and disks; never sockets, groups or replicas. Only `io/` touches the kernel.
 
+pub mod config;
 pub mod io;
