@@ -1,0 +1,72 @@
+//! Reads `/proc` and `/sys` below a root prefix, so that recorded trees can stand in for the host. Never writes.
+
+use std::path::{Path, PathBuf};
+
+/// Longest file that is read whole, in bytes; settings are far shorter.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// A tree that looks like `/`.
+#[derive(Clone, Debug)]
+pub struct Root {
+    prefix: PathBuf,
+}
+
+impl Root {
+    /// The host itself is `Root::at("/")`.
+    pub fn at(prefix: impl Into<PathBuf>) -> Root {
+        Root { prefix: prefix.into() }
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.prefix.join(path.trim_start_matches('/'))
+    }
+
+    /// The trimmed content of a setting, or `None` when it is not there or not readable.
+    pub fn read(&self, path: &str) -> Option<String> {
+        use std::io::Read;
+        let file = std::fs::File::open(self.path(path)).ok()?;
+        let mut text = String::new();
+        file.take(FILE_BYTES_MAX).read_to_string(&mut text).ok()?;
+        Some(text.trim().to_owned())
+    }
+
+    /// Names in a directory, sorted; empty when it is not there.
+    pub fn list(&self, path: &str) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(self.path(path)) else { return Vec::new() };
+        let mut names: Vec<String> = entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
+        names.sort();
+        names
+    }
+
+    /// True when the path exists.
+    pub fn exists(&self, path: &str) -> bool {
+        Path::exists(&self.path(path))
+    }
+}
+
+/// The chosen word of a setting shown as `a [b] c`; the whole text when nothing is bracketed.
+pub fn bracketed(text: &str) -> &str {
+    text.split_whitespace().find_map(|w| w.strip_prefix('[')?.strip_suffix(']')).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bracketed_word_is_the_choice() {
+        assert_eq!(bracketed("always [madvise] never"), "madvise");
+        assert_eq!(bracketed("none"), "none");
+    }
+
+    #[test]
+    fn reads_stay_below_the_prefix() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        std::fs::create_dir_all(dir.path().join("proc/sys/vm")).expect("create");
+        std::fs::write(dir.path().join("proc/sys/vm/swappiness"), "60\n").expect("write");
+        let root = Root::at(dir.path());
+        assert_eq!(root.read("/proc/sys/vm/swappiness").as_deref(), Some("60"));
+        assert_eq!(root.read("/proc/sys/vm/absent"), None);
+        assert_eq!(root.list("/proc/sys"), ["vm"]);
+    }
+}
