@@ -2,9 +2,17 @@
 //!
 //! Always held as `Rc<Shard>` on the shard's own thread; another shard is reached by a message, never by a pointer.
 
+pub mod credits;
 pub mod mesh;
+pub mod request;
+pub mod rescue;
+pub mod task_queue;
 
 use std::fmt;
+use std::sync::Arc;
+
+pub use request::{Mesh, ShardReply, ShardRequest};
+use rescue::Pulse;
 
 /// Number of a shard within this process, from 0. Never written to disk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -32,6 +40,10 @@ pub struct Shard {
     pub id: ShardId,
     /// How many there are.
     pub count: u16,
+    /// Its end of the mesh.
+    pub mesh: Mesh,
+    /// Its turns and its outstanding work, watched by the rescue thread.
+    pub pulse: Arc<Pulse>,
 }
 
 impl Shard {

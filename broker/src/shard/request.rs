@@ -1,0 +1,52 @@
+//! What one shard can ask of another: the requests and answers that cross the mesh, one variant per kind.
+//!
+//! Payloads are owned and `Send`. The shard that gets a request answers it in `serve`.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use super::mesh::{self, MeshRequest};
+use super::task_queue::Queue;
+use super::{Shard, ShardId};
+
+/// The mesh between shards.
+pub type Mesh = mesh::Mesh<ShardRequest, ShardReply>;
+
+/// A request to another shard; one variant per kind, grouped by the part that answers it.
+#[derive(Debug)]
+pub enum ShardRequest {
+    /// Answered with `Pong` (health check, tests).
+    Ping,
+}
+
+/// The answer to a [`ShardRequest`], variant by variant.
+#[derive(Debug)]
+pub enum ShardReply {
+    /// To `Ping`.
+    Pong,
+}
+
+impl MeshRequest for ShardRequest {
+    fn parks(&self) -> bool {
+        match self {
+            ShardRequest::Ping => false,
+        }
+    }
+
+    fn queue(&self) -> Queue {
+        match self {
+            ShardRequest::Ping => Queue::Background,
+        }
+    }
+}
+
+/// Answers a request of another shard, or of this one. Runs up to its first wait before the next request of the same sender starts.
+pub fn serve(shard: Rc<Shard>, from: ShardId, request: ShardRequest) -> Pin<Box<dyn Future<Output = ShardReply>>> {
+    Box::pin(async move {
+        let _ = (shard, from);
+        match request {
+            ShardRequest::Ping => ShardReply::Pong,
+        }
+    })
+}

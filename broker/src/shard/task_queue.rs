@@ -1,0 +1,106 @@
+//! Named glommio queues of a shard and their shares, and the one way to start a task on them.
+//!
+//! Tasks started here are counted as turns of the shard (see `rescue`). On a thread that is no shard (tests) tasks go to the
+//! executor's default queue.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io::{self, PipeReader};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use glommio::io::PollableFd;
+use glommio::{Latency, Shares, TaskQueueHandle};
+
+pub use glommio::Task;
+
+use super::rescue::Pulse;
+
+/// Which queue a task runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queue {
+    /// Connections, the mesh, and the handlers that a connection runs itself.
+    Net,
+    /// Produce requests of other shards, the journal.
+    Produce,
+    /// Fetch requests of other shards.
+    Fetch,
+    /// Everything that nobody waits for: flushing, retention, the control plane.
+    Background,
+}
+
+/// Queues with their shares of a busy shard's CPU time; foreground work is alike, background gets an eighth of each.
+const QUEUES: [(Queue, usize, &str); 4] =
+    [(Queue::Net, 800, "net"), (Queue::Produce, 800, "produce"), (Queue::Fetch, 800, "fetch"), (Queue::Background, 100, "background")];
+
+struct Local {
+    handles: [TaskQueueHandle; 4],
+    pulse: Arc<Pulse>,
+    /// The reading end of a pipe whose writing end is closed: always ready, so waiting for it is one trip through the reactor.
+    ready_pipe: Rc<PollableFd<PipeReader>>,
+}
+
+thread_local! {
+    static LOCAL: RefCell<Option<Local>> = const { RefCell::new(None) };
+}
+
+/// Creates the queues of this shard's executor; `pulse` counts its turns.
+pub fn create(pulse: Arc<Pulse>) -> io::Result<()> {
+    let (reader, writer) = io::pipe()?;
+    drop(writer);
+    let ready_pipe = Rc::new(PollableFd::new(reader).map_err(io::Error::from)?);
+    let handles =
+        QUEUES.map(|(_, shares, name)| glommio::executor().create_task_queue(Shares::Static(shares), Latency::NotImportant, name));
+    LOCAL.with(|local| *local.borrow_mut() = Some(Local { handles, pulse, ready_pipe }));
+    Ok(())
+}
+
+/// Forgets the queues; the executor of this thread is ending.
+pub fn forget() {
+    LOCAL.with(|local| local.borrow_mut().take());
+}
+
+/// This shard's pulse, `None` on a thread that is no shard.
+pub fn pulse() -> Option<Arc<Pulse>> {
+    LOCAL.with(|local| local.borrow().as_ref().map(|local| Arc::clone(&local.pulse)))
+}
+
+/// Starts a task of this shard. Dropping the handle cancels it: keep it, or `detach` it.
+pub fn spawn<T: 'static>(queue: Queue, future: impl Future<Output = T> + 'static) -> Task<T> {
+    let place = QUEUES.iter().position(|(q, ..)| *q == queue).unwrap_or(0);
+    let local = LOCAL.with(|local| local.borrow().as_ref().map(|local| (local.handles[place], Arc::clone(&local.pulse))));
+    match local {
+        None => glommio::spawn_local(future),
+        Some((handle, pulse)) => glommio::spawn_local_into(Counted { pulse, future: Box::pin(future) }, handle)
+            .expect("the queue was created on this executor and is never removed"),
+    }
+}
+
+/// Gives way so that the reactor looks at the rings and the other shards. A loop that may run long calls this now and then: with a
+/// preempt timer that never fires, merely yielding would keep the run queue full and the reactor unreached.
+pub async fn reactor_turn() {
+    let pipe = LOCAL.with(|local| local.borrow().as_ref().map(|local| Rc::clone(&local.ready_pipe)));
+    match pipe {
+        // A failed poll still went through the reactor.
+        Some(pipe) => drop(pipe.readable().await),
+        None => glommio::timer::sleep(Duration::from_millis(1)).await,
+    }
+}
+
+/// Counts each poll as a turn of the shard.
+struct Counted<F> {
+    pulse: Arc<Pulse>,
+    future: Pin<Box<F>>,
+}
+
+impl<F: Future> Future for Counted<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.pulse.turn();
+        self.future.as_mut().poll(cx)
+    }
+}
