@@ -9,7 +9,10 @@
 //!
 //! Modules are listed one per line in alphabetical order so that parts can be added without touching each other.
 
+pub mod controller;
 pub mod error;
 pub mod handler;
 pub mod limits;
+pub mod metadata;
+pub mod quorum;
 pub mod shard;
