@@ -10,6 +10,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub mod aligned;
+pub mod glommio;
+pub mod poison;
+pub mod probe;
+
+
+pub use aligned::{Chunk, ChunkPool};
+pub use glommio::GlommioDisk;
+pub use poison::Poison;
+pub use probe::DiskProbe;
+
+
 /// What was being done when an I/O error happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IoOp {
@@ -35,9 +47,26 @@ pub enum IoOp {
     Truncate,
 }
 
+impl std::fmt::Display for IoOp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            IoOp::Open => "open",
+            IoOp::Read => "read",
+            IoOp::Write => "write",
+            IoOp::Sync => "flush",
+            IoOp::Rename => "rename",
+            IoOp::Remove => "remove",
+            IoOp::CreateDir => "create directory",
+            IoOp::List => "list",
+            IoOp::Allocate => "reserve space",
+            IoOp::Truncate => "truncate",
+        })
+    }
+}
+
 /// An operating-system error with the file and position it happened at.
 #[derive(Debug, thiserror::Error)]
-#[error("{op:?} of {path} at {position:?}: {source}")]
+#[error("{op} of {}{}: {source}", path.display(), position.map(|p| format!(" at byte {p}")).unwrap_or_default())]
 pub struct IoError {
     /// The operation.
     pub op: IoOp,
@@ -47,6 +76,28 @@ pub struct IoError {
     pub position: Option<u64>,
     /// The operating system's error.
     pub source: std::io::Error,
+}
+
+impl IoError {
+    /// An error of `op` on `path`.
+    pub fn new(op: IoOp, path: &Path, position: Option<u64>, source: std::io::Error) -> IoError {
+        IoError {
+            op,
+            path: path.to_path_buf(),
+            position,
+            source,
+        }
+    }
+
+    /// True when the device is out of space or quota.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self.source.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG))
+    }
+
+    /// True when the file or directory does not exist.
+    pub fn is_not_found(&self) -> bool {
+        self.source.kind() == std::io::ErrorKind::NotFound
+    }
 }
 
 /// Result of a disk operation.
@@ -88,6 +139,8 @@ pub trait DiskBuffer: 'static {
     fn bytes(&self) -> &[u8];
     /// The bytes, for filling.
     fn bytes_mut(&mut self) -> &mut [u8];
+    /// Cuts the buffer to `len` bytes, a multiple of the disk's alignment and not more than it has; it cannot grow again.
+    fn shorten(&mut self, len: usize);
 }
 
 /// An open file. Clones share the descriptor; it is closed with the last clone.
@@ -106,7 +159,7 @@ pub trait DiskFile: Clone + 'static {
     fn allocate(&self, position: u64, len: u64) -> impl Future<Output = IoResult<()>>;
     /// Cuts or extends the file. Never below bytes that were handed to `sendfile`.
     fn truncate(&self, size: u64) -> impl Future<Output = IoResult<()>>;
-    /// Path it was opened by.
+    /// Path it was opened by (a rename since then does not show).
     fn path(&self) -> &Path;
 }
 
@@ -121,6 +174,10 @@ pub trait Disk: Clone + 'static {
     fn alignment(&self) -> usize;
     /// A zero-filled buffer; `len` is a multiple of the alignment.
     fn buffer(&self, len: usize) -> Self::Buffer;
+    /// Like `buffer` with unspecified content (perhaps of an earlier buffer): the caller fills every byte it writes.
+    fn buffer_for_overwrite(&self, len: usize) -> Self::Buffer;
+    /// Monotonic time since an arbitrary start; virtual on a simulated disk.
+    fn now(&self) -> Duration;
     /// Opens or creates a file for direct I/O.
     fn open(&self, path: &Path, mode: OpenMode) -> impl Future<Output = IoResult<Self::File>>;
     /// A read-only descriptor through the page cache, for `sendfile`; `Unsupported` on a simulated disk.

@@ -1,0 +1,465 @@
+//! `GlommioDisk`: the disk of production, direct I/O through glommio's ring; one per shard, made on the shard's executor.
+//!
+//! On the ring: open, aligned reads and writes, `fdatasync`, reserving space. On glommio's blocking pool: small files, rename, unlink, directories,
+//! `fsync` of directories, `syncfs`. Nothing else blocks the shard's thread (glommio itself asks `statfs` once per open).
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use glommio::GlommioError;
+use glommio::io::{DmaBuffer, DmaFile, OpenOptions};
+
+use super::probe::DiskProbe;
+use super::{DirEntry, Disk, DiskBuffer, DiskFile, IoError, IoOp, IoResult, OpenMode};
+
+/// Largest single read submitted to the ring, in bytes.
+const READ_BYTES_MAX: usize = 1 << 20;
+/// A file in the data directory's root whose `fdatasync` after `syncfs` empties the device's write cache.
+const FLUSH_FILE: &str = ".flush";
+
+/// Counters of one shard's disk since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskStats {
+    /// Direct writes completed.
+    pub writes: u64,
+    /// Bytes they wrote.
+    pub bytes_written: u64,
+    /// Direct reads completed.
+    pub reads: u64,
+    /// Bytes they read.
+    pub bytes_read: u64,
+    /// Flushes: of files, directories and the file system.
+    pub syncs: u64,
+    /// Operations that failed.
+    pub errors: u64,
+}
+
+/// Direct I/O through glommio. Clones share it. Must be used on the executor it was opened on.
+#[derive(Clone)]
+pub struct GlommioDisk(Rc<Inner>);
+
+struct Inner {
+    probe: DiskProbe,
+    started: Instant,
+    stats: Cell<DiskStats>,
+    /// Kept open since before the first write, so that `syncfs` reports every write-back error since then.
+    root: Arc<File>,
+    flush_file: Arc<File>,
+}
+
+/// A file open for direct I/O. Clones share the descriptor.
+#[derive(Clone)]
+pub struct GlommioFile(Rc<FileInner>);
+
+struct FileInner {
+    file: DmaFile,
+    path: Arc<Path>,
+    disk: Rc<Inner>,
+}
+
+impl DiskBuffer for DmaBuffer {
+    fn len(&self) -> usize {
+        DmaBuffer::len(self)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.as_bytes()
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self.as_bytes_mut()
+    }
+
+    fn shorten(&mut self, len: usize) {
+        self.trim_to_size(len);
+    }
+}
+
+impl GlommioDisk {
+    /// Opens the disk below `root`, an existing directory: asks the device for its alignment and keeps descriptors for flushing.
+    /// Everything below `root` must be on one file system.
+    pub async fn open(root: &Path) -> IoResult<GlommioDisk> {
+        let path = root.to_path_buf();
+        let (probe, dir, flush_file) = blocking(IoOp::Open, root, move || {
+            let dir = File::open(&path)?;
+            let flush_file = File::options().write(true).create(true).truncate(false).open(path.join(FLUSH_FILE))?;
+            let probe = DiskProbe::of(&path)?;
+            Ok((probe, dir, flush_file))
+        })
+        .await?;
+        Ok(GlommioDisk(Rc::new(Inner {
+            probe,
+            started: Instant::now(),
+            stats: Cell::default(),
+            root: Arc::new(dir),
+            flush_file: Arc::new(flush_file),
+        })))
+    }
+
+    /// What the device said about itself.
+    pub fn probe(&self) -> &DiskProbe {
+        &self.0.probe
+    }
+
+    /// Counters since the disk was opened.
+    pub fn stats(&self) -> DiskStats {
+        self.0.stats.get()
+    }
+
+    fn count<T>(&self, result: IoResult<T>, syncs: u64) -> IoResult<T> {
+        self.0.count(result, |stats, _| stats.syncs += syncs)
+    }
+}
+
+impl Inner {
+    fn count<T>(&self, result: IoResult<T>, done: impl FnOnce(&mut DiskStats, &T)) -> IoResult<T> {
+        let mut stats = self.stats.get();
+        match &result {
+            Ok(value) => done(&mut stats, value),
+            Err(_) => stats.errors += 1,
+        }
+        self.stats.set(stats);
+        result
+    }
+}
+
+impl Disk for GlommioDisk {
+    type File = GlommioFile;
+    type Buffer = DmaBuffer;
+
+    fn alignment(&self) -> usize {
+        self.0.probe.alignment
+    }
+
+    fn buffer(&self, len: usize) -> DmaBuffer {
+        let mut buffer = self.buffer_for_overwrite(len);
+        buffer.as_bytes_mut().fill(0);
+        buffer
+    }
+
+    fn buffer_for_overwrite(&self, len: usize) -> DmaBuffer {
+        assert!(len > 0 && len.is_multiple_of(self.alignment()), "buffer of {len} bytes is not aligned");
+        glommio::allocate_dma_buffer(len)
+    }
+
+    fn now(&self) -> Duration {
+        self.0.started.elapsed()
+    }
+
+    async fn open(&self, path: &Path, mode: OpenMode) -> IoResult<GlommioFile> {
+        let mut options = OpenOptions::new();
+        options.read(true);
+        match mode {
+            OpenMode::Read => {}
+            OpenMode::ReadWrite => {
+                options.write(true);
+            }
+            OpenMode::CreateNew => {
+                options.write(true).create_new(true).mode(0o640);
+            }
+            OpenMode::ReadWriteDsync => {
+                options.write(true).custom_flags(libc::O_DSYNC);
+            }
+        }
+        // glommio unwraps its `statfs` by path: a file that vanishes while it is opened would end the shard.
+        let opened = AssertUnwindSafe(options.dma_open(path)).catch_unwind().await;
+        let opened = match opened {
+            Ok(result) => result.map_err(|e| IoError::new(IoOp::Open, path, None, os_error(e))),
+            Err(_) => Err(IoError::new(IoOp::Open, path, None, io::Error::other("the file vanished while it was opened"))),
+        };
+        let file = self.count(opened, 0)?;
+        Ok(GlommioFile(Rc::new(FileInner {
+            file,
+            path: Arc::from(path),
+            disk: self.0.clone(),
+        })))
+    }
+
+    async fn open_for_send(&self, path: &Path) -> IoResult<Arc<OwnedFd>> {
+        let owned = path.to_path_buf();
+        let file = blocking(IoOp::Open, path, move || {
+            File::options().read(true).custom_flags(libc::O_NOATIME).open(&owned).or_else(|e| {
+                // Only the owner may ask for O_NOATIME.
+                if e.raw_os_error() == Some(libc::EPERM) {
+                    File::open(&owned)
+                } else {
+                    Err(e)
+                }
+            })
+        })
+        .await;
+        Ok(Arc::new(OwnedFd::from(self.count(file, 0)?)))
+    }
+
+    async fn read_file(&self, path: &Path, len_max: usize) -> IoResult<Option<Vec<u8>>> {
+        let owned = path.to_path_buf();
+        let read = blocking(IoOp::Read, path, move || {
+            let file = match File::open(&owned) {
+                Ok(file) => file,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(e) => return Err(e),
+            };
+            let len = file.metadata()?.len();
+            if len > len_max as u64 {
+                return Err(too_long(len, len_max));
+            }
+            // The file may grow meanwhile: never read more than the limit.
+            let mut bytes = Vec::with_capacity(len as usize + 1);
+            file.take(len_max as u64 + 1).read_to_end(&mut bytes)?;
+            if bytes.len() > len_max {
+                return Err(too_long(bytes.len() as u64, len_max));
+            }
+            Ok(Some(bytes))
+        })
+        .await;
+        self.count(read, 0)
+    }
+
+    async fn write_file(&self, path: &Path, bytes: &[u8]) -> IoResult<()> {
+        let result = write_small(path, bytes, true).await;
+        self.count(result, 1)
+    }
+
+    async fn write_file_unsynced(&self, path: &Path, bytes: &[u8]) -> IoResult<()> {
+        let result = write_small(path, bytes, false).await;
+        self.count(result, 0)
+    }
+
+    async fn rename(&self, from: &Path, to: &Path) -> IoResult<()> {
+        let (source, target) = (from.to_path_buf(), to.to_path_buf());
+        let result = blocking(IoOp::Rename, from, move || std::fs::rename(source, target)).await;
+        self.count(result, 0)
+    }
+
+    async fn remove_file(&self, path: &Path) -> IoResult<()> {
+        let owned = path.to_path_buf();
+        let result = blocking(IoOp::Remove, path, move || fine_if_absent(std::fs::remove_file(owned))).await;
+        self.count(result, 0)
+    }
+
+    async fn create_dir(&self, path: &Path) -> IoResult<()> {
+        let owned = path.to_path_buf();
+        let result = blocking(IoOp::CreateDir, path, move || match std::fs::create_dir(&owned) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && owned.is_dir() => Ok(()),
+            other => other,
+        })
+        .await;
+        self.count(result, 0)
+    }
+
+    async fn remove_dir_all(&self, path: &Path) -> IoResult<()> {
+        let owned = path.to_path_buf();
+        let result = blocking(IoOp::Remove, path, move || fine_if_absent(std::fs::remove_dir_all(owned))).await;
+        self.count(result, 0)
+    }
+
+    async fn list_dir(&self, path: &Path) -> IoResult<Vec<DirEntry>> {
+        let owned = path.to_path_buf();
+        let result = blocking(IoOp::List, path, move || list(&owned)).await;
+        self.count(result, 0)
+    }
+
+    async fn sync_dir(&self, path: &Path) -> IoResult<()> {
+        let owned = path.to_path_buf();
+        // `fsync`, not `fdatasync`: the latter is all that glommio's own `Directory::sync` does.
+        let result = blocking(IoOp::Sync, path, move || File::open(owned)?.sync_all()).await;
+        self.count(result, 1)
+    }
+
+    async fn sync_all(&self) -> IoResult<()> {
+        let (root, flush_file) = (self.0.root.clone(), self.0.flush_file.clone());
+        let result = blocking(IoOp::Sync, &self.0.probe.root, move || {
+            nix::unistd::syncfs(&*root)?;
+            // When direct overwrites left no metadata behind, XFS finds its log clean and `syncfs` sends the device no flush;
+            // `fdatasync` of a regular file always does (as it does on ext4).
+            flush_file.sync_data()
+        })
+        .await;
+        self.count(result, 1)
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        glommio::timer::sleep(duration).await;
+    }
+}
+
+impl FileInner {
+    fn error(&self, op: IoOp, position: Option<u64>, source: io::Error) -> IoError {
+        IoError::new(op, &self.path, position, source)
+    }
+
+    fn check_aligned(&self, op: IoOp, position: u64, len: usize) -> IoResult<()> {
+        let alignment = self.disk.probe.alignment;
+        if position.is_multiple_of(alignment as u64) && len.is_multiple_of(alignment) {
+            return Ok(());
+        }
+        let why = format!("{len} bytes at {position} are not aligned to {alignment}");
+        Err(self.error(op, Some(position), io::Error::new(io::ErrorKind::InvalidInput, why)))
+    }
+
+    async fn write_whole(&self, buffer: Rc<DmaBuffer>, position: u64) -> IoResult<u64> {
+        self.check_aligned(IoOp::Write, position, buffer.as_bytes().len())?;
+        let len = buffer.as_bytes().len();
+        let wrap = |at: usize, e: io::Error| self.error(IoOp::Write, Some(position + at as u64), e);
+        let mut done = self.file.write_rc_at(buffer.clone(), position).await.map_err(|e| wrap(0, os_error(e)))?;
+        // A short write is rare (a device nearly full, a signal): the rest goes through a copy.
+        while done < len {
+            let alignment = self.disk.probe.alignment;
+            let from = done - done % alignment;
+            let mut rest = glommio::allocate_dma_buffer(len - from);
+            rest.as_bytes_mut().copy_from_slice(&buffer.as_bytes()[from..]);
+            let written = self.file.write_at(rest, position + from as u64).await.map_err(|e| wrap(from, os_error(e)))?;
+            if from + written <= done {
+                return Err(wrap(done, io::Error::from(io::ErrorKind::WriteZero)));
+            }
+            done = from + written;
+        }
+        Ok(len as u64)
+    }
+
+    async fn read_some(&self, position: u64, len: usize) -> IoResult<Vec<u8>> {
+        let alignment = self.disk.probe.alignment as u64;
+        // Memory grows with what is there, not with what was asked for.
+        let mut bytes = Vec::with_capacity(len.min(READ_BYTES_MAX));
+        while bytes.len() < len {
+            let at = position + bytes.len() as u64;
+            let start = at - at % alignment;
+            let skip = (at - start) as usize;
+            let want = (len - bytes.len() + skip).min(READ_BYTES_MAX).next_multiple_of(alignment as usize);
+            let read = self.file.read_at_aligned(start, want).await;
+            let read = read.map_err(|e| self.error(IoOp::Read, Some(at), os_error(e)))?;
+            if read.len() <= skip {
+                break;
+            }
+            let take = (read.len() - skip).min(len - bytes.len());
+            bytes.extend_from_slice(&read[skip..skip + take]);
+            if read.len() < want {
+                break;
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+impl DiskFile for GlommioFile {
+    type Buffer = DmaBuffer;
+
+    async fn write_at(&self, buffer: Rc<DmaBuffer>, position: u64) -> IoResult<()> {
+        let written = self.0.write_whole(buffer, position).await;
+        let written = self.0.disk.count(written, |stats, bytes| {
+            stats.writes += 1;
+            stats.bytes_written += bytes;
+        });
+        written.map(drop)
+    }
+
+    async fn read_at(&self, position: u64, len: usize) -> IoResult<Vec<u8>> {
+        let read = self.0.read_some(position, len).await;
+        self.0.disk.count(read, |stats, bytes| {
+            stats.reads += 1;
+            stats.bytes_read += bytes.len() as u64;
+        })
+    }
+
+    async fn sync(&self) -> IoResult<()> {
+        let result = self.0.file.fdatasync().await;
+        let result = result.map_err(|e| self.0.error(IoOp::Sync, None, os_error(e)));
+        self.0.disk.count(result, |stats, _| stats.syncs += 1)
+    }
+
+    async fn size(&self) -> IoResult<u64> {
+        let result = self.0.file.file_size().await;
+        result.map_err(|e| self.0.error(IoOp::List, None, os_error(e)))
+    }
+
+    async fn allocate(&self, position: u64, len: u64) -> IoResult<()> {
+        // The ring's FALLOCATE starts at 0; what is already there stays as it is.
+        let result = self.0.file.pre_allocate(position + len, true).await;
+        let result = match result.map_err(os_error) {
+            // File systems without reservation (tmpfs has it, NFS and others may not) simply go without.
+            Err(e) if e.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(()),
+            other => other,
+        };
+        let result = result.map_err(|e| self.0.error(IoOp::Allocate, Some(position), e));
+        self.0.disk.count(result, |_, _| ())
+    }
+
+    async fn truncate(&self, size: u64) -> IoResult<()> {
+        let result = self.0.file.truncate(size).await;
+        let result = result.map_err(|e| self.0.error(IoOp::Truncate, Some(size), os_error(e)));
+        self.0.disk.count(result, |_, _| ())
+    }
+
+    fn path(&self) -> &Path {
+        &self.0.path
+    }
+}
+
+/// Runs a blocking call on glommio's pool; a panic in it becomes an error.
+async fn blocking<T: Send + 'static>(op: IoOp, path: &Path, call: impl FnOnce() -> io::Result<T> + Send + 'static) -> IoResult<T> {
+    let outcome = glommio::executor()
+        .spawn_blocking(move || std::panic::catch_unwind(AssertUnwindSafe(call)))
+        .await;
+    outcome
+        .unwrap_or_else(|_| Err(io::Error::other("the blocking call panicked")))
+        .map_err(|e| IoError::new(op, path, None, e))
+}
+
+async fn write_small(path: &Path, bytes: &[u8], sync: bool) -> IoResult<()> {
+    let (owned, bytes): (PathBuf, Vec<u8>) = (path.to_path_buf(), bytes.to_vec());
+    blocking(IoOp::Write, path, move || {
+        let mut file = File::options().write(true).create(true).truncate(true).mode(0o640).open(owned)?;
+        file.write_all(&bytes)?;
+        if sync { file.sync_all() } else { Ok(()) }
+    })
+    .await
+}
+
+fn list(path: &Path) -> io::Result<Vec<DirEntry>> {
+    let mut entries = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        let metadata = match entry.metadata() {
+            Ok(metadata) => metadata,
+            // Removed since the directory was read.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(e),
+        };
+        let is_dir = metadata.is_dir();
+        entries.push(DirEntry {
+            name: entry.file_name().to_string_lossy().into_owned(),
+            is_dir,
+            size_bytes: if is_dir { 0 } else { metadata.len() },
+        });
+    }
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(entries)
+}
+
+fn fine_if_absent(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn too_long(len: u64, len_max: usize) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{len} bytes long, more than the {len_max} such a file can have"))
+}
+
+/// The operating system's error inside glommio's, with its number.
+fn os_error<T: std::fmt::Debug>(error: GlommioError<T>) -> io::Error {
+    match error.raw_os_error() {
+        Some(number) => io::Error::from_raw_os_error(number),
+        None => io::Error::other(error.to_string()),
+    }
+}

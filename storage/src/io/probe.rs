@@ -1,0 +1,90 @@
+//! `DiskProbe`: what the file system and the device below a data directory say about direct I/O.
+//!
+//! Alignment comes from `statx` (`STATX_DIOALIGN`, Linux 6.1), never below 4096 bytes; FUA from the block queue in sysfs, where it is only a hint.
+
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::limits::{ALIGNMENT_MAX, ALIGNMENT_MIN};
+
+/// What a data directory's device says about itself. Blocking calls: use it on a blocking thread or before the executors start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskProbe {
+    /// The directory that was asked about.
+    pub root: PathBuf,
+    /// Alignment in bytes of positions, lengths and memory of direct I/O: the device's, at least 4096, a power of two.
+    pub alignment: usize,
+    /// What `statx` said in bytes (memory, offset); `None` when kernel or file system do not say.
+    pub reported: Option<(u32, u32)>,
+    /// Whether the block queue has FUA (a durable write without a separate flush); `None` when it cannot be told.
+    pub fua: Option<bool>,
+}
+
+impl DiskProbe {
+    /// Asks about the file system below `root`. Creates and removes a small file there, because directories have no direct-I/O alignment.
+    pub fn of(root: &Path) -> io::Result<DiskProbe> {
+        let reported = dio_alignment(root)?;
+        let largest = reported.map_or(0, |(memory, offset)| memory.max(offset) as usize);
+        if largest > ALIGNMENT_MAX || (largest > 0 && !largest.is_power_of_two()) {
+            let why = format!("direct I/O alignment of {largest} bytes is not supported (a power of two up to {ALIGNMENT_MAX})");
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        }
+        Ok(DiskProbe {
+            root: root.to_path_buf(),
+            alignment: largest.max(ALIGNMENT_MIN),
+            reported,
+            fua: fua(root),
+        })
+    }
+}
+
+/// Memory and offset alignment of a fresh file below `root`; `None` when the file system does not say (0 or no support).
+fn dio_alignment(root: &Path) -> io::Result<Option<(u32, u32)>> {
+    let path = root.join(format!(".probe-{}-{:?}", std::process::id(), std::thread::current().id()));
+    std::fs::File::create(&path)?;
+    let asked = statx_dio(&path);
+    std::fs::remove_file(&path)?;
+    Ok(asked?.filter(|&(memory, offset)| memory > 0 && offset > 0))
+}
+
+fn statx_dio(path: &Path) -> io::Result<Option<(u32, u32)>> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut out = MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: `path` is NUL-terminated and `out` is valid for writing one `statx`; both outlive the call.
+    let result = unsafe { libc::statx(libc::AT_FDCWD, path.as_ptr(), 0, libc::STATX_DIOALIGN, out.as_mut_ptr()) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: zeroed memory is a valid `statx` (integers only), whether or not the kernel filled it.
+    let out = unsafe { out.assume_init() };
+    Ok((out.stx_mask & libc::STATX_DIOALIGN != 0).then_some((out.stx_dio_mem_align, out.stx_dio_offset_align)))
+}
+
+/// `queue/fua` of the device below `root`; for a partition, of its parent.
+fn fua(root: &Path) -> Option<bool> {
+    let dev = std::fs::metadata(root).ok()?.dev();
+    let node = PathBuf::from(format!("/sys/dev/block/{}:{}", libc::major(dev), libc::minor(dev)));
+    let text = std::fs::read_to_string(node.join("queue/fua")).or_else(|_| std::fs::read_to_string(node.join("../queue/fua")));
+    text.ok().map(|text| text.trim() == "1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_has_an_alignment_of_at_least_a_page() {
+        let dir = tempfile::tempdir().unwrap();
+        let probe = DiskProbe::of(dir.path()).unwrap();
+        assert!(probe.alignment >= 4096 && probe.alignment.is_power_of_two(), "{probe:?}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "the probe cleans up");
+        let missing = DiskProbe::of(&dir.path().join("missing"));
+        assert_eq!(missing.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}
