@@ -1,10 +1,17 @@
 //! The controller: turns each admin request or event into metadata records (decide), has them committed, and applies them (replay).
 //!
 //! `request` holds what can be asked and the answers, `record` the nouns of the metadata log, `replay` their meaning. The decisions
-//! are pure functions of (image, request, limits, randomness): `topic`, `partitions`, `config`, `broker`, `producer_id`.
+//! are pure functions of (image, request, limits, randomness): `decide`, `topic`, `partitions`, `config`, `broker`, `producer_id`.
 //! `driver` runs them on the metadata shard, `client` is how every shard asks.
 
+pub mod client;
 pub mod record;
 pub mod replay;
+pub mod request;
 
+pub use client::{ControllerClient, ControllerTransport};
 pub use record::MetadataRecord;
+pub use request::{
+    ApiError, BrokerRegistration, ConfigAlteration, ControllerError, ControllerRequest, ControllerResponse, CreatedTopic,
+    DeletedTopic, NewPartitions, NewTopic, TopicSelector,
+};

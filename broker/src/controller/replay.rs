@@ -9,7 +9,7 @@ use coreline_wire::ids::{TopicId, TopicPartition};
 
 use super::record::MetadataRecord;
 use crate::metadata::image::{ConfigMap, PartitionImage, TopicImage};
-use crate::metadata::{BrokerImage, ConfigResource, MetadataDelta, MetadataImage};
+use crate::metadata::{BrokerImage, ConfigResource, MetadataDelta, MetadataImage, topic_name};
 
 /// Applies a batch in order.
 pub fn replay_batch(image: &mut MetadataImage, delta: &mut MetadataDelta, records: &[MetadataRecord]) {
@@ -78,6 +78,9 @@ fn topic(image: &mut MetadataImage, delta: &mut MetadataDelta, id: TopicId, name
     }
     let name: Arc<str> = Arc::from(name);
     image.topic_ids.insert(Arc::clone(&name), id);
+    if topic_name::may_collide(&name) {
+        image.topic_forms.insert(Arc::from(topic_name::collision_form(&name)), Arc::clone(&name));
+    }
     image.topics.insert(id, Arc::new(TopicImage { id, name, partitions: Vec::new() }));
     delta.topic_created(id);
 }
@@ -131,6 +134,9 @@ fn remove_topic(image: &mut MetadataImage, delta: &mut MetadataDelta, id: TopicI
         return;
     };
     image.topic_ids.remove(&*topic.name);
+    if topic_name::may_collide(&topic.name) {
+        image.topic_forms.remove(topic_name::collision_form(&topic.name).as_str());
+    }
     image.partition_count -= topic.partitions.len();
     let resource = ConfigResource::topic(&topic.name);
     if image.configs.remove(&resource).is_some() {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use coreline_wire::ids::{BrokerId, LeaderEpoch, PartitionIndex, TopicId, TopicPartition};
 
+use super::topic_name;
 use super::shared_map::{BucketKey, SharedMap, fnv1a};
 
 /// The overrides of one configuration resource, by key.
@@ -36,6 +37,8 @@ pub struct MetadataImage {
     pub(crate) brokers: Arc<BTreeMap<BrokerId, Arc<BrokerImage>>>,
     pub(crate) topics: SharedMap<TopicId, Arc<TopicImage>>,
     pub(crate) topic_ids: SharedMap<Arc<str>, TopicId>,
+    /// Name by collision form, for the names that contain `.` or `_`.
+    pub(crate) topic_forms: SharedMap<Arc<str>, Arc<str>>,
     pub(crate) configs: SharedMap<ConfigResource, Arc<ConfigMap>>,
     pub(crate) features: Arc<BTreeMap<Arc<str>, i16>>,
     pub(crate) partition_count: usize,
@@ -159,6 +162,14 @@ impl MetadataImage {
     /// A topic's id by its name.
     pub fn topic_id(&self, name: &str) -> Option<TopicId> {
         self.topic_ids.get(name).copied()
+    }
+
+    /// An existing topic whose name differs from this one at most by `.` and `_`.
+    pub fn colliding_topic(&self, name: &str) -> Option<&Arc<str>> {
+        if !topic_name::may_collide(name) {
+            return None;
+        }
+        self.topic_forms.get(topic_name::collision_form(name).as_str())
     }
 
     /// A topic's name by its id.
