@@ -9,10 +9,14 @@
 //!
 //! Modules are listed one per line in alphabetical order so that parts can be added without touching each other.
 
+pub mod cli;
+pub mod config;
 pub mod controller;
 pub mod error;
 pub mod handler;
 pub mod limits;
+pub mod logging;
 pub mod metadata;
 pub mod quorum;
 pub mod shard;
+pub mod stage;

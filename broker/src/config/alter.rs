@@ -1,0 +1,200 @@
+//! The decision behind AlterConfigs and IncrementalAlterConfigs: what was asked and what is set now give the new set, or the error Kafka gives.
+//!
+//! CreateTopics validates its configs here too. Nothing is written: the controller puts the result into the metadata log.
+
+use coreline_wire::error_code::ErrorCode;
+
+use super::key::{Applies, Key, Kind};
+use super::topic::{ConfigMap, Overrides};
+use super::value::{Value, parse_list};
+use super::{Config, registry};
+
+/// What an entry of IncrementalAlterConfigs does (KIP-339).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AlterOp {
+    /// Sets the value.
+    Set,
+    /// Removes it, so that the next level counts.
+    Delete,
+    /// Adds items to a list.
+    Append,
+    /// Takes items out of a list.
+    Subtract,
+}
+
+impl AlterOp {
+    /// The operation by its number on the wire.
+    pub fn from_code(code: i8) -> Option<AlterOp> {
+        [AlterOp::Set, AlterOp::Delete, AlterOp::Append, AlterOp::Subtract].get(usize::try_from(code).ok()?).copied()
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            AlterOp::Set => "SET",
+            AlterOp::Delete => "DELETE",
+            AlterOp::Append => "APPEND",
+            AlterOp::Subtract => "SUBTRACT",
+        }
+    }
+}
+
+/// One entry of IncrementalAlterConfigs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlterEntry {
+    /// The key.
+    pub name: String,
+    /// What to do.
+    pub op: AlterOp,
+    /// The value; may be absent only for [`AlterOp::Delete`].
+    pub value: Option<String>,
+}
+
+/// What a set of dynamic settings belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// A topic.
+    Topic,
+    /// One broker, or all of them.
+    Broker,
+}
+
+impl Scope {
+    fn key(self, name: &str) -> Option<&'static Key> {
+        match self {
+            Scope::Topic => registry::topic_key(name),
+            Scope::Broker => registry::broker_key(name),
+        }
+    }
+}
+
+/// Why an alteration is refused, in the words that are sent to the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlterError {
+    /// The error code.
+    pub code: ErrorCode,
+    /// The message.
+    pub message: String,
+}
+
+impl AlterError {
+    fn new(code: ErrorCode, message: impl Into<String>) -> AlterError {
+        AlterError { code, message: message.into() }
+    }
+}
+
+/// Checks the configs of a topic to be created and gives them in canonical text. A `None` value is refused, as Kafka does.
+pub fn validate_topic_configs<'a>(entries: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> Result<ConfigMap, AlterError> {
+    replace(Scope::Topic, entries)
+}
+
+/// AlterConfigs (legacy): the entries become the whole set.
+pub fn replace<'a>(scope: Scope, entries: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> Result<ConfigMap, AlterError> {
+    let mut result = ConfigMap::new();
+    for (name, value) in entries {
+        let Some(value) = value else {
+            let message = format!("Null value not supported for : {name}");
+            return Err(AlterError::new(if scope == Scope::Topic { ErrorCode::InvalidConfig } else { ErrorCode::InvalidRequest }, message));
+        };
+        if result.insert(name.into(), value.into()).is_some() {
+            return Err(AlterError::new(ErrorCode::InvalidRequest, "Error due to duplicate config keys"));
+        }
+    }
+    canonical(scope, result)
+}
+
+/// IncrementalAlterConfigs: applies the entries to the set of today. `overrides` gives the effective value that a list operation starts from
+/// when the resource itself has none.
+pub fn incremental(
+    config: &Config,
+    scope: Scope,
+    current: &ConfigMap,
+    overrides: &Overrides<'_>,
+    entries: &[AlterEntry],
+) -> Result<ConfigMap, AlterError> {
+    let mut result = current.clone();
+    for (i, entry) in entries.iter().enumerate() {
+        if entries[..i].iter().any(|earlier| earlier.name == entry.name) {
+            return Err(AlterError::new(ErrorCode::InvalidRequest, "Error due to duplicate config keys"));
+        }
+        match (entry.op, &entry.value) {
+            // DELETE of a key that is unknown or not set is fine.
+            (AlterOp::Delete, _) => {
+                refuse_restart_keys(scope, [entry.name.as_str()])?;
+                result.remove(entry.name.as_str());
+            }
+            (_, None) => {
+                return Err(AlterError::new(ErrorCode::InvalidRequest, format!("Null value not supported for : {}", entry.name)));
+            }
+            (AlterOp::Set, Some(value)) => {
+                result.insert(entry.name.as_str().into(), value.as_str().into());
+            }
+            (AlterOp::Append | AlterOp::Subtract, Some(value)) => {
+                let key = scope.key(&entry.name).filter(|key| key.kind == Kind::List);
+                let Some(key) = key else {
+                    let message = format!("Can't {} to key {} because its type is not LIST.", entry.op.name(), entry.name);
+                    return Err(AlterError::new(ErrorCode::InvalidConfig, message));
+                };
+                let mut items = match current.get(entry.name.as_str()) {
+                    Some(text) => parse_list(text),
+                    None => match effective(config, scope, key, overrides) {
+                        Value::List(items) => items,
+                        _ => Vec::new(),
+                    },
+                };
+                let given = parse_list(value);
+                if entry.op == AlterOp::Append {
+                    for item in given {
+                        if !items.contains(&item) {
+                            items.push(item);
+                        }
+                    }
+                } else {
+                    items.retain(|item| !given.contains(item));
+                }
+                result.insert(entry.name.as_str().into(), items.join(",").into());
+            }
+        }
+    }
+    canonical(scope, result)
+}
+
+fn effective(config: &Config, scope: Scope, key: &'static Key, overrides: &Overrides<'_>) -> Value {
+    match scope {
+        Scope::Topic => config.resolve_topic_key(key, overrides).value,
+        Scope::Broker => config.resolve_broker_key(key, overrides).value,
+    }
+}
+
+/// Checks a whole set and writes each value in canonical form, so that every reader of the metadata log sees the same text.
+fn canonical(scope: Scope, map: ConfigMap) -> Result<ConfigMap, AlterError> {
+    refuse_restart_keys(scope, map.keys().map(AsRef::as_ref))?;
+    let mut result = ConfigMap::new();
+    for (name, text) in map {
+        let Some(key) = scope.key(&name) else {
+            // Diverges: Kafka stores unknown broker configs; nothing here would ever read them.
+            let kind = if scope == Scope::Topic { "topic" } else { "broker" };
+            return Err(AlterError::new(ErrorCode::InvalidConfig, format!("Unknown {kind} config name: {name}")));
+        };
+        match key.parse(&text) {
+            Ok(value) => result.insert(name, value.to_string().into()),
+            Err(reason) => {
+                // Kafka answers 40 for topics and 42 for brokers.
+                let code = if scope == Scope::Topic { ErrorCode::InvalidConfig } else { ErrorCode::InvalidRequest };
+                return Err(AlterError::new(code, format!("Invalid value {text} for configuration {name}: {reason}")));
+            }
+        };
+    }
+    Ok(result)
+}
+
+fn refuse_restart_keys<'a>(scope: Scope, names: impl IntoIterator<Item = &'a str>) -> Result<(), AlterError> {
+    let fixed = |name: &&str| scope.key(name).is_some_and(|key| key.applies() == Applies::Restart);
+    let names: Vec<&str> = names.into_iter().filter(fixed).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    Err(AlterError::new(ErrorCode::InvalidRequest, format!("Cannot update these configs dynamically: [{}]", names.join(", "))))
+}
+
+#[cfg(test)]
+mod tests;

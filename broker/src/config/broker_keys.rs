@@ -1,0 +1,182 @@
+//! Every broker setting, declared once: type, name, default, bounds, unit, whether a restart is needed, and what it means.
+//!
+//! A setting that Kafka has keeps Kafka's name, unit and default; "Diverges:" marks the few other defaults. "Carried:" marks a setting that is
+//! stored, checked and shown but that nothing enforces yet. What Coreline does not do has no key here.
+
+use super::key::{Spec, Unit, settings};
+use super::listener::{check_advertised, check_host_port, check_listener};
+use super::topic_keys::{CLEANUP_POLICIES, COMPRESSION_TYPES, DURABILITY_CLASSES, TIMESTAMP_TYPES};
+
+/// Smallest `log.segment.bytes` and `segment.bytes`, as Kafka 4 has it (KIP-1030).
+pub const SEGMENT_BYTES_MIN: i64 = 1024 * 1024;
+
+settings! {
+    /// The broker's static settings, one typed field per key of [`BROKER_KEYS`]; read at start and never changed.
+    pub struct Settings from BROKER_KEYS {
+        /// Number of this node in its cluster; stays with the data directory.
+        node_id: i32 = "node.id" => Spec::new("1").at_least(0);
+        /// Data directory. One directory; created when it does not exist.
+        log_dirs: String = "log.dirs" => Spec::new("./coreline-data").check(check_not_empty);
+        /// Address of the Kafka listener, `PLAINTEXT://HOST:PORT` or `HOST:PORT`. Port 0 takes a free port.
+        listeners: String = "listeners" => Spec::new("PLAINTEXT://127.0.0.1:9092").check(check_listener);
+        /// Address that clients are told to connect to, in the form of `listeners`; the listener's own address when unset.
+        /// Needed when the listener binds all addresses (0.0.0.0 or [::]).
+        advertised_listeners: Option<String> = "advertised.listeners" => Spec::unset().check(check_advertised);
+        /// Address of the HTTP listener for /metrics, /health and /ready, `HOST:PORT`. Port 0 takes a free port.
+        admin_listen: String = "admin.listen" => Spec::new("127.0.0.1:9644").check(check_host_port);
+        /// Number of shards, each a pinned core with its own executor; 0 takes every CPU the process may run on.
+        /// May change at any restart: data does not depend on it.
+        shards: i32 = "shards" => Spec::new("0").range(0, 1024);
+        /// Rack of this broker, told to clients in metadata.
+        broker_rack: Option<String> = "broker.rack" => Spec::unset();
+
+        /// Partitions of a topic that is created without a number, by a client or automatically.
+        num_partitions: i32 = "num.partitions" => Spec::new("1").at_least(1);
+        /// Replicas of a topic that is created without a number.
+        default_replication_factor: i32 = "default.replication.factor" => Spec::new("1").at_least(1);
+        /// Create a topic when a client asks for the metadata of one that does not exist and allows its creation.
+        auto_create_topics_enable: bool = "auto.create.topics.enable" => Spec::new("true");
+        /// Whether topics can be deleted.
+        delete_topic_enable: bool = "delete.topic.enable" => Spec::new("true");
+
+        /// Largest record batch that is accepted, after compression; a topic's `max.message.bytes` goes before it.
+        message_max_bytes: i32 = "message.max.bytes" => Spec::new("1048588").at_least(0).unit(Unit::Bytes).dynamic();
+        /// Largest request frame that is read; a larger one closes the connection.
+        socket_request_max_bytes: i32 = "socket.request.max.bytes" => Spec::new("104857600").at_least(1).unit(Unit::Bytes);
+        /// Length of the listener's queue of connections that were not accepted yet.
+        socket_listen_backlog_size: i32 = "socket.listen.backlog.size" => Spec::new("50").at_least(1);
+        /// Most bytes in one fetch answer, whatever the client asks for. At least one batch is always returned.
+        fetch_max_bytes: i32 = "fetch.max.bytes" => Spec::new("57671680").at_least(1024).unit(Unit::Bytes);
+        /// Incremental fetch sessions that are kept (KIP-227); a client beyond them is served without a session.
+        max_incremental_fetch_session_cache_slots: i32 =
+            "max.incremental.fetch.session.cache.slots" => Spec::new("1000").at_least(0);
+        /// A connection without a request for this long is closed.
+        connections_max_idle_ms: i64 = "connections.max.idle.ms" => Spec::new("600000").at_least(1).unit(Unit::Ms);
+        /// Most open connections; one more is closed at once. Diverges: Kafka has no bound by default.
+        max_connections: i32 = "max.connections" => Spec::new("20000").at_least(1);
+        /// Most open connections from one address. Diverges: Kafka has no bound by default.
+        max_connections_per_ip: i32 = "max.connections.per.ip" => Spec::new("2000").at_least(1);
+
+        /// Size at which a new segment is begun.
+        log_segment_bytes: i32 =
+            "log.segment.bytes" => Spec::new("1073741824").at_least(SEGMENT_BYTES_MIN).unit(Unit::Bytes).dynamic();
+        /// Age at which a new segment is begun; `log.roll.hours` when unset.
+        log_roll_ms: Option<i64> = "log.roll.ms" => Spec::unset().at_least(1).unit(Unit::Ms).dynamic();
+        /// Age at which a new segment is begun, when `log.roll.ms` is unset.
+        log_roll_hours: i32 = "log.roll.hours" => Spec::new("168").at_least(1).unit(Unit::Hours);
+        /// Most random time that is taken off a segment's age limit, so that segments do not roll together; `log.roll.jitter.hours` when unset.
+        log_roll_jitter_ms: Option<i64> = "log.roll.jitter.ms" => Spec::unset().at_least(0).unit(Unit::Ms).dynamic();
+        /// Most random time that is taken off a segment's age limit, when `log.roll.jitter.ms` is unset.
+        log_roll_jitter_hours: i32 = "log.roll.jitter.hours" => Spec::new("0").at_least(0).unit(Unit::Hours);
+        /// Bytes of log between two entries of an index.
+        log_index_interval_bytes: i32 = "log.index.interval.bytes" => Spec::new("4096").at_least(0).unit(Unit::Bytes).dynamic();
+        /// Largest size of a segment's offset index.
+        log_index_size_max_bytes: i32 = "log.index.size.max.bytes" => Spec::new("10485760").at_least(4).unit(Unit::Bytes).dynamic();
+        /// Age at which records may be deleted; -1 for never; `log.retention.minutes`, then `log.retention.hours`, when unset.
+        /// Carried: nothing is deleted by age yet.
+        log_retention_ms: Option<i64> = "log.retention.ms" => Spec::unset().at_least(-1).unit(Unit::Ms).dynamic();
+        /// Age at which records may be deleted, when `log.retention.ms` is unset; `log.retention.hours` when unset too.
+        /// Carried: nothing is deleted by age yet.
+        log_retention_minutes: Option<i32> = "log.retention.minutes" => Spec::unset().at_least(-1).unit(Unit::Minutes);
+        /// Age at which records may be deleted, when `log.retention.ms` and `log.retention.minutes` are unset; -1 for never.
+        /// Carried: nothing is deleted by age yet.
+        log_retention_hours: i32 = "log.retention.hours" => Spec::new("168").at_least(-1).unit(Unit::Hours);
+        /// Size of a partition's log above which its oldest segments may be deleted; -1 for no bound.
+        /// Carried: nothing is deleted by size yet.
+        log_retention_bytes: i64 = "log.retention.bytes" => Spec::new("-1").unit(Unit::Bytes).dynamic();
+        /// What happens to old records: `delete` by age and size, `compact` to the last record of each key, both, or nothing.
+        /// Carried: records without a key are refused on compacted topics; old records are kept yet.
+        log_cleanup_policy: Vec<String> = "log.cleanup.policy" => Spec::new("delete").list_of(CLEANUP_POLICIES, true).dynamic();
+        /// How long a deletion marker stays after compaction. Carried: there is no compaction yet.
+        log_cleaner_delete_retention_ms: i64 =
+            "log.cleaner.delete.retention.ms" => Spec::new("86400000").at_least(0).unit(Unit::Ms).dynamic();
+        /// Records younger than this are not compacted. Carried: there is no compaction yet.
+        log_cleaner_min_compaction_lag_ms: i64 =
+            "log.cleaner.min.compaction.lag.ms" => Spec::new("0").at_least(0).unit(Unit::Ms).dynamic();
+        /// Records older than this are due for compaction. Carried: there is no compaction yet.
+        log_cleaner_max_compaction_lag_ms: i64 =
+            "log.cleaner.max.compaction.lag.ms" => Spec::new("9223372036854775807").at_least(1).unit(Unit::Ms).dynamic();
+        /// Share of a log that must be new before it is compacted. Carried: there is no compaction yet.
+        log_cleaner_min_cleanable_ratio: f64 = "log.cleaner.min.cleanable.ratio" => Spec::new("0.5").ratio(0.0, 1.0).dynamic();
+        /// How long the files of a deleted segment stay on disk. Carried: no segment is deleted by retention yet.
+        log_segment_delete_delay_ms: i64 = "log.segment.delete.delay.ms" => Spec::new("60000").at_least(0).unit(Unit::Ms).dynamic();
+        /// Codec that batches are kept in; `producer` keeps the one they came with.
+        compression_type: String = "compression.type" => Spec::new("producer").one_of(COMPRESSION_TYPES).dynamic();
+        /// Whether a record's timestamp is the producer's or the time of its append.
+        log_message_timestamp_type: String = "log.message.timestamp.type" => Spec::new("CreateTime").one_of(TIMESTAMP_TYPES).dynamic();
+        /// How far a producer's timestamp may lie before the broker's clock; beyond it the batch is refused.
+        log_message_timestamp_before_max_ms: i64 =
+            "log.message.timestamp.before.max.ms" => Spec::new("9223372036854775807").at_least(0).unit(Unit::Ms).dynamic();
+        /// How far a producer's timestamp may lie after the broker's clock; beyond it the batch is refused (KIP-1030).
+        log_message_timestamp_after_max_ms: i64 =
+            "log.message.timestamp.after.max.ms" => Spec::new("3600000").at_least(0).unit(Unit::Ms).dynamic();
+        /// Records between two flushes. Carried: when data is flushed is decided by `durability.class`, which flushes before each
+        /// acknowledgement by default and so is never weaker than any value here.
+        log_flush_interval_messages: i64 = "log.flush.interval.messages" => Spec::new("9223372036854775807").at_least(1).dynamic();
+        /// Time between two flushes; unset for no such bound. Carried, as `log.flush.interval.messages`.
+        log_flush_interval_ms: Option<i64> = "log.flush.interval.ms" => Spec::unset().at_least(0).unit(Unit::Ms).dynamic();
+        /// In-sync replicas that a produce with acks=all needs.
+        min_insync_replicas: i32 = "min.insync.replicas" => Spec::new("1").at_least(1).dynamic();
+        /// Whether a replica that is not in sync may lead when no other is left. Carried: partitions have one replica yet.
+        unclean_leader_election_enable: bool = "unclean.leader.election.enable" => Spec::new("false").dynamic();
+        /// What an acknowledgement promises: `durable` answers after the flush, `replicated` after the device has the write,
+        /// `memory` at once. Coreline's own; Kafka's behaviour lies at `replicated`.
+        log_durability_class: String = "log.durability.class" => Spec::new("durable").one_of(DURABILITY_CLASSES).dynamic();
+        /// How long the state of an idle idempotent producer is kept.
+        producer_id_expiration_ms: i32 = "producer.id.expiration.ms" => Spec::new("86400000").at_least(1).unit(Unit::Ms);
+
+        /// Shortest session timeout that a group member may ask for.
+        group_min_session_timeout_ms: i32 = "group.min.session.timeout.ms" => Spec::new("6000").at_least(0).unit(Unit::Ms);
+        /// Longest session timeout that a group member may ask for.
+        group_max_session_timeout_ms: i32 = "group.max.session.timeout.ms" => Spec::new("1800000").at_least(0).unit(Unit::Ms);
+        /// How long an empty group waits for more members before its first rebalance.
+        group_initial_rebalance_delay_ms: i32 = "group.initial.rebalance.delay.ms" => Spec::new("3000").at_least(0).unit(Unit::Ms);
+        /// Most members of one group.
+        group_max_size: i32 = "group.max.size" => Spec::new("2147483647").at_least(1);
+        /// Partitions of `__consumer_offsets`; read when that topic is created.
+        offsets_topic_num_partitions: i32 = "offsets.topic.num.partitions" => Spec::new("50").range(1, 10_000);
+        /// Replicas of `__consumer_offsets`; read when that topic is created. Diverges: Kafka's default is 3, which one node cannot give.
+        offsets_topic_replication_factor: i16 = "offsets.topic.replication.factor" => Spec::new("1").at_least(1);
+        /// `segment.bytes` of `__consumer_offsets`; read when that topic is created.
+        offsets_topic_segment_bytes: i32 =
+            "offsets.topic.segment.bytes" => Spec::new("104857600").at_least(SEGMENT_BYTES_MIN).unit(Unit::Bytes);
+        /// How long the offsets of a group without members are kept.
+        offsets_retention_minutes: i32 = "offsets.retention.minutes" => Spec::new("10080").at_least(1).unit(Unit::Minutes);
+        /// How often groups are searched for offsets that are past their retention.
+        offsets_retention_check_interval_ms: i64 =
+            "offsets.retention.check.interval.ms" => Spec::new("600000").at_least(1).unit(Unit::Ms);
+        /// Longest metadata text of a committed offset.
+        offset_metadata_max_bytes: i32 = "offset.metadata.max.bytes" => Spec::new("4096").at_least(0).unit(Unit::Bytes);
+        /// How long an offset commit may wait for its records to be durable.
+        offsets_commit_timeout_ms: i32 = "offsets.commit.timeout.ms" => Spec::new("5000").at_least(1).unit(Unit::Ms);
+
+        /// Size of one file of a shard's journal, rounded up to whole blocks of 4096 bytes; files are written full once and then recycled.
+        journal_file_bytes: i64 =
+            "journal.file.bytes" => Spec::new("67108864").range(64 * 1024, 1024 * 1024 * 1024).unit(Unit::Bytes);
+        /// Most bytes of journal files per shard; at the bound appends wait for the flusher.
+        journal_max_bytes: i64 =
+            "journal.max.bytes" => Spec::new("536870912").at_least(192 * 1024).unit(Unit::Bytes);
+        /// Memory per shard for records that are not in their segment files yet; at the bound appends wait for the flusher.
+        tail_memory_bytes: i64 =
+            "tail.memory.bytes" => Spec::new("268435456").at_least(1024 * 1024).unit(Unit::Bytes);
+
+        /// Log lines for people (`human`) or for machines (`json`).
+        log_format: String = "log.format" => Spec::new("human").one_of(&["human", "json"]);
+        /// Least severe log lines that are written.
+        log_level: String = "log.level" => Spec::new("info").one_of(&["off", "error", "warn", "info", "debug", "trace"]);
+        /// How long a task may run before the executor looks at its rings again. The default never fires: work gives way by itself.
+        runtime_preempt_timer_ms: i64 = "runtime.preempt.timer.ms" => Spec::new("3600000").range(1, 3_600_000).unit(Unit::Ms);
+        /// A shard that has work and does not turn for this long ends the process, so that its partitions do not go dark; 0 for never.
+        runtime_watchdog_ms: i64 = "runtime.watchdog.ms" => Spec::new("60000").at_least(0).unit(Unit::Ms);
+        /// How long a stop waits for the requests in work to end.
+        shutdown_drain_ms: i64 = "shutdown.drain.ms" => Spec::new("10000").range(0, 3_600_000).unit(Unit::Ms);
+    }
+}
+
+fn check_not_empty(text: &str) -> Result<(), String> {
+    match text {
+        "" => Err("must not be empty".into()),
+        text if text.contains(',') => Err("more than one directory is not supported".into()),
+        _ => Ok(()),
+    }
+}

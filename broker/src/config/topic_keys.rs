@@ -1,0 +1,111 @@
+//! Every topic setting, declared once, with the broker setting that gives its default.
+//!
+//! Names, defaults and bounds are those of Apache Kafka 4.3 (checked against a running one); `durability.class` is Coreline's own.
+
+use super::broker_keys::SEGMENT_BYTES_MIN;
+use super::key::{Spec, Unit, settings};
+
+/// Values of `cleanup.policy`.
+pub const CLEANUP_POLICIES: &[&str] = &["compact", "delete"];
+/// Values of `compression.type`.
+pub const COMPRESSION_TYPES: &[&str] = &["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
+/// Values of `message.timestamp.type`.
+pub const TIMESTAMP_TYPES: &[&str] = &["CreateTime", "LogAppendTime"];
+/// Values of `durability.class`, strongest first.
+pub const DURABILITY_CLASSES: &[&str] = &["durable", "replicated", "memory"];
+
+settings! {
+    /// The settings in force for one topic, one typed field per key of [`TOPIC_KEYS`].
+    pub struct TopicSettings from TOPIC_KEYS {
+        /// What happens to old records: `delete` by age and size, `compact` to the last record of each key, both, or nothing.
+        /// Carried: records without a key are refused when compacted; old records are kept yet.
+        cleanup_policy: Vec<String> = "cleanup.policy" =>
+            Spec::new("delete").list_of(CLEANUP_POLICIES, true).dynamic().synonym("log.cleanup.policy");
+        /// Codec that batches are kept in; `producer` keeps the one they came with.
+        compression_type: String = "compression.type" =>
+            Spec::new("producer").one_of(COMPRESSION_TYPES).dynamic().synonym("compression.type");
+        /// How long a deletion marker stays after compaction. Carried: there is no compaction yet.
+        delete_retention_ms: i64 = "delete.retention.ms" =>
+            Spec::new("86400000").at_least(0).unit(Unit::Ms).dynamic().synonym("log.cleaner.delete.retention.ms");
+        /// What an acknowledgement promises: `durable` answers after the flush, `replicated` after the device has the write,
+        /// `memory` at once. Coreline's own; Kafka's behaviour lies at `replicated`.
+        durability_class: String = "durability.class" =>
+            Spec::new("durable").one_of(DURABILITY_CLASSES).dynamic().synonym("log.durability.class");
+        /// How long the files of a deleted segment stay on disk. Carried: no segment is deleted by retention yet.
+        file_delete_delay_ms: i64 = "file.delete.delay.ms" =>
+            Spec::new("60000").at_least(0).unit(Unit::Ms).dynamic().synonym("log.segment.delete.delay.ms");
+        /// Records between two flushes. Carried: when data is flushed is decided by `durability.class`, which flushes before each
+        /// acknowledgement by default and so is never weaker than any value here.
+        flush_messages: i64 = "flush.messages" =>
+            Spec::new("9223372036854775807").at_least(1).dynamic().synonym("log.flush.interval.messages");
+        /// Time between two flushes. Carried, as `flush.messages`.
+        flush_ms: i64 = "flush.ms" =>
+            Spec::new("9223372036854775807").at_least(0).unit(Unit::Ms).dynamic().synonym("log.flush.interval.ms");
+        /// Bytes of log between two entries of an index.
+        index_interval_bytes: i32 = "index.interval.bytes" =>
+            Spec::new("4096").at_least(0).unit(Unit::Bytes).dynamic().synonym("log.index.interval.bytes");
+        /// Records older than this are due for compaction. Carried: there is no compaction yet.
+        max_compaction_lag_ms: i64 = "max.compaction.lag.ms" =>
+            Spec::new("9223372036854775807").at_least(1).unit(Unit::Ms).dynamic().synonym("log.cleaner.max.compaction.lag.ms");
+        /// Largest record batch that is accepted, after compression.
+        max_message_bytes: i32 = "max.message.bytes" =>
+            Spec::new("1048588").at_least(0).unit(Unit::Bytes).dynamic().synonym("message.max.bytes");
+        /// How far a producer's timestamp may lie after the broker's clock; beyond it the batch is refused (KIP-1030).
+        message_timestamp_after_max_ms: i64 = "message.timestamp.after.max.ms" =>
+            Spec::new("3600000").at_least(0).unit(Unit::Ms).dynamic().synonym("log.message.timestamp.after.max.ms");
+        /// How far a producer's timestamp may lie before the broker's clock; beyond it the batch is refused.
+        message_timestamp_before_max_ms: i64 = "message.timestamp.before.max.ms" =>
+            Spec::new("9223372036854775807").at_least(0).unit(Unit::Ms).dynamic().synonym("log.message.timestamp.before.max.ms");
+        /// Whether a record's timestamp is the producer's or the time of its append.
+        message_timestamp_type: String = "message.timestamp.type" =>
+            Spec::new("CreateTime").one_of(TIMESTAMP_TYPES).dynamic().synonym("log.message.timestamp.type");
+        /// Share of a log that must be new before it is compacted. Carried: there is no compaction yet.
+        min_cleanable_dirty_ratio: f64 = "min.cleanable.dirty.ratio" =>
+            Spec::new("0.5").ratio(0.0, 1.0).dynamic().synonym("log.cleaner.min.cleanable.ratio");
+        /// Records younger than this are not compacted. Carried: there is no compaction yet.
+        min_compaction_lag_ms: i64 = "min.compaction.lag.ms" =>
+            Spec::new("0").at_least(0).unit(Unit::Ms).dynamic().synonym("log.cleaner.min.compaction.lag.ms");
+        /// In-sync replicas that a produce with acks=all needs.
+        min_insync_replicas: i32 = "min.insync.replicas" =>
+            Spec::new("1").at_least(1).dynamic().synonym("min.insync.replicas");
+        /// Size of a partition's log above which its oldest segments may be deleted; -1 for no bound.
+        /// Carried: nothing is deleted by size yet.
+        retention_bytes: i64 = "retention.bytes" =>
+            Spec::new("-1").unit(Unit::Bytes).dynamic().synonym("log.retention.bytes");
+        /// Age at which records may be deleted; -1 for never. Carried: nothing is deleted by age yet.
+        retention_ms: i64 = "retention.ms" =>
+            Spec::new("604800000").at_least(-1).unit(Unit::Ms).dynamic().synonym("log.retention.ms");
+        /// Size at which a new segment is begun.
+        segment_bytes: i32 = "segment.bytes" =>
+            Spec::new("1073741824").at_least(SEGMENT_BYTES_MIN).unit(Unit::Bytes).dynamic().synonym("log.segment.bytes");
+        /// Largest size of a segment's offset index.
+        segment_index_bytes: i32 = "segment.index.bytes" =>
+            Spec::new("10485760").at_least(4).unit(Unit::Bytes).dynamic().synonym("log.index.size.max.bytes");
+        /// Most random time that is taken off `segment.ms`, so that segments do not roll together.
+        segment_jitter_ms: i64 = "segment.jitter.ms" =>
+            Spec::new("0").at_least(0).unit(Unit::Ms).dynamic().synonym("log.roll.jitter.ms");
+        /// Age at which a new segment is begun.
+        segment_ms: i64 = "segment.ms" =>
+            Spec::new("604800000").at_least(1).unit(Unit::Ms).dynamic().synonym("log.roll.ms");
+        /// Whether a replica that is not in sync may lead when no other is left. Carried: partitions have one replica yet.
+        unclean_leader_election_enable: bool = "unclean.leader.election.enable" =>
+            Spec::new("false").dynamic().synonym("unclean.leader.election.enable");
+    }
+}
+
+impl TopicSettings {
+    /// True if `cleanup.policy` has `compact`.
+    pub fn is_compacted(&self) -> bool {
+        self.cleanup_policy.iter().any(|p| p == "compact")
+    }
+
+    /// True if `cleanup.policy` has `delete`.
+    pub fn is_deleted(&self) -> bool {
+        self.cleanup_policy.iter().any(|p| p == "delete")
+    }
+
+    /// True if records get the time of their append as their timestamp.
+    pub fn is_log_append_time(&self) -> bool {
+        self.message_timestamp_type == "LogAppendTime"
+    }
+}
