@@ -5,15 +5,7 @@
 
 use std::time::Duration;
 
-/// Which clock a record's timestamp comes from (`message.timestamp.type`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum TimestampType {
-    /// The producer's.
-    #[default]
-    CreateTime,
-    /// The broker's, at append; the batch's timestamps are overwritten.
-    LogAppendTime,
-}
+pub use coreline_wire::record::TimestampType;
 
 /// What happens to old data (`cleanup.policy`). Carried; executed by retention and compaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

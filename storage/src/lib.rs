@@ -7,5 +7,17 @@ pub mod data_dir;
 pub mod error;
 pub mod io;
 pub mod journal;
+pub mod leader_epoch;
 pub mod limits;
+pub mod loader;
+pub mod log;
+pub mod producer_state;
+pub mod segment;
 pub mod snapshot_file;
+pub mod store;
+
+pub use config::{LogConfig, StoreConfig};
+pub use error::StorageError;
+pub use loader::{RecoveryReport, recover};
+pub use log::{AppendContext, AppendError, AppendOrigin, Appended, Log, ReadError, ReadPlan, ReadSpan, SendFile, TimestampOffset};
+pub use store::{Store, StoreStats};

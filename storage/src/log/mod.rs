@@ -1,0 +1,339 @@
+//! `Log`: one partition's log on one shard. Append, read, look up by time and epoch, move the log start.
+//!
+//! Standing relations: `log start <= durable end <= log end`; `recovery point <= durable end`. `append` is synchronous and ordered; what it placed is
+//! durable when `durable_end_offset` passes it. Reads never block the thread. Callers: the broker's partition, the coordinators' driver.
+
+pub mod tail;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use coreline_wire::ids::TopicPartition;
+use coreline_wire::record::ValidBatch;
+
+use crate::config::LogConfig;
+use crate::error::StorageError;
+use crate::io::Disk;
+use crate::journal::Ticket;
+
+/// Who hands in a batch, which decides what is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendOrigin {
+    /// A producer: everything is checked, offsets are assigned.
+    Client,
+    /// A coordinator of this broker: offsets are assigned, timestamps are not checked.
+    Coordinator,
+    /// A leader: offsets and epochs are kept and must follow on.
+    Replica,
+}
+
+/// What an append needs to know besides the batch.
+#[derive(Clone, Copy, Debug)]
+pub struct AppendContext {
+    /// Wall clock, ms since 1970.
+    pub now_ms: i64,
+    /// Leader epoch under which a client's or coordinator's batch is written.
+    pub leader_epoch: i32,
+    /// Who hands it in.
+    pub origin: AppendOrigin,
+}
+
+/// Where a batch was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of its first record.
+    pub base_offset: i64,
+    /// Offset of its last record.
+    pub last_offset: i64,
+    /// The broker's time stamped on it, ms; `None` for `CreateTime`.
+    pub log_append_time_ms: Option<i64>,
+    /// Log start offset at that moment.
+    pub log_start_offset: i64,
+    /// It was in the log already (a retry of an idempotent producer); nothing was written.
+    pub duplicate: bool,
+    /// Durable when the journal has completed this ticket; `durable_end_offset` is then above `last_offset`.
+    pub ticket: Ticket,
+}
+
+/// Why a batch was not appended. Nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// Kafka's OUT_OF_ORDER_SEQUENCE_NUMBER (45).
+    #[error("producer {producer_id}: sequence {found} where {expected} follows")]
+    OutOfOrderSequence {
+        /// The producer.
+        producer_id: i64,
+        /// Sequence that would have been right.
+        expected: i32,
+        /// Sequence of the batch.
+        found: i32,
+    },
+    /// Kafka's INVALID_PRODUCER_EPOCH (47).
+    #[error("producer {producer_id}: epoch {found} below {current}")]
+    InvalidProducerEpoch {
+        /// The producer.
+        producer_id: i64,
+        /// Newest epoch seen.
+        current: i16,
+        /// Epoch of the batch.
+        found: i16,
+    },
+    /// Larger than `max.message.bytes`: MESSAGE_TOO_LARGE (10).
+    #[error("batch of {bytes} bytes, {bytes_max} allowed")]
+    TooLarge {
+        /// Size of the batch.
+        bytes: usize,
+        /// Limit.
+        bytes_max: usize,
+    },
+    /// Larger than a segment: RECORD_LIST_TOO_LARGE (18).
+    #[error("batch of {bytes} bytes, a segment holds {bytes_max}")]
+    LargerThanSegment {
+        /// Size of the batch.
+        bytes: usize,
+        /// Limit.
+        bytes_max: usize,
+    },
+    /// A timestamp too far from the broker's clock, or a timestamp type that only the broker may set: INVALID_TIMESTAMP (32).
+    #[error("timestamp {timestamp_ms} outside {min_ms}..={max_ms}")]
+    InvalidTimestamp {
+        /// The timestamp.
+        timestamp_ms: i64,
+        /// Smallest allowed.
+        min_ms: i64,
+        /// Largest allowed.
+        max_ms: i64,
+    },
+    /// A replica's batch does not follow on.
+    #[error("batch at offset {found} where {expected} follows")]
+    OffsetMismatch {
+        /// The log end offset.
+        expected: i64,
+        /// Base offset of the batch.
+        found: i64,
+    },
+    /// A leader epoch below the one of the batch before.
+    #[error("leader epoch {found} below {current}")]
+    EpochBackwards {
+        /// Epoch of the last batch.
+        current: i32,
+        /// Epoch handed in.
+        found: i32,
+    },
+    /// The journal or the tail budget is full: await `Store::wait_space` and try again.
+    #[error("no space in the journal or in memory yet")]
+    Backpressure,
+    /// Offsets are used up, or the batch cannot be counted.
+    #[error("offset {0} cannot be counted further")]
+    OffsetOverflow(i64),
+    /// The disk or the journal has failed, or the log was closed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Why a read was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// OFFSET_OUT_OF_RANGE (1).
+    #[error("offset {offset} outside {log_start}..={log_end}")]
+    OffsetOutOfRange {
+        /// Asked for.
+        offset: i64,
+        /// First offset.
+        log_start: i64,
+        /// Offset behind the last.
+        log_end: i64,
+    },
+    /// The disk failed or its bytes are damaged.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// A segment opened through the page cache, for `sendfile` of ranges that never change again.
+#[derive(Debug)]
+pub struct SendFile {
+    fd: Arc<OwnedFd>,
+}
+
+impl SendFile {
+    pub(crate) fn new(fd: Arc<OwnedFd>) -> SendFile {
+        SendFile { fd }
+    }
+}
+
+impl AsFd for SendFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// A piece of an answer.
+#[derive(Clone, Debug)]
+pub enum ReadSpan {
+    /// Bytes in memory.
+    Memory(Bytes),
+    /// Bytes of a file.
+    File {
+        /// The file.
+        file: Arc<SendFile>,
+        /// Position of the first byte.
+        position: u64,
+        /// Number of bytes.
+        len: u32,
+    },
+}
+
+impl ReadSpan {
+    /// Number of bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            ReadSpan::Memory(bytes) => bytes.len(),
+            ReadSpan::File { len, .. } => *len as usize,
+        }
+    }
+    /// True when there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Whole batches of a log, in order. `Send`: it may cross to the shard that owns the connection.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ReadPlan {
+    /// The pieces, in order.
+    pub spans: Vec<ReadSpan>,
+    /// Bytes in all pieces.
+    pub bytes: usize,
+    /// Offset to read from next; the asked offset when nothing was there.
+    pub next_offset: i64,
+}
+
+impl ReadPlan {
+    /// An answer without batches.
+    pub fn empty(offset: i64) -> ReadPlan {
+        ReadPlan { spans: Vec::new(), bytes: 0, next_offset: offset }
+    }
+}
+
+/// A record found by its timestamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimestampOffset {
+    /// Its offset.
+    pub offset: i64,
+    /// Its timestamp, ms.
+    pub timestamp_ms: i64,
+    /// Leader epoch of its batch.
+    pub leader_epoch: i32,
+}
+
+/// One partition's log. Clones share it.
+pub struct Log<D: Disk>(Rc<LogInner<D>>);
+
+pub(crate) struct LogInner<D: Disk> {
+    tp: TopicPartition,
+    _disk: D,
+}
+
+impl<D: Disk> Clone for Log<D> {
+    fn clone(&self) -> Self {
+        Log(self.0.clone())
+    }
+}
+
+impl<D: Disk> Log<D> {
+    /// The partition.
+    pub fn topic_partition(&self) -> TopicPartition {
+        self.0.tp
+    }
+
+    /// The synchronous, ordered part: checks, assigns offsets, puts the bytes into the tail and the journal's frame.
+    pub fn append(&self, _batch: &ValidBatch, _ctx: AppendContext) -> Result<Appended, AppendError> {
+        Err(AppendError::Storage(StorageError::Closed))
+    }
+
+    /// First offset a client may read.
+    pub fn log_start_offset(&self) -> i64 {
+        0
+    }
+
+    /// Offset behind the last batch.
+    pub fn log_end_offset(&self) -> i64 {
+        0
+    }
+
+    /// Offset behind the last durable batch.
+    pub fn durable_end_offset(&self) -> i64 {
+        0
+    }
+
+    /// The high watermark as of the last checkpoint before this log was opened (at least the log start); what the broker starts from.
+    pub fn recovered_high_watermark(&self) -> i64 {
+        0
+    }
+
+    /// Tells the next checkpoint the high watermark.
+    pub fn set_high_watermark(&self, _offset: i64) {}
+
+    /// Calls `f` with the new durable end whenever it has advanced. Replaces an earlier one. `f` may append.
+    pub fn on_durable(&self, _f: impl Fn(i64) + 'static) {}
+
+    /// Waits until the durable end is at least `offset`.
+    pub async fn wait_durable(&self, _offset: i64) -> Result<(), StorageError> {
+        Err(StorageError::Closed)
+    }
+
+    /// Whole batches from the one that contains `offset` on, below `upper` (exclusive), at most `max_bytes`; with `at_least_one` the first batch is
+    /// taken whatever its size. Empty when `offset` is at or above `upper` but not above the log end.
+    pub async fn read(&self, _offset: i64, _max_bytes: u32, _upper: i64, _at_least_one: bool) -> Result<ReadPlan, ReadError> {
+        Err(ReadError::Storage(StorageError::Closed))
+    }
+
+    /// The same as `read` when the answer lies in memory (or is empty, or an error); `None` when it needs the disk.
+    pub fn read_cached(&self, _offset: i64, _max_bytes: u32, _upper: i64, _at_least_one: bool) -> Option<Result<ReadPlan, ReadError>> {
+        None
+    }
+
+    /// First record below `upper` whose timestamp is at least `timestamp_ms`, exact to the record.
+    pub async fn offset_for_timestamp(&self, _timestamp_ms: i64, _upper: i64) -> Result<Option<TimestampOffset>, StorageError> {
+        Err(StorageError::Closed)
+    }
+
+    /// First record with the largest timestamp below `upper`.
+    pub async fn max_timestamp(&self, _upper: i64) -> Result<Option<TimestampOffset>, StorageError> {
+        Err(StorageError::Closed)
+    }
+
+    /// Answer to OffsetForLeaderEpoch: (largest epoch not above the asked one, where it ended); (-1, -1) when unknown.
+    pub fn epoch_end_offset(&self, _epoch: i32) -> (i32, i64) {
+        (-1, -1)
+    }
+
+    /// Leader epoch of the batch at `offset`, -1 when unknown.
+    pub fn leader_epoch_at(&self, _offset: i64) -> i32 {
+        -1
+    }
+
+    /// Newest leader epoch in the log, -1 for none.
+    pub fn latest_epoch(&self) -> i32 {
+        -1
+    }
+
+    /// Moves the log start up to `before` (never back, never beyond the durable end) and answers with the log start once that is durable.
+    pub async fn delete_records(&self, _before: i64) -> Result<i64, ReadError> {
+        Err(ReadError::Storage(StorageError::Closed))
+    }
+
+    /// Bytes of batches, in memory and on the disk.
+    pub fn size_bytes(&self) -> u64 {
+        0
+    }
+
+    /// Configuration for what is appended from now on.
+    pub fn update_config(&self, _config: LogConfig) {}
+
+    /// Forgets producers idle for longer than the configured time. Call now and then.
+    pub fn expire_producers(&self, _now_ms: i64) {}
+}
