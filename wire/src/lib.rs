@@ -24,6 +24,9 @@ pub mod record;
 pub mod tagged_field;
 pub mod varint;
 
+#[cfg(test)]
+mod test_random;
+
 pub use api::{ApiKey, ApiSpec};
 pub use decode::{DecodeError, DecodeErrorKind, Decoder};
 pub use error_code::ErrorCode;

@@ -4,6 +4,7 @@ pub mod chunk;
 pub mod current_leader;
 pub mod fetch;
 pub mod produce;
+mod topic;
 
 pub use chunk::{Chunk, SpanLen};
 pub use current_leader::{LeaderIdAndEpoch, NodeEndpoint};

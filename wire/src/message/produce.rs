@@ -20,13 +20,14 @@
 use bytes::{Bytes, BytesMut};
 
 use super::current_leader::{LeaderIdAndEpoch, NodeEndpoint};
+use super::topic::{min_topic_size, read_topic, skip_tags, write_no_tags, write_topic};
 use super::{read_array, served};
 use crate::api::ApiKey;
 use crate::decode::{DecodeError, Decoder};
 use crate::encode::{Sink, measure};
 use crate::error_code::ErrorCode;
 use crate::ids::{Offset, PartitionIndex, TopicId};
-use crate::primitive::{WireString, put_array, put_bytes_len, put_null_array, put_nullable_string, put_string};
+use crate::primitive::{WireString, put_array, put_bytes_len, put_null_array, put_nullable_string};
 use crate::tagged_field;
 
 /// A Produce request.
@@ -136,32 +137,6 @@ impl ProducePartitionResponse {
     }
 }
 
-/// Reads the name or the id of a topic, whichever the version carries.
-fn read_topic(d: &mut Decoder<'_>, body: &Bytes, version: i16, flexible: bool) -> Result<(WireString, TopicId), DecodeError> {
-    if version >= 13 {
-        Ok((WireString::EMPTY, TopicId(d.uuid()?)))
-    } else {
-        Ok((WireString::share(body, d.string(flexible)?), TopicId::ZERO))
-    }
-}
-
-/// Smallest encoding of a topic: name or id, an empty array, tags.
-fn min_topic_size(version: i16, flexible: bool) -> usize {
-    match (version >= 13, flexible) {
-        (true, _) => 16 + 1 + 1,
-        (false, true) => 1 + 1 + 1,
-        (false, false) => 2 + 4,
-    }
-}
-
-fn write_topic<W: Sink>(w: &mut W, name: &str, topic_id: TopicId, version: i16, flexible: bool) {
-    if version >= 13 {
-        w.put(&topic_id.0);
-    } else {
-        put_string(w, name, flexible);
-    }
-}
-
 impl ProduceRequest {
     /// Decodes a request body. Records and strings share `body`'s memory.
     pub fn decode(body: &Bytes, version: i16) -> Result<ProduceRequest, DecodeError> {
@@ -175,19 +150,13 @@ impl ProduceRequest {
             let partitions = read_array(d, flexible, false, if flexible { 6 } else { 8 }, |d| {
                 let index = d.i32()?;
                 let records = d.nullable_bytes(flexible)?.map(|range| body.slice(range));
-                if flexible {
-                    tagged_field::skip(d)?;
-                }
+                skip_tags(d, flexible)?;
                 Ok(ProducePartition { index, records })
             })?;
-            if flexible {
-                tagged_field::skip(d)?;
-            }
+            skip_tags(d, flexible)?;
             Ok(ProduceTopic { name, topic_id, partitions })
         })?;
-        if flexible {
-            tagged_field::skip(&mut d)?;
-        }
+        skip_tags(&mut d, flexible)?;
         d.finish()?;
         Ok(ProduceRequest { transactional_id, acks, timeout_ms, topics })
     }
@@ -231,12 +200,6 @@ impl ProduceRequest {
     }
 }
 
-fn write_no_tags<W: Sink>(w: &mut W, flexible: bool) {
-    if flexible {
-        tagged_field::write_none(w);
-    }
-}
-
 impl ProduceResponse {
     /// Decodes a response body.
     pub fn decode(body: &Bytes, version: i16) -> Result<ProduceResponse, DecodeError> {
@@ -246,9 +209,7 @@ impl ProduceResponse {
             let (name, topic_id) = read_topic(d, body, version, flexible)?;
             let partitions =
                 read_array(d, flexible, false, 22, |d| ProducePartitionResponse::decode(d, body, version, flexible))?;
-            if flexible {
-                tagged_field::skip(d)?;
-            }
+            skip_tags(d, flexible)?;
             Ok(ProduceTopicResponse { name, topic_id, partitions })
         })?;
         let throttle_time_ms = d.i32()?;
@@ -318,9 +279,7 @@ impl ProducePartitionResponse {
             out.record_errors = read_array(d, flexible, false, 6, |d| {
                 let batch_index = d.i32()?;
                 let message = d.nullable_string(flexible)?.map(|s| WireString::share(body, s));
-                if flexible {
-                    tagged_field::skip(d)?;
-                }
+                skip_tags(d, flexible)?;
                 Ok(RecordError { batch_index, message })
             })?;
             out.error_message = d.nullable_string(flexible)?.map(|s| WireString::share(body, s));

@@ -1,0 +1,324 @@
+//! The structure of every served request but Produce and Fetch, as in Kafka 4.1's message schemas.
+//!
+//! Versions below an API's minimum are not described. Callers: `fence`.
+
+use super::schema::{BOOL, BYTES, Field, I8, I16, I32, I64, Kind, STRING, Struct, UUID, field};
+use crate::api::ApiKey;
+
+/// The structure of an API's request.
+pub(super) fn request(api: ApiKey) -> Option<&'static Struct> {
+    Some(match api {
+        ApiKey::Produce | ApiKey::Fetch => return None,
+        ApiKey::ListOffsets => &LIST_OFFSETS,
+        ApiKey::Metadata => &METADATA,
+        ApiKey::OffsetCommit => &OFFSET_COMMIT,
+        ApiKey::OffsetFetch => &OFFSET_FETCH,
+        ApiKey::FindCoordinator => &FIND_COORDINATOR,
+        ApiKey::JoinGroup => &JOIN_GROUP,
+        ApiKey::Heartbeat => &HEARTBEAT,
+        ApiKey::LeaveGroup => &LEAVE_GROUP,
+        ApiKey::SyncGroup => &SYNC_GROUP,
+        ApiKey::ApiVersions => &API_VERSIONS,
+        ApiKey::CreateTopics => &CREATE_TOPICS,
+        ApiKey::DeleteTopics => &DELETE_TOPICS,
+        ApiKey::DeleteRecords => &DELETE_RECORDS,
+        ApiKey::InitProducerId => &INIT_PRODUCER_ID,
+        ApiKey::OffsetForLeaderEpoch => &OFFSET_FOR_LEADER_EPOCH,
+        ApiKey::DescribeConfigs => &DESCRIBE_CONFIGS,
+        ApiKey::AlterConfigs => &ALTER_CONFIGS,
+        ApiKey::CreatePartitions => &CREATE_PARTITIONS,
+        ApiKey::IncrementalAlterConfigs => &INCREMENTAL_ALTER_CONFIGS,
+        ApiKey::DescribeCluster => &DESCRIBE_CLUSTER,
+        ApiKey::DescribeTopicPartitions => &DESCRIBE_TOPIC_PARTITIONS,
+    })
+}
+
+/// An array of structures with these fields.
+macro_rules! structs {
+    ($($field:expr),* $(,)?) => {
+        Kind::Array(&Kind::Struct(&Struct { fields: &[$($field),*] }))
+    };
+}
+
+const STRINGS: Kind = Kind::Array(&STRING);
+const I32S: Kind = Kind::Array(&I32);
+
+const fn topic_name(name: &'static str) -> Field {
+    field(name, STRING)
+}
+
+static LIST_OFFSETS: Struct = Struct {
+    fields: &[
+        field("replica_id", I32),
+        field("isolation_level", I8).since(2),
+        field(
+            "topics",
+            structs![
+                topic_name("name"),
+                field(
+                    "partitions",
+                    structs![
+                        field("partition_index", I32),
+                        field("current_leader_epoch", I32).since(4),
+                        field("timestamp", I64),
+                    ],
+                ),
+            ],
+        ),
+        field("timeout_ms", I32).since(10),
+    ],
+};
+
+static METADATA: Struct = Struct {
+    fields: &[
+        field("topics", structs![field("topic_id", UUID).since(10), topic_name("name").nullable(10)]).nullable(1),
+        field("allow_auto_topic_creation", BOOL).since(4),
+        field("include_cluster_authorized_operations", BOOL).since(8).until(10),
+        field("include_topic_authorized_operations", BOOL).since(8),
+    ],
+};
+
+static OFFSET_COMMIT: Struct = Struct {
+    fields: &[
+        field("group_id", STRING),
+        field("generation_id_or_member_epoch", I32),
+        field("member_id", STRING),
+        field("group_instance_id", STRING).since(7).nullable(7),
+        field("retention_time_ms", I64).until(4),
+        field(
+            "topics",
+            structs![
+                topic_name("name"),
+                field(
+                    "partitions",
+                    structs![
+                        field("partition_index", I32),
+                        field("committed_offset", I64),
+                        field("committed_leader_epoch", I32).since(6),
+                        field("committed_metadata", STRING).nullable(0),
+                    ],
+                ),
+            ],
+        ),
+    ],
+};
+
+static OFFSET_FETCH: Struct = Struct {
+    fields: &[
+        field("group_id", STRING).until(7),
+        field("topics", structs![topic_name("name"), field("partition_indexes", I32S)]).until(7).nullable(2),
+        field(
+            "groups",
+            structs![
+                field("group_id", STRING),
+                field("member_id", STRING).since(9).nullable(9),
+                field("member_epoch", I32).since(9),
+                field("topics", structs![topic_name("name"), field("partition_indexes", I32S)]).nullable(8),
+            ],
+        )
+        .since(8),
+        field("require_stable", BOOL).since(7),
+    ],
+};
+
+static FIND_COORDINATOR: Struct = Struct {
+    fields: &[
+        field("key", STRING).until(3),
+        field("key_type", I8).since(1),
+        field("coordinator_keys", STRINGS).since(4),
+    ],
+};
+
+static JOIN_GROUP: Struct = Struct {
+    fields: &[
+        field("group_id", STRING),
+        field("session_timeout_ms", I32),
+        field("rebalance_timeout_ms", I32).since(1),
+        field("member_id", STRING),
+        field("group_instance_id", STRING).since(5).nullable(5),
+        field("protocol_type", STRING),
+        field("protocols", structs![field("name", STRING), field("metadata", BYTES)]),
+        field("reason", STRING).since(8).nullable(8),
+    ],
+};
+
+static HEARTBEAT: Struct = Struct {
+    fields: &[
+        field("group_id", STRING),
+        field("generation_id", I32),
+        field("member_id", STRING),
+        field("group_instance_id", STRING).since(3).nullable(3),
+    ],
+};
+
+static LEAVE_GROUP: Struct = Struct {
+    fields: &[
+        field("group_id", STRING),
+        field("member_id", STRING).until(2),
+        field(
+            "members",
+            structs![
+                field("member_id", STRING),
+                field("group_instance_id", STRING).nullable(3),
+                field("reason", STRING).since(5).nullable(5),
+            ],
+        )
+        .since(3),
+    ],
+};
+
+static SYNC_GROUP: Struct = Struct {
+    fields: &[
+        field("group_id", STRING),
+        field("generation_id", I32),
+        field("member_id", STRING),
+        field("group_instance_id", STRING).since(3).nullable(3),
+        field("protocol_type", STRING).since(5).nullable(5),
+        field("protocol_name", STRING).since(5).nullable(5),
+        field("assignments", structs![field("member_id", STRING), field("assignment", BYTES)]),
+    ],
+};
+
+static API_VERSIONS: Struct = Struct {
+    fields: &[field("client_software_name", STRING).since(3), field("client_software_version", STRING).since(3)],
+};
+
+static CREATE_TOPICS: Struct = Struct {
+    fields: &[
+        field(
+            "topics",
+            structs![
+                topic_name("name"),
+                field("num_partitions", I32),
+                field("replication_factor", I16),
+                field("assignments", structs![field("partition_index", I32), field("broker_ids", I32S)]),
+                field("configs", structs![field("name", STRING), field("value", STRING).nullable(0)]),
+            ],
+        ),
+        field("timeout_ms", I32),
+        field("validate_only", BOOL),
+    ],
+};
+
+static DELETE_TOPICS: Struct = Struct {
+    fields: &[
+        field("topics", structs![topic_name("name").nullable(6), field("topic_id", UUID)]).since(6),
+        field("topic_names", STRINGS).until(5),
+        field("timeout_ms", I32),
+    ],
+};
+
+static DELETE_RECORDS: Struct = Struct {
+    fields: &[
+        field(
+            "topics",
+            structs![
+                topic_name("name"),
+                field("partitions", structs![field("partition_index", I32), field("offset", I64)]),
+            ],
+        ),
+        field("timeout_ms", I32),
+    ],
+};
+
+static INIT_PRODUCER_ID: Struct = Struct {
+    fields: &[
+        field("transactional_id", STRING).nullable(0),
+        field("transaction_timeout_ms", I32),
+        field("producer_id", I64).since(3),
+        field("producer_epoch", I16).since(3),
+    ],
+};
+
+static OFFSET_FOR_LEADER_EPOCH: Struct = Struct {
+    fields: &[
+        field("replica_id", I32).since(3),
+        field(
+            "topics",
+            structs![
+                topic_name("topic"),
+                field(
+                    "partitions",
+                    structs![field("partition", I32), field("current_leader_epoch", I32), field("leader_epoch", I32)],
+                ),
+            ],
+        ),
+    ],
+};
+
+static DESCRIBE_CONFIGS: Struct = Struct {
+    fields: &[
+        field(
+            "resources",
+            structs![
+                field("resource_type", I8),
+                field("resource_name", STRING),
+                field("configuration_keys", STRINGS).nullable(0),
+            ],
+        ),
+        field("include_synonyms", BOOL),
+        field("include_documentation", BOOL).since(3),
+    ],
+};
+
+static ALTER_CONFIGS: Struct = Struct {
+    fields: &[
+        field(
+            "resources",
+            structs![
+                field("resource_type", I8),
+                field("resource_name", STRING),
+                field("configs", structs![field("name", STRING), field("value", STRING).nullable(0)]),
+            ],
+        ),
+        field("validate_only", BOOL),
+    ],
+};
+
+static CREATE_PARTITIONS: Struct = Struct {
+    fields: &[
+        field(
+            "topics",
+            structs![
+                topic_name("name"),
+                field("count", I32),
+                field("assignments", structs![field("broker_ids", I32S)]).nullable(0),
+            ],
+        ),
+        field("timeout_ms", I32),
+        field("validate_only", BOOL),
+    ],
+};
+
+static INCREMENTAL_ALTER_CONFIGS: Struct = Struct {
+    fields: &[
+        field(
+            "resources",
+            structs![
+                field("resource_type", I8),
+                field("resource_name", STRING),
+                field(
+                    "configs",
+                    structs![field("name", STRING), field("config_operation", I8), field("value", STRING).nullable(0)],
+                ),
+            ],
+        ),
+        field("validate_only", BOOL),
+    ],
+};
+
+static DESCRIBE_CLUSTER: Struct = Struct {
+    fields: &[
+        field("include_cluster_authorized_operations", BOOL),
+        field("endpoint_type", I8).since(1),
+        field("include_fenced_brokers", BOOL).since(2),
+    ],
+};
+
+static DESCRIBE_TOPIC_PARTITIONS: Struct = Struct {
+    fields: &[
+        field("topics", structs![topic_name("name")]),
+        field("response_partition_limit", I32),
+        field("cursor", Kind::Optional(&Struct { fields: &[field("topic_name", STRING), field("partition_index", I32)] })),
+    ],
+};
