@@ -78,7 +78,8 @@ pub fn parse(text: &str) -> Result<Vec<FileLine>, (usize, String)> {
     let line_of = |position: usize| 1 + text.as_bytes()[..position.min(text.len())].iter().filter(|b| **b == b'\n').count();
     let table = DeTable::parse(text).map_err(|error| {
         let line = error.span().map_or(1, |span| line_of(span.start));
-        (line, error.message().to_string())
+        let hint = if error.message().contains("extend value") { "; write the longer key in quotes" } else { "" };
+        (line, format!("{}{hint}", error.message()))
     })?;
     let mut lines = Vec::new();
     flatten("", table.get_ref(), &line_of, &mut lines);
@@ -148,6 +149,8 @@ mod tests {
     fn syntax_errors_and_doubled_keys_name_their_line() {
         assert_eq!(parse("a = 1\nb = = 2\n").map_err(|e| e.0), Err(2));
         assert_eq!(parse("num.partitions = 1\nnum.partitions = 2\n").map_err(|e| e.0), Err(2));
+        let extended = parse("max.connections = 1\nmax.connections.per.ip = 2\n");
+        assert!(extended.is_err_and(|(line, reason)| line == 2 && reason.contains("in quotes")));
         let lines = parse("num.partitions = 1\n\"num.partitions\" = 2\n").expect("two spellings are two TOML keys");
         assert_eq!(lines[1].duplicate_of, Some(1));
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::key::{Applies, Key};
-use super::{BROKER_KEYS, Config, TOPIC_KEYS};
+use super::{BROKER_KEYS, Config, TOPIC_KEYS, registry};
 
 /// TOML, one key per line with the source of its value; unset keys as comments.
 pub fn toml(config: &Config) -> String {
@@ -12,6 +12,7 @@ pub fn toml(config: &Config) -> String {
         .map(|(key, entry)| {
             let value = if key.is_sensitive() { None } else { entry.value.toml() };
             let text = match value {
+                Some(value) if registry::extends_a_key(key.name) => format!("\"{}\" = {value}", key.name),
                 Some(value) => format!("{} = {value}", key.name),
                 None if key.is_sensitive() => format!("# {} (hidden)", key.name),
                 None => format!("# {} (not set)", key.name),
