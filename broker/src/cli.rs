@@ -177,11 +177,30 @@ mod tests {
         file.write_all(b"num.partitions = 5\n[node]\nid = 9\n").expect("written");
         let path = file.path().display().to_string();
         let config = serve(&[
-            "--config", &path, "--data-dir", "/d", "--listen", "[::1]:1", "--admin-listen", "h:2", "--advertise", "a.b:3", "--shards", "2",
-            "--node-id", "4", "--set", "node.id=8", "--set", "num.partitions=6",
+            "--config",
+            &path,
+            "--data-dir",
+            "/d",
+            "--listen",
+            "[::1]:1",
+            "--admin-listen",
+            "h:2",
+            "--advertise",
+            "a.b:3",
+            "--shards",
+            "2",
+            "--node-id",
+            "4",
+            "--set",
+            "node.id=8",
+            "--set",
+            "num.partitions=6",
         ])
         .expect("valid");
-        assert_eq!((config.data_dir(), config.listen().to_string(), config.admin_listen().to_string()), ("/d".into(), "[::1]:1".into(), "h:2".into()));
+        assert_eq!(
+            (config.data_dir(), config.listen().to_string(), config.admin_listen().to_string()),
+            ("/d".into(), "[::1]:1".into(), "h:2".into())
+        );
         assert_eq!((config.node_id, config.shards, config.num_partitions), (4, 2, 6));
         assert_eq!(config.entry("node.id").map(|(_, e)| e.source.to_string()).as_deref(), Some("--node-id"));
     }

@@ -132,7 +132,9 @@ mod tests {
     #[test]
     fn stages_sum_to_the_total() {
         let mut stamps = StageStamps::start(100);
-        for (stage, at) in [(Stage::Receive, 110), (Stage::Decode, 111), (Stage::ShardHop, 150), (Stage::Validate, 149), (Stage::ShardHop, 170)] {
+        for (stage, at) in
+            [(Stage::Receive, 110), (Stage::Decode, 111), (Stage::ShardHop, 150), (Stage::Validate, 149), (Stage::ShardHop, 170)]
+        {
             stamps.mark(stage, at);
         }
         assert_eq!((stamps.spent_us(Stage::ShardHop), stamps.spent_us(Stage::Validate)), (59, 0));

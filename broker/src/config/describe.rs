@@ -84,9 +84,11 @@ mod tests {
         let (t, b, c) = (map(&[("retention.bytes", "5")]), map(&[("log.retention.bytes", "7")]), map(&[("log.retention.bytes", "8")]));
         let all = topic(&config, &Overrides { topic: Some(&t), broker: Some(&b), cluster: Some(&c) }, None);
         let static_levels = [("log.retention.bytes", "1000".to_string(), StaticBroker), ("log.retention.bytes", "-1".into(), Default)];
-        let mut expected =
-            vec![("retention.bytes", "5".to_string(), Topic), ("log.retention.bytes", "7".into(), DynamicBroker),
-                 ("log.retention.bytes", "8".into(), DynamicDefaultBroker)];
+        let mut expected = vec![
+            ("retention.bytes", "5".to_string(), Topic),
+            ("log.retention.bytes", "7".into(), DynamicBroker),
+            ("log.retention.bytes", "8".into(), DynamicDefaultBroker),
+        ];
         expected.extend(static_levels.clone());
         assert_eq!(levels(&all, "retention.bytes"), (Some("5".into()), Topic, expected.clone()));
         let without_topic = topic(&config, &Overrides { topic: None, broker: Some(&b), cluster: Some(&c) }, None);

@@ -12,7 +12,11 @@ use crate::metadata::{ConfigResource, MetadataImage};
 pub fn with_topic_overrides<T>(config: &Config, image: &MetadataImage, topic: &str, f: impl FnOnce(&Overrides<'_>) -> T) -> T {
     let broker = image.config(&ConfigResource::broker(config.node_id));
     let cluster = image.config(&ConfigResource::broker_default());
-    f(&Overrides { topic: image.topic_config(topic).map(AsRef::as_ref), broker: broker.map(AsRef::as_ref), cluster: cluster.map(AsRef::as_ref) })
+    f(&Overrides {
+        topic: image.topic_config(topic).map(AsRef::as_ref),
+        broker: broker.map(AsRef::as_ref),
+        cluster: cluster.map(AsRef::as_ref),
+    })
 }
 
 /// The settings in force for a topic, which need not exist: then the defaults count.
@@ -80,8 +84,15 @@ mod tests {
     fn the_extremes_that_are_accepted_make_a_valid_log() {
         let config = Config::with(&["journal.file.bytes=65537", "journal.max.bytes=200000", "tail.memory.bytes=1048576"]).expect("valid");
         assert_eq!(store_config(&config).validate(), Ok(()));
-        let small: ConfigMap = [("segment.bytes", "1048576"), ("segment.index.bytes", "4"), ("max.message.bytes", "0"), ("segment.ms", "1"),
-            ("cleanup.policy", ""), ("durability.class", "memory"), ("message.timestamp.type", "LogAppendTime")]
+        let small: ConfigMap = [
+            ("segment.bytes", "1048576"),
+            ("segment.index.bytes", "4"),
+            ("max.message.bytes", "0"),
+            ("segment.ms", "1"),
+            ("cleanup.policy", ""),
+            ("durability.class", "memory"),
+            ("message.timestamp.type", "LogAppendTime"),
+        ]
         .into_iter()
         .map(|(k, v)| {
             assert!(registry::topic_key(k).expect("declared").parse(v).is_ok(), "{k}={v}");

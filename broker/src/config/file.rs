@@ -137,12 +137,15 @@ mod tests {
     #[test]
     fn dotted_keys_tables_and_quoted_keys_mean_the_same() {
         let text = "num.partitions = 4\n\n[log]\nretention.ms = 1\nroll.hours = 2\n[\"group\".max]\n\"session.timeout.ms\" = 3\n";
-        assert_eq!(keys(text), vec![
-            ("num.partitions".into(), 1),
-            ("log.retention.ms".into(), 4),
-            ("log.roll.hours".into(), 5),
-            ("group.max.session.timeout.ms".into(), 7)
-        ]);
+        assert_eq!(
+            keys(text),
+            vec![
+                ("num.partitions".into(), 1),
+                ("log.retention.ms".into(), 4),
+                ("log.roll.hours".into(), 5),
+                ("group.max.session.timeout.ms".into(), 7)
+            ]
+        );
     }
 
     #[test]

@@ -21,9 +21,10 @@ impl HostPort {
 
     /// Looks the host up and takes its first address. Blocks on the resolver for host names: call it at start only.
     pub fn resolve(&self) -> std::io::Result<SocketAddr> {
-        (self.host.as_str(), self.port).to_socket_addrs()?.next().ok_or_else(|| {
-            std::io::Error::new(std::io::ErrorKind::NotFound, format!("{} has no address", self.host))
-        })
+        (self.host.as_str(), self.port)
+            .to_socket_addrs()?
+            .next()
+            .ok_or_else(|| std::io::Error::new(std::io::ErrorKind::NotFound, format!("{} has no address", self.host)))
     }
 }
 

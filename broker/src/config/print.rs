@@ -55,7 +55,8 @@ fn table(out: &mut String, title: &str, keys: &[Key]) {
         let unit = if key.unit().name().is_empty() { String::new() } else { format!(", {}", key.unit().name()) };
         let changes = if key.applies() == Applies::Dynamic { "at once" } else { "at restart" };
         let default = key.default_text().map_or("not set".to_string(), |d| if d.is_empty() { "empty".into() } else { format!("`{d}`") });
-        let _ = writeln!(out, "| `{}` | {}{unit} | {default} | {} | {changes} | {} |", key.name, key.kind, key.valid_text(), key.doc_text());
+        let _ =
+            writeln!(out, "| `{}` | {}{unit} | {default} | {} | {changes} | {} |", key.name, key.kind, key.valid_text(), key.doc_text());
     }
 }
 

@@ -26,18 +26,22 @@ fn the_last_source_wins_and_is_remembered() {
 #[test]
 fn bad_lines_are_refused_with_file_line_key_and_reason() {
     let text = "num.partitions = 0\nnum.partition = 1\nshards = \"two\"\nretention.ms = 1\n[log]\nsegment.bytes = 99999999999\ncleanup.policy = [\"delete\", \"burn\"]\n\"level\" = \"info\"\n[log.message]\ntimestamp.type = 5\n";
-    assert_eq!(problems(|b| b.file("c.toml", text)), vec![
-        "c.toml:1: num.partitions: Value must be at least 1, found 0",
-        "c.toml:2: num.partition: unknown key; did you mean num.partitions?",
-        "c.toml:3: shards: expected an integer, found a string",
-        "c.toml:4: retention.ms: is a setting of topics; the broker's default for it is log.retention.ms",
-        "c.toml:6: log.segment.bytes: Not a number of type INT, found 99999999999",
-        "c.toml:7: log.cleanup.policy: String must be one of: compact, delete, found delete,burn",
-        "c.toml:10: log.message.timestamp.type: expected a string, found an integer",
-    ]);
-    assert_eq!(problems(|b| b.file("c.toml", "num.partitions = 1\n\"num.partitions\" = 2\n")), vec![
-        "c.toml:2: num.partitions: set twice, first on line 1"
-    ]);
+    assert_eq!(
+        problems(|b| b.file("c.toml", text)),
+        vec![
+            "c.toml:1: num.partitions: Value must be at least 1, found 0",
+            "c.toml:2: num.partition: unknown key; did you mean num.partitions?",
+            "c.toml:3: shards: expected an integer, found a string",
+            "c.toml:4: retention.ms: is a setting of topics; the broker's default for it is log.retention.ms",
+            "c.toml:6: log.segment.bytes: Not a number of type INT, found 99999999999",
+            "c.toml:7: log.cleanup.policy: String must be one of: compact, delete, found delete,burn",
+            "c.toml:10: log.message.timestamp.type: expected a string, found an integer",
+        ]
+    );
+    assert_eq!(
+        problems(|b| b.file("c.toml", "num.partitions = 1\n\"num.partitions\" = 2\n")),
+        vec!["c.toml:2: num.partitions: set twice, first on line 1"]
+    );
     let syntax = problems(|b| b.file("c.toml", "\nnum.partitions = \n"));
     assert!(syntax.len() == 1 && syntax[0].starts_with("c.toml:2: "), "{syntax:?}");
 }
@@ -60,11 +64,13 @@ fn values_must_fit_together() {
     assert_eq!(all.len(), 3, "{all:?}");
     assert!(all[0].starts_with("--set group.min.session.timeout.ms: must not exceed"), "{all:?}");
     assert!(all[1].contains("--advertise"), "{all:?}");
-    assert!(problems(|b| {
-        b.set("listeners=0.0.0.0:9092");
-        b.set("advertised.listeners=broker.local:9092");
-    })
-    .is_empty());
+    assert!(
+        problems(|b| {
+            b.set("listeners=0.0.0.0:9092");
+            b.set("advertised.listeners=broker.local:9092");
+        })
+        .is_empty()
+    );
 }
 
 #[test]

@@ -17,7 +17,10 @@ fn alter(scope: Scope, current: &[(&str, &str)], entries: &[(&str, AlterOp, Opti
 #[test]
 fn set_and_delete_change_only_their_key() {
     let now = [("retention.ms", "1"), ("segment.ms", "2")];
-    assert_eq!(alter(Scope::Topic, &now, &[("retention.ms", AlterOp::Set, Some(" 9 "))]), Ok(map(&[("retention.ms", "9"), ("segment.ms", "2")])));
+    assert_eq!(
+        alter(Scope::Topic, &now, &[("retention.ms", AlterOp::Set, Some(" 9 "))]),
+        Ok(map(&[("retention.ms", "9"), ("segment.ms", "2")]))
+    );
     assert_eq!(alter(Scope::Topic, &now, &[("retention.ms", AlterOp::Delete, None)]), Ok(map(&[("segment.ms", "2")])));
     assert_eq!(alter(Scope::Topic, &now, &[("not.a.key", AlterOp::Delete, None)]), Ok(map(&now)));
 }
@@ -33,7 +36,10 @@ fn lists_grow_and_shrink_from_the_effective_value() {
     assert_eq!(policy(&[], AlterOp::Subtract, "delete").as_deref(), Ok(""));
     assert_eq!(
         policy(&[], AlterOp::Append, "bad"),
-        Err((ErrorCode::InvalidConfig, "Invalid value delete,bad for configuration cleanup.policy: String must be one of: compact, delete".into()))
+        Err((
+            ErrorCode::InvalidConfig,
+            "Invalid value delete,bad for configuration cleanup.policy: String must be one of: compact, delete".into()
+        ))
     );
 }
 
@@ -43,15 +49,50 @@ fn what_kafka_refuses_is_refused_with_its_code() {
     use ErrorCode::{InvalidConfig, InvalidRequest};
     type Row = (Scope, &'static str, AlterOp, Option<&'static str>, ErrorCode, &'static str);
     let rows: &[Row] = &[
-        (Scope::Topic, "retention.ms", Set, Some("-2"), InvalidConfig, "Invalid value -2 for configuration retention.ms: Value must be at least -1"),
-        (Scope::Topic, "retention.ms", Set, Some("abc"), InvalidConfig, "Invalid value abc for configuration retention.ms: Not a number of type LONG"),
-        (Scope::Topic, "segment.bytes", Set, Some("1048575"), InvalidConfig, "Invalid value 1048575 for configuration segment.bytes: Value must be at least 1048576"),
+        (
+            Scope::Topic,
+            "retention.ms",
+            Set,
+            Some("-2"),
+            InvalidConfig,
+            "Invalid value -2 for configuration retention.ms: Value must be at least -1",
+        ),
+        (
+            Scope::Topic,
+            "retention.ms",
+            Set,
+            Some("abc"),
+            InvalidConfig,
+            "Invalid value abc for configuration retention.ms: Not a number of type LONG",
+        ),
+        (
+            Scope::Topic,
+            "segment.bytes",
+            Set,
+            Some("1048575"),
+            InvalidConfig,
+            "Invalid value 1048575 for configuration segment.bytes: Value must be at least 1048576",
+        ),
         (Scope::Topic, "unknown.key", Set, Some("1"), InvalidConfig, "Unknown topic config name: unknown.key"),
         (Scope::Topic, "retention.ms", Set, None, InvalidRequest, "Null value not supported for : retention.ms"),
         (Scope::Topic, "retention.ms", Append, Some("5"), InvalidConfig, "Can't APPEND to key retention.ms because its type is not LIST."),
-        (Scope::Topic, "unknown.key", Subtract, Some("5"), InvalidConfig, "Can't SUBTRACT to key unknown.key because its type is not LIST."),
+        (
+            Scope::Topic,
+            "unknown.key",
+            Subtract,
+            Some("5"),
+            InvalidConfig,
+            "Can't SUBTRACT to key unknown.key because its type is not LIST.",
+        ),
         (Scope::Broker, "num.partitions", Set, Some("5"), InvalidRequest, "Cannot update these configs dynamically: [num.partitions]"),
-        (Scope::Broker, "log.cleanup.policy", Set, Some("bad"), InvalidRequest, "Invalid value bad for configuration log.cleanup.policy: String must be one of: compact, delete"),
+        (
+            Scope::Broker,
+            "log.cleanup.policy",
+            Set,
+            Some("bad"),
+            InvalidRequest,
+            "Invalid value bad for configuration log.cleanup.policy: String must be one of: compact, delete",
+        ),
     ];
     for (scope, name, op, value, code, message) in rows {
         assert_eq!(alter(*scope, &[], &[(name, *op, *value)]), Err((*code, message.to_string())), "{name} {op:?} {value:?}");
