@@ -14,12 +14,14 @@ pub mod aligned;
 pub mod glommio;
 pub mod poison;
 pub mod probe;
+pub mod sim;
 
 
 pub use aligned::{Chunk, ChunkPool};
 pub use glommio::GlommioDisk;
 pub use poison::Poison;
 pub use probe::DiskProbe;
+pub use sim::SimDisk;
 
 
 /// What was being done when an I/O error happened.

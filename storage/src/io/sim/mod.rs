@@ -1,0 +1,700 @@
+//! `SimDisk`: a disk in memory that can fail, be slow, reorder, and lose at a crash whatever was not flushed.
+//!
+//! Runs on any single-threaded executor: an operation takes a seeded number of polls, so concurrent operations complete in a seeded order. Every
+//! step is an [`Event`] applied to a [`Model`]; with [`SimDisk::record`] the events are kept and a crash can be taken at each of them afterwards
+//! ([`Recording`]). [`SimDisk::crash`] takes one now. Time is virtual. A panic tells of two writes in flight over the same bytes.
+//!
+//! What survives a crash: a write through `O_DSYNC` once it completed; data and size of a file once a flush that began after them completed; a
+//! directory entry once its directory was flushed. Everything else meets a fate of its own (`model.rs`). A failed flush dooms what it covered.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::{DirEntry, Disk, DiskBuffer, DiskFile, IoError, IoOp, IoResult, OpenMode};
+
+mod content;
+mod model;
+mod recording;
+#[cfg(test)]
+mod tests;
+
+pub use content::Rng;
+pub use model::{Event, Fate, Model, Op, OpId, Pending};
+pub use recording::{CrashMode, Recording, Sweep, fates};
+
+use model::Node;
+
+/// Alignment of the simulated device in bytes.
+pub const SIM_ALIGNMENT: usize = 4096;
+/// Polls that a sleeper lets pass before it may move the clock: others get their turn first.
+const SLEEP_POLLS: u32 = 16;
+
+/// An error to inject: the operations of kind `op` on paths that contain `path_part`, after `skip` of them, fail `times` times with `errno`.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// The kind of operation.
+    pub op: IoOp,
+    /// Part of the path; empty: any.
+    pub path_part: String,
+    /// Matching operations that still succeed.
+    pub skip: u64,
+    /// Matching operations that then fail.
+    pub times: u64,
+    /// The error number, such as `libc::EIO`.
+    pub errno: i32,
+}
+
+/// Counters of a simulated disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SimStats {
+    /// Events so far (submissions and completions).
+    pub events: u64,
+    /// Writes submitted.
+    pub writes: u64,
+    /// Their bytes.
+    pub bytes_written: u64,
+    /// Flushes submitted, of any kind.
+    pub syncs: u64,
+}
+
+/// A simulated disk. Clones share it.
+#[derive(Clone)]
+pub struct SimDisk(Rc<RefCell<State>>);
+
+struct State {
+    model: Model,
+    /// The model at the start of the recording and what happened since.
+    recording: Option<(Model, Vec<Event>)>,
+    rng: Rng,
+    delay_polls_max: u64,
+    next_op: OpId,
+    next_inode: u64,
+    stats: SimStats,
+    halt_after_events: Option<u64>,
+    faults: Vec<Fault>,
+    capacity_bytes: Option<u64>,
+    clock: Duration,
+    clock_runs: bool,
+    sleepers: BTreeSet<(Duration, u64)>,
+    next_sleeper: u64,
+}
+
+/// A file of a simulated disk.
+#[derive(Clone)]
+pub struct SimFile {
+    disk: SimDisk,
+    inode: u64,
+    path: Rc<Path>,
+    writable: bool,
+    dsync: bool,
+}
+
+/// A buffer of a simulated disk.
+pub struct SimBuffer(Vec<u8>);
+
+impl DiskBuffer for SimBuffer {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+
+    fn shorten(&mut self, len: usize) {
+        assert!(len <= self.0.len());
+        self.0.truncate(len);
+    }
+}
+
+impl SimDisk {
+    /// An empty disk with the root directory `/`; the seed decides the order of completions.
+    pub fn new(seed: u64) -> SimDisk {
+        let mut model = Model::default();
+        model.add_durable_dir(Path::new("/"));
+        SimDisk::from_model(model, seed)
+    }
+
+    pub(crate) fn from_model(model: Model, seed: u64) -> SimDisk {
+        SimDisk(Rc::new(RefCell::new(State {
+            next_inode: model.inode_max() + 1,
+            model,
+            recording: None,
+            rng: Rng::new(seed),
+            delay_polls_max: 3,
+            next_op: 1,
+            stats: SimStats::default(),
+            halt_after_events: None,
+            faults: Vec::new(),
+            capacity_bytes: None,
+            clock: Duration::ZERO,
+            clock_runs: true,
+            sleepers: BTreeSet::new(),
+            next_sleeper: 0,
+        })))
+    }
+
+    /// Creates a directory and its parents, durably, at once.
+    pub fn mkdir(&self, path: impl AsRef<Path>) {
+        for dir in path.as_ref().ancestors().filter(|p| !p.as_os_str().is_empty()) {
+            self.0.borrow_mut().model.add_durable_dir(dir);
+        }
+    }
+
+    /// Operations take 0 to `polls` polls from now on (3 at first).
+    pub fn set_delay(&self, polls: u64) {
+        self.0.borrow_mut().delay_polls_max = polls;
+    }
+
+    /// Injects an error.
+    pub fn inject(&self, fault: Fault) {
+        self.0.borrow_mut().faults.push(fault);
+    }
+
+    /// The write after the next `skip` fails with `errno`, once.
+    pub fn fail_write(&self, skip: u64, errno: i32) {
+        self.fail(IoOp::Write, skip, errno);
+    }
+
+    /// The flush after the next `skip` fails with `errno`, once.
+    pub fn fail_sync(&self, skip: u64, errno: i32) {
+        self.fail(IoOp::Sync, skip, errno);
+    }
+
+    fn fail(&self, op: IoOp, skip: u64, errno: i32) {
+        self.inject(Fault {
+            op,
+            path_part: String::new(),
+            skip,
+            times: 1,
+            errno,
+        });
+    }
+
+    /// The device holds this many bytes of files; `None`: no bound.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.0.borrow_mut().capacity_bytes = bytes;
+    }
+
+    /// From the `events`-th event on (counted from the start of the disk) nothing happens any more: operations never complete, as at a power cut.
+    pub fn halt_after(&self, events: u64) {
+        self.0.borrow_mut().halt_after_events = Some(events);
+    }
+
+    /// Resolves once the disk has halted: `or(workload, disk.halted())` ends a run at the crash.
+    pub async fn halted(&self) {
+        while !self.0.borrow().is_halted() {
+            yield_now().await;
+        }
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> SimStats {
+        self.0.borrow().stats
+    }
+
+    /// Starts keeping every event. What happened before counts as the state to begin with.
+    pub fn record(&self) {
+        let state = &mut *self.0.borrow_mut();
+        state.recording = Some((state.model.clone(), Vec::new()));
+    }
+
+    /// Events kept since `record`; remember it beside each acknowledgement to know what a crash at an event must preserve.
+    pub fn recorded_events(&self) -> usize {
+        self.0.borrow().recording.as_ref().map_or(0, |(_, events)| events.len())
+    }
+
+    /// Takes what was kept since `record` and stops keeping.
+    pub fn take_recording(&self) -> Option<Recording> {
+        let (start, events) = self.0.borrow_mut().recording.take()?;
+        Some(Recording { start, events })
+    }
+
+    /// A copy of the state now, to take crashes from.
+    pub fn model(&self) -> Model {
+        self.0.borrow().model.clone()
+    }
+
+    /// The disk that survives a crash now.
+    pub fn crash(&self, seed: u64, mode: CrashMode) -> SimDisk {
+        recording::crash(&self.0.borrow().model, seed, mode)
+    }
+
+    /// The disk that survives a crash now, with fates chosen by the caller.
+    pub fn crash_with(&self, seed: u64, choose: &mut dyn FnMut(&Pending<'_>) -> Fate) -> SimDisk {
+        SimDisk::from_model(self.0.borrow().model.crash(choose), seed)
+    }
+
+    /// Flips all bits of the bytes at `position`, durably, behind everybody's back.
+    pub fn damage(&self, path: impl AsRef<Path>, position: u64, len: usize) {
+        let state = &mut *self.0.borrow_mut();
+        let Some(Node::File(inode)) = state.model.node(path.as_ref()).cloned() else {
+            panic!("no file {}", path.as_ref().display());
+        };
+        let content = state.model.content(inode).expect("a named file has content");
+        let bytes: Vec<u8> = content.read(position, len).iter().map(|b| !b).collect();
+        state.model.overwrite(inode, position, &bytes);
+    }
+
+    /// A file's bytes as the process sees them; `None` when there is no such file.
+    pub fn peek(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
+        let state = self.0.borrow();
+        match state.model.node(path.as_ref())? {
+            Node::File(inode) => state.model.content(*inode).map(|c| c.read(0, usize::MAX)),
+            Node::Dir => None,
+        }
+    }
+
+    /// All files, by path.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let state = self.0.borrow();
+        let names = state.model.names().iter();
+        names.filter(|(_, node)| matches!(node, Node::File(_))).map(|(path, _)| path.clone()).collect()
+    }
+
+    /// Stops (or starts) the clock moving by itself when somebody sleeps.
+    pub fn set_clock_runs(&self, runs: bool) {
+        self.0.borrow_mut().clock_runs = runs;
+    }
+
+    /// Moves the clock.
+    pub fn advance(&self, by: Duration) {
+        self.0.borrow_mut().clock += by;
+    }
+
+    /// Runs one operation: submitted now, completed some polls later.
+    async fn perform(&self, op: Op, kind: IoOp, path: &Path, position: Option<u64>) -> IoResult<()> {
+        let started = self.0.borrow_mut().start(op, kind, path);
+        let Some((id, polls, errno)) = started else {
+            return std::future::pending().await;
+        };
+        self.wait(polls).await;
+        let done = match errno {
+            None => Event::Completed(id),
+            Some(_) => Event::Failed(id),
+        };
+        if !self.0.borrow_mut().happen(done) {
+            return std::future::pending().await;
+        }
+        match errno {
+            None => Ok(()),
+            Some(number) => Err(IoError::new(kind, path, position, io::Error::from_raw_os_error(number))),
+        }
+    }
+
+    /// An operation that changes nothing (reads, opens): it takes time and may fail, but is no event.
+    async fn look(&self, kind: IoOp, path: &Path, position: Option<u64>) -> IoResult<()> {
+        let (polls, errno) = {
+            let state = &mut *self.0.borrow_mut();
+            (state.rng.below(state.delay_polls_max + 1), state.fault(kind, path))
+        };
+        self.wait(polls).await;
+        if self.0.borrow().is_halted() {
+            return std::future::pending().await;
+        }
+        match errno {
+            None => Ok(()),
+            Some(number) => Err(IoError::new(kind, path, position, io::Error::from_raw_os_error(number))),
+        }
+    }
+
+    async fn wait(&self, polls: u64) {
+        for _ in 0..polls {
+            yield_now().await;
+        }
+    }
+
+    fn check_space(&self, inode: Option<u64>, end: u64, kind: IoOp, path: &Path) -> IoResult<()> {
+        let state = self.0.borrow();
+        let Some(capacity) = state.capacity_bytes else {
+            return Ok(());
+        };
+        let size = |inode: u64| state.model.content(inode).map_or(0, |c| c.size());
+        let used: u64 = state.model.names().values().map(|n| if let Node::File(i) = n { size(*i) } else { 0 }).sum();
+        let grows = end.saturating_sub(inode.map_or(0, size));
+        if grows > 0 && used + grows > capacity {
+            return Err(IoError::new(kind, path, None, io::Error::from_raw_os_error(libc::ENOSPC)));
+        }
+        Ok(())
+    }
+
+    fn node(&self, path: &Path) -> Option<Node> {
+        self.0.borrow().model.node(path).cloned()
+    }
+
+    fn new_inode(&self) -> u64 {
+        let state = &mut *self.0.borrow_mut();
+        state.next_inode += 1;
+        state.next_inode - 1
+    }
+
+    fn check_parent(&self, path: &Path, kind: IoOp) -> IoResult<()> {
+        match path.parent().map(|parent| self.node(parent)) {
+            Some(Some(Node::Dir)) => Ok(()),
+            _ => Err(not_found(kind, path)),
+        }
+    }
+
+    async fn write_small(&self, path: &Path, bytes: &[u8], sync: bool) -> IoResult<()> {
+        self.check_parent(path, IoOp::Write)?;
+        let inode = match self.node(path) {
+            Some(Node::File(inode)) => inode,
+            Some(Node::Dir) => return Err(IoError::new(IoOp::Write, path, None, io::Error::from_raw_os_error(libc::EISDIR))),
+            None => {
+                let inode = self.new_inode();
+                let create = Op::Create { path: path.to_path_buf(), inode };
+                self.perform(create, IoOp::Open, path, None).await?;
+                inode
+            }
+        };
+        self.perform(Op::SetSize { inode, size: 0 }, IoOp::Truncate, path, None).await?;
+        self.check_space(Some(inode), bytes.len() as u64, IoOp::Write, path)?;
+        if !bytes.is_empty() {
+            let write = Op::Write {
+                inode,
+                position: 0,
+                data: Rc::from(bytes),
+                dsync: false,
+            };
+            self.perform(write, IoOp::Write, path, None).await?;
+        }
+        if sync {
+            self.perform(Op::SyncFile { inode }, IoOp::Sync, path, None).await?;
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn is_halted(&self) -> bool {
+        self.halt_after_events.is_some_and(|limit| self.stats.events >= limit)
+    }
+
+    /// Submits an operation; `None` when the disk has halted.
+    fn start(&mut self, op: Op, kind: IoOp, path: &Path) -> Option<(OpId, u64, Option<i32>)> {
+        let errno = self.fault(kind, path);
+        match &op {
+            Op::Write { data, .. } => {
+                self.stats.writes += 1;
+                self.stats.bytes_written += data.len() as u64;
+            }
+            Op::SyncFile { .. } | Op::SyncDir { .. } | Op::SyncAll => self.stats.syncs += 1,
+            _ => {}
+        }
+        let id = self.next_op;
+        self.next_op += 1;
+        let polls = self.rng.below(self.delay_polls_max + 1);
+        self.happen(Event::Submitted(id, op)).then_some((id, polls, errno))
+    }
+
+    /// Applies an event; false when the disk has halted.
+    fn happen(&mut self, event: Event) -> bool {
+        if self.is_halted() {
+            return false;
+        }
+        self.stats.events += 1;
+        self.model.apply(&event);
+        if let Some((_, events)) = &mut self.recording {
+            events.push(event);
+        }
+        true
+    }
+
+    fn fault(&mut self, kind: IoOp, path: &Path) -> Option<i32> {
+        let path = path.to_string_lossy();
+        for fault in &mut self.faults {
+            if fault.op != kind || fault.times == 0 || !path.contains(&fault.path_part) {
+                continue;
+            }
+            if fault.skip > 0 {
+                fault.skip -= 1;
+            } else {
+                fault.times -= 1;
+                return Some(fault.errno);
+            }
+        }
+        None
+    }
+}
+
+impl Disk for SimDisk {
+    type File = SimFile;
+    type Buffer = SimBuffer;
+
+    fn alignment(&self) -> usize {
+        SIM_ALIGNMENT
+    }
+
+    fn buffer(&self, len: usize) -> SimBuffer {
+        assert!(len > 0 && len.is_multiple_of(SIM_ALIGNMENT), "buffer of {len} bytes is not aligned");
+        SimBuffer(vec![0; len])
+    }
+
+    fn buffer_for_overwrite(&self, len: usize) -> SimBuffer {
+        // Old bytes on purpose: whoever relies on zeros is found out.
+        let mut buffer = self.buffer(len);
+        buffer.0.fill(0xa5);
+        buffer
+    }
+
+    fn now(&self) -> Duration {
+        self.0.borrow().clock
+    }
+
+    async fn open(&self, path: &Path, mode: OpenMode) -> IoResult<SimFile> {
+        self.look(IoOp::Open, path, None).await?;
+        let inode = match (self.node(path), mode) {
+            (None, OpenMode::CreateNew) => {
+                self.check_parent(path, IoOp::Open)?;
+                let inode = self.new_inode();
+                let create = Op::Create { path: path.to_path_buf(), inode };
+                self.perform(create, IoOp::Open, path, None).await?;
+                inode
+            }
+            (Some(_), OpenMode::CreateNew) => {
+                return Err(IoError::new(IoOp::Open, path, None, io::Error::from_raw_os_error(libc::EEXIST)));
+            }
+            (Some(Node::File(inode)), _) => inode,
+            (Some(Node::Dir), _) => {
+                return Err(IoError::new(IoOp::Open, path, None, io::Error::from_raw_os_error(libc::EISDIR)));
+            }
+            (None, _) => return Err(not_found(IoOp::Open, path)),
+        };
+        Ok(SimFile {
+            disk: self.clone(),
+            inode,
+            path: Rc::from(path),
+            writable: mode != OpenMode::Read,
+            dsync: mode == OpenMode::ReadWriteDsync,
+        })
+    }
+
+    async fn open_for_send(&self, path: &Path) -> IoResult<Arc<OwnedFd>> {
+        Err(IoError::new(IoOp::Open, path, None, io::Error::from(io::ErrorKind::Unsupported)))
+    }
+
+    async fn read_file(&self, path: &Path, len_max: usize) -> IoResult<Option<Vec<u8>>> {
+        self.look(IoOp::Read, path, None).await?;
+        let bytes = match self.node(path) {
+            None => return Ok(None),
+            Some(Node::Dir) => return Err(IoError::new(IoOp::Read, path, None, io::Error::from_raw_os_error(libc::EISDIR))),
+            Some(Node::File(inode)) => self.0.borrow().model.content(inode).map(|c| c.read(0, usize::MAX)).unwrap_or_default(),
+        };
+        if bytes.len() > len_max {
+            let why = format!("{} bytes long, more than the {len_max} such a file can have", bytes.len());
+            return Err(IoError::new(IoOp::Read, path, None, io::Error::new(io::ErrorKind::InvalidData, why)));
+        }
+        Ok(Some(bytes))
+    }
+
+    async fn write_file(&self, path: &Path, bytes: &[u8]) -> IoResult<()> {
+        self.write_small(path, bytes, true).await
+    }
+
+    async fn write_file_unsynced(&self, path: &Path, bytes: &[u8]) -> IoResult<()> {
+        self.write_small(path, bytes, false).await
+    }
+
+    async fn rename(&self, from: &Path, to: &Path) -> IoResult<()> {
+        self.check_parent(to, IoOp::Rename)?;
+        match self.node(from) {
+            Some(Node::File(_)) => {}
+            Some(Node::Dir) => {
+                let why = io::Error::new(io::ErrorKind::Unsupported, "the simulated disk renames files only");
+                return Err(IoError::new(IoOp::Rename, from, None, why));
+            }
+            None => return Err(not_found(IoOp::Rename, from)),
+        }
+        let op = Op::Rename {
+            from: from.to_path_buf(),
+            to: to.to_path_buf(),
+        };
+        self.perform(op, IoOp::Rename, from, None).await
+    }
+
+    async fn remove_file(&self, path: &Path) -> IoResult<()> {
+        match self.node(path) {
+            None => self.look(IoOp::Remove, path, None).await,
+            Some(_) => self.perform(Op::Remove { path: path.to_path_buf() }, IoOp::Remove, path, None).await,
+        }
+    }
+
+    async fn create_dir(&self, path: &Path) -> IoResult<()> {
+        self.check_parent(path, IoOp::CreateDir)?;
+        match self.node(path) {
+            Some(Node::Dir) => self.look(IoOp::CreateDir, path, None).await,
+            Some(Node::File(_)) => Err(IoError::new(IoOp::CreateDir, path, None, io::Error::from_raw_os_error(libc::EEXIST))),
+            None => self.perform(Op::CreateDir { path: path.to_path_buf() }, IoOp::CreateDir, path, None).await,
+        }
+    }
+
+    async fn remove_dir_all(&self, path: &Path) -> IoResult<()> {
+        match self.node(path) {
+            None => self.look(IoOp::Remove, path, None).await,
+            Some(_) => self.perform(Op::RemoveDirAll { path: path.to_path_buf() }, IoOp::Remove, path, None).await,
+        }
+    }
+
+    async fn list_dir(&self, path: &Path) -> IoResult<Vec<DirEntry>> {
+        self.look(IoOp::List, path, None).await?;
+        if self.node(path) != Some(Node::Dir) {
+            return Err(not_found(IoOp::List, path));
+        }
+        let state = self.0.borrow();
+        let children = state.model.names().iter().filter(|(name, _)| name.parent() == Some(path));
+        let entries = children.map(|(name, node)| DirEntry {
+            name: name.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+            is_dir: *node == Node::Dir,
+            size_bytes: match node {
+                Node::File(inode) => state.model.content(*inode).map_or(0, |c| c.size()),
+                Node::Dir => 0,
+            },
+        });
+        Ok(entries.collect())
+    }
+
+    async fn sync_dir(&self, path: &Path) -> IoResult<()> {
+        self.perform(Op::SyncDir { path: path.to_path_buf() }, IoOp::Sync, path, None).await
+    }
+
+    async fn sync_all(&self) -> IoResult<()> {
+        self.perform(Op::SyncAll, IoOp::Sync, Path::new("/"), None).await
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        let sleeper = {
+            let state = &mut *self.0.borrow_mut();
+            state.next_sleeper += 1;
+            let key = (state.clock + duration, state.next_sleeper);
+            state.sleepers.insert(key);
+            Sleeper { disk: self.clone(), key }
+        };
+        let mut polls = 0;
+        loop {
+            yield_now().await;
+            polls += 1;
+            let state = &mut *self.0.borrow_mut();
+            if state.is_halted() {
+                continue;
+            }
+            let mine = sleeper.key.0;
+            if state.clock_runs && polls >= SLEEP_POLLS && state.sleepers.first() == Some(&sleeper.key) {
+                state.clock = state.clock.max(mine);
+            }
+            if state.clock >= mine {
+                break;
+            }
+        }
+    }
+}
+
+/// Takes a sleeper off the list when it wakes or is dropped.
+struct Sleeper {
+    disk: SimDisk,
+    key: (Duration, u64),
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        self.disk.0.borrow_mut().sleepers.remove(&self.key);
+    }
+}
+
+impl SimFile {
+    fn check_writable(&self, op: IoOp, position: u64) -> IoResult<()> {
+        if self.writable {
+            return Ok(());
+        }
+        Err(IoError::new(op, &self.path, Some(position), io::Error::from_raw_os_error(libc::EBADF)))
+    }
+}
+
+impl DiskFile for SimFile {
+    type Buffer = SimBuffer;
+
+    async fn write_at(&self, buffer: Rc<SimBuffer>, position: u64) -> IoResult<()> {
+        self.check_writable(IoOp::Write, position)?;
+        if !position.is_multiple_of(SIM_ALIGNMENT as u64) || !buffer.0.len().is_multiple_of(SIM_ALIGNMENT) {
+            let why = format!("{} bytes at {position} are not aligned to {SIM_ALIGNMENT}", buffer.0.len());
+            return Err(IoError::new(IoOp::Write, &self.path, Some(position), io::Error::new(io::ErrorKind::InvalidInput, why)));
+        }
+        let end = position + buffer.0.len() as u64;
+        self.disk.check_space(Some(self.inode), end, IoOp::Write, &self.path)?;
+        let write = Op::Write {
+            inode: self.inode,
+            position,
+            data: Rc::from(&buffer.0[..]),
+            dsync: self.dsync,
+        };
+        self.disk.perform(write, IoOp::Write, &self.path, Some(position)).await
+    }
+
+    async fn read_at(&self, position: u64, len: usize) -> IoResult<Vec<u8>> {
+        self.disk.look(IoOp::Read, &self.path, Some(position)).await?;
+        let state = self.disk.0.borrow();
+        Ok(state.model.content(self.inode).map(|c| c.read(position, len)).unwrap_or_default())
+    }
+
+    async fn sync(&self) -> IoResult<()> {
+        let op = Op::SyncFile { inode: self.inode };
+        self.disk.perform(op, IoOp::Sync, &self.path, None).await
+    }
+
+    async fn size(&self) -> IoResult<u64> {
+        self.disk.look(IoOp::List, &self.path, None).await?;
+        Ok(self.disk.0.borrow().model.content(self.inode).map_or(0, |c| c.size()))
+    }
+
+    async fn allocate(&self, position: u64, len: u64) -> IoResult<()> {
+        self.check_writable(IoOp::Allocate, position)?;
+        self.disk.look(IoOp::Allocate, &self.path, Some(position)).await?;
+        self.disk.check_space(Some(self.inode), position + len, IoOp::Allocate, &self.path)
+    }
+
+    async fn truncate(&self, size: u64) -> IoResult<()> {
+        self.check_writable(IoOp::Truncate, size)?;
+        let op = Op::SetSize { inode: self.inode, size };
+        self.disk.perform(op, IoOp::Truncate, &self.path, Some(size)).await
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn not_found(op: IoOp, path: &Path) -> IoError {
+    IoError::new(op, path, None, io::Error::from_raw_os_error(libc::ENOENT))
+}
+
+/// Gives the other tasks of the executor a turn.
+fn yield_now() -> impl Future<Output = ()> {
+    YieldNow(false)
+}
+
+struct YieldNow(bool);
+
+impl Future for YieldNow {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.0 {
+            return Poll::Ready(());
+        }
+        self.0 = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
