@@ -90,11 +90,7 @@ pub enum StorageError {
 impl StorageError {
     /// A `Corrupt` error.
     pub fn corrupt(path: &Path, position: Option<u64>, why: impl Into<String>) -> StorageError {
-        StorageError::Corrupt {
-            path: path.to_path_buf(),
-            position,
-            why: why.into(),
-        }
+        StorageError::Corrupt { path: path.to_path_buf(), position, why: why.into() }
     }
 
     /// True when the device is out of space (or quota): the caller may free some and try again.
@@ -119,10 +115,7 @@ mod tests {
     fn messages_name_the_file_and_the_position() {
         let e = StorageError::corrupt(Path::new("/d/journal/1"), Some(4096), "checksum is 1, not 2");
         assert_eq!(e.to_string(), "/d/journal/1 is damaged at byte 4096: checksum is 1, not 2");
-        let e = StorageError::InUse {
-            path: "/d".into(),
-            pid: Some(7),
-        };
+        let e = StorageError::InUse { path: "/d".into(), pid: Some(7) };
         assert_eq!(e.to_string(), "data directory /d is in use by another process (pid 7)");
     }
 }

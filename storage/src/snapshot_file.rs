@@ -156,19 +156,9 @@ pub fn open_envelope(path: &Path, bytes: &[u8], kind: SnapshotKind, version_max:
     }
     let version = u32_at(12);
     if version > version_max {
-        return Err(StorageError::NewerFormat {
-            path: path.to_path_buf(),
-            found: version,
-            supported: version_max,
-        });
+        return Err(StorageError::NewerFormat { path: path.to_path_buf(), found: version, supported: version_max });
     }
     let mut aligned = AlignedVec::with_capacity(content.len());
     aligned.extend_from_slice(content);
-    Ok(Snapshot {
-        version,
-        sequence: u64_at(16),
-        bytes: aligned,
-        path: path.to_path_buf(),
-        damaged: None,
-    })
+    Ok(Snapshot { version, sequence: u64_at(16), bytes: aligned, path: path.to_path_buf(), damaged: None })
 }

@@ -35,11 +35,7 @@ struct Shared {
 impl ChunkPool {
     /// A pool that has at most `budget_bytes` bytes in chunks at any time.
     pub fn new(budget_bytes: usize) -> ChunkPool {
-        ChunkPool(Arc::new(Shared {
-            budget_bytes,
-            used_bytes: AtomicUsize::new(0),
-            free: Mutex::new(Vec::new()),
-        }))
+        ChunkPool(Arc::new(Shared { budget_bytes, used_bytes: AtomicUsize::new(0), free: Mutex::new(Vec::new()) }))
     }
 
     /// An empty chunk of at least `capacity` bytes (rounded up to the alignment); `None` when the budget is used up or memory is short.
@@ -56,13 +52,7 @@ impl ChunkPool {
             self.0.used_bytes.fetch_sub(capacity, Ordering::Relaxed);
             return None;
         };
-        Some(Chunk {
-            block: Arc::new(Block {
-                memory: Some(memory),
-                pool: self.0.clone(),
-            }),
-            len: Cell::new(0),
-        })
+        Some(Chunk { block: Arc::new(Block { memory: Some(memory), pool: self.0.clone() }), len: Cell::new(0) })
     }
 
     /// Bytes in chunks that are alive (by a `Chunk` or a slice of it).
@@ -197,18 +187,11 @@ impl Chunk {
     /// # Panics
     /// When `range` is not within the published bytes.
     pub fn slice(&self, range: Range<usize>) -> Bytes {
-        assert!(
-            range.start <= range.end && range.end <= self.len(),
-            "slice {range:?} of a chunk with {} published bytes",
-            self.len()
-        );
+        assert!(range.start <= range.end && range.end <= self.len(), "slice {range:?} of a chunk with {} published bytes", self.len());
         if range.is_empty() {
             return Bytes::new();
         }
-        Bytes::from_owner(Slice {
-            block: self.block.clone(),
-            range,
-        })
+        Bytes::from_owner(Slice { block: self.block.clone(), range })
     }
 }
 

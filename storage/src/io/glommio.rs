@@ -177,11 +177,7 @@ impl Disk for GlommioDisk {
             Err(_) => Err(IoError::new(IoOp::Open, path, None, io::Error::other("the file vanished while it was opened"))),
         };
         let file = self.count(opened, 0)?;
-        Ok(GlommioFile(Rc::new(FileInner {
-            file,
-            path: Arc::from(path),
-            disk: self.0.clone(),
-        })))
+        Ok(GlommioFile(Rc::new(FileInner { file, path: Arc::from(path), disk: self.0.clone() })))
     }
 
     async fn open_for_send(&self, path: &Path) -> IoResult<Arc<OwnedFd>> {
@@ -189,11 +185,7 @@ impl Disk for GlommioDisk {
         let file = blocking(IoOp::Open, path, move || {
             File::options().read(true).custom_flags(libc::O_NOATIME).open(&owned).or_else(|e| {
                 // Only the owner may ask for O_NOATIME.
-                if e.raw_os_error() == Some(libc::EPERM) {
-                    File::open(&owned)
-                } else {
-                    Err(e)
-                }
+                if e.raw_os_error() == Some(libc::EPERM) { File::open(&owned) } else { Err(e) }
             })
         })
         .await;
@@ -406,12 +398,8 @@ impl DiskFile for GlommioFile {
 
 /// Runs a blocking call on glommio's pool; a panic in it becomes an error.
 async fn blocking<T: Send + 'static>(op: IoOp, path: &Path, call: impl FnOnce() -> io::Result<T> + Send + 'static) -> IoResult<T> {
-    let outcome = glommio::executor()
-        .spawn_blocking(move || std::panic::catch_unwind(AssertUnwindSafe(call)))
-        .await;
-    outcome
-        .unwrap_or_else(|_| Err(io::Error::other("the blocking call panicked")))
-        .map_err(|e| IoError::new(op, path, None, e))
+    let outcome = glommio::executor().spawn_blocking(move || std::panic::catch_unwind(AssertUnwindSafe(call))).await;
+    outcome.unwrap_or_else(|_| Err(io::Error::other("the blocking call panicked"))).map_err(|e| IoError::new(op, path, None, e))
 }
 
 async fn write_small(path: &Path, bytes: &[u8], sync: bool) -> IoResult<()> {

@@ -16,13 +16,11 @@ pub mod poison;
 pub mod probe;
 pub mod sim;
 
-
 pub use aligned::{Chunk, ChunkPool};
 pub use glommio::GlommioDisk;
 pub use poison::Poison;
 pub use probe::DiskProbe;
 pub use sim::SimDisk;
-
 
 /// What was being done when an I/O error happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,12 +81,7 @@ pub struct IoError {
 impl IoError {
     /// An error of `op` on `path`.
     pub fn new(op: IoOp, path: &Path, position: Option<u64>, source: std::io::Error) -> IoError {
-        IoError {
-            op,
-            path: path.to_path_buf(),
-            position,
-            source,
-        }
+        IoError { op, path: path.to_path_buf(), position, source }
     }
 
     /// True when the device is out of space or quota.

@@ -85,9 +85,7 @@ mod tests {
         assert!(!other.is_poisoned(), "a failed read concerns one file");
         assert!(poison.guard(eio(IoOp::Sync)).is_err());
         other.set("second");
-        let StorageError::Poisoned { cause } = other.check().unwrap_err() else {
-            panic!("not poisoned")
-        };
+        let StorageError::Poisoned { cause } = other.check().unwrap_err() else { panic!("not poisoned") };
         assert!(cause.starts_with("flush of f at byte 4096"), "{cause}");
     }
 }

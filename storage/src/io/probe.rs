@@ -35,12 +35,7 @@ impl DiskProbe {
             let why = format!("direct I/O alignment of {largest} bytes is not supported (a power of two up to {ALIGNMENT_MAX})");
             return Err(io::Error::new(io::ErrorKind::Unsupported, why));
         }
-        Ok(DiskProbe {
-            root: root.to_path_buf(),
-            alignment: largest.max(ALIGNMENT_MIN),
-            reported,
-            fua: fua(root),
-        })
+        Ok(DiskProbe { root: root.to_path_buf(), alignment: largest.max(ALIGNMENT_MIN), reported, fua: fua(root) })
     }
 }
 

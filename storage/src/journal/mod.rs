@@ -242,12 +242,7 @@ impl<D: Disk> Journal<D> {
 
     /// How full it is.
     pub fn usage(&self) -> JournalUsage {
-        JournalUsage {
-            bytes_used: 0,
-            bytes_limit: 0,
-            oldest: Ticket(0),
-            newest: Ticket(0),
-        }
+        JournalUsage { bytes_used: 0, bytes_limit: 0, oldest: Ticket(0), newest: Ticket(0) }
     }
 
     /// Counters since it was opened.

@@ -175,13 +175,7 @@ impl SimDisk {
     }
 
     fn fail(&self, op: IoOp, skip: u64, errno: i32) {
-        self.inject(Fault {
-            op,
-            path_part: String::new(),
-            skip,
-            times: 1,
-            errno,
-        });
+        self.inject(Fault { op, path_part: String::new(), skip, times: 1, errno });
     }
 
     /// The device holds this many bytes of files; `None`: no bound.
@@ -363,12 +357,7 @@ impl SimDisk {
         self.perform(Op::SetSize { inode, size: 0 }, IoOp::Truncate, path, None).await?;
         self.check_space(Some(inode), bytes.len() as u64, IoOp::Write, path)?;
         if !bytes.is_empty() {
-            let write = Op::Write {
-                inode,
-                position: 0,
-                data: Rc::from(bytes),
-                dsync: false,
-            };
+            let write = Op::Write { inode, position: 0, data: Rc::from(bytes), dsync: false };
             self.perform(write, IoOp::Write, path, None).await?;
         }
         if sync {
@@ -518,10 +507,7 @@ impl Disk for SimDisk {
             }
             None => return Err(not_found(IoOp::Rename, from)),
         }
-        let op = Op::Rename {
-            from: from.to_path_buf(),
-            to: to.to_path_buf(),
-        };
+        let op = Op::Rename { from: from.to_path_buf(), to: to.to_path_buf() };
         self.perform(op, IoOp::Rename, from, None).await
     }
 
@@ -633,12 +619,7 @@ impl DiskFile for SimFile {
         }
         let end = position + buffer.0.len() as u64;
         self.disk.check_space(Some(self.inode), end, IoOp::Write, &self.path)?;
-        let write = Op::Write {
-            inode: self.inode,
-            position,
-            data: Rc::from(&buffer.0[..]),
-            dsync: self.dsync,
-        };
+        let write = Op::Write { inode: self.inode, position, data: Rc::from(&buffer.0[..]), dsync: self.dsync };
         self.disk.perform(write, IoOp::Write, &self.path, Some(position)).await
     }
 

@@ -19,12 +19,7 @@ pub type OpId = u64;
 #[allow(missing_docs)]
 pub enum Op {
     /// Writes data; `dsync`: durable when it completes.
-    Write {
-        inode: u64,
-        position: u64,
-        data: Rc<[u8]>,
-        dsync: bool,
-    },
+    Write { inode: u64, position: u64, data: Rc<[u8]>, dsync: bool },
     /// Changes the size.
     SetSize { inode: u64, size: u64 },
     /// Flushes one file's data and size.
@@ -125,11 +120,19 @@ struct PendingEntry {
 
 #[derive(Clone, Debug)]
 enum InFlight {
-    Write { inode: u64, dsync: bool },
-    SetSize { inode: u64 },
+    Write {
+        inode: u64,
+        dsync: bool,
+    },
+    SetSize {
+        inode: u64,
+    },
     Entry,
     /// The changes and entries that were complete when the flush began.
-    Sync { changes: Vec<(u64, OpId)>, entries: Vec<OpId> },
+    Sync {
+        changes: Vec<(u64, OpId)>,
+        entries: Vec<OpId>,
+    },
 }
 
 /// The state of the simulated disk. Clones are cheap enough to take one per crash.
@@ -154,46 +157,23 @@ impl Model {
 
     fn submit(&mut self, id: OpId, op: &Op) {
         let in_flight = match op {
-            Op::Write {
-                inode,
-                position,
-                data,
-                dsync,
-            } => {
+            Op::Write { inode, position, data, dsync } => {
                 self.submit_write(id, *inode, *position, data);
-                InFlight::Write {
-                    inode: *inode,
-                    dsync: *dsync,
-                }
+                InFlight::Write { inode: *inode, dsync: *dsync }
             }
             Op::SetSize { inode, size } => {
                 self.push_change(*inode, id, Change::SetSize(*size));
                 InFlight::SetSize { inode: *inode }
             }
-            Op::SyncFile { inode } => InFlight::Sync {
-                changes: self.flushable(Some(*inode)),
-                entries: Vec::new(),
-            },
-            Op::SyncDir { path } => InFlight::Sync {
-                changes: Vec::new(),
-                entries: self.flushable_entries(|op| touches(op, path)),
-            },
-            Op::SyncAll => InFlight::Sync {
-                changes: self.flushable(None),
-                entries: self.flushable_entries(|_| true),
-            },
+            Op::SyncFile { inode } => InFlight::Sync { changes: self.flushable(Some(*inode)), entries: Vec::new() },
+            Op::SyncDir { path } => InFlight::Sync { changes: Vec::new(), entries: self.flushable_entries(|op| touches(op, path)) },
+            Op::SyncAll => InFlight::Sync { changes: self.flushable(None), entries: self.flushable_entries(|_| true) },
             _ => {
                 let moved = match op {
                     Op::Rename { from, .. } => self.live.get(from).cloned(),
                     _ => None,
                 };
-                self.entries.push(PendingEntry {
-                    id,
-                    completed: false,
-                    doomed: false,
-                    op: op.clone(),
-                    moved,
-                });
+                self.entries.push(PendingEntry { id, completed: false, doomed: false, op: op.clone(), moved });
                 InFlight::Entry
             }
         };
@@ -225,12 +205,7 @@ impl Model {
 
     fn push_change(&mut self, inode: u64, id: OpId, change: Change) {
         let file = self.inodes.entry(inode).or_default();
-        file.pending.push(PendingChange {
-            id,
-            completed: false,
-            doomed: false,
-            change,
-        });
+        file.pending.push(PendingChange { id, completed: false, doomed: false, change });
     }
 
     fn flushable(&self, only: Option<u64>) -> Vec<(u64, OpId)> {
@@ -345,10 +320,7 @@ impl Model {
     /// Everything a crash would decide about, in the order of the operations per file, then directory entries.
     pub fn pending(&self) -> Vec<Pending<'_>> {
         let changes = self.inodes.iter().flat_map(|(inode, file)| file.pending.iter().map(|p| describe(*inode, p)));
-        let entries = self.entries.iter().map(|e| Pending::Entry {
-            op: &e.op,
-            completed: e.completed,
-        });
+        let entries = self.entries.iter().map(|e| Pending::Entry { op: &e.op, completed: e.completed });
         changes.chain(entries).collect()
     }
 
@@ -365,21 +337,11 @@ impl Model {
             let size = content.size();
             content.set_size(u64::MAX);
             content.set_size(size);
-            inodes.insert(
-                *inode,
-                Inode {
-                    live: content.clone(),
-                    durable: content,
-                    pending: Vec::new(),
-                },
-            );
+            inodes.insert(*inode, Inode { live: content.clone(), durable: content, pending: Vec::new() });
         }
         let mut names = self.durable.clone();
         for entry in &self.entries {
-            let fate = choose(&Pending::Entry {
-                op: &entry.op,
-                completed: entry.completed,
-            });
+            let fate = choose(&Pending::Entry { op: &entry.op, completed: entry.completed });
             if fate != Fate::Lose {
                 apply_entry(&mut names, &entry.op, entry.moved.as_ref());
             }
@@ -391,13 +353,7 @@ impl Model {
             }
         }
         inodes.retain(|inode, _| names.values().any(|n| *n == Node::File(*inode)));
-        Model {
-            inodes,
-            live: names.clone(),
-            durable: names,
-            entries: Vec::new(),
-            in_flight: BTreeMap::new(),
-        }
+        Model { inodes, live: names.clone(), durable: names, entries: Vec::new(), in_flight: BTreeMap::new() }
     }
 
     pub(super) fn node(&self, path: &Path) -> Option<&Node> {
@@ -433,18 +389,10 @@ impl Model {
 fn describe(inode: u64, pending: &PendingChange) -> Pending<'_> {
     let completed = pending.completed;
     match &pending.change {
-        Change::Data { position, data, alive } => Pending::Data {
-            inode,
-            position: *position,
-            len: data.len() as u64,
-            completed,
-            sectors: alive.iter().filter(|a| **a).count(),
-        },
-        Change::Extend(size) | Change::SetSize(size) => Pending::Size {
-            inode,
-            size: *size,
-            completed,
-        },
+        Change::Data { position, data, alive } => {
+            Pending::Data { inode, position: *position, len: data.len() as u64, completed, sectors: alive.iter().filter(|a| **a).count() }
+        }
+        Change::Extend(size) | Change::SetSize(size) => Pending::Size { inode, size: *size, completed },
     }
 }
 

@@ -36,11 +36,7 @@ impl Recording {
 
     /// Walks over all crash points, beginning before the first event.
     pub fn sweep(&self) -> Sweep<'_> {
-        Sweep {
-            recording: self,
-            model: self.start.clone(),
-            events: 0,
-        }
+        Sweep { recording: self, model: self.start.clone(), events: 0 }
     }
 
     /// The disk that survives a crash after `events` events.
@@ -92,14 +88,17 @@ impl Sweep<'_> {
             return None;
         }
         let ways = 0..1u64 << pending;
-        Some(ways.map(|bits| {
-            let mut at = 0;
-            let survivor = self.model.crash(&mut |_| {
-                at += 1;
-                if bits >> (at - 1) & 1 == 1 { Fate::Keep } else { Fate::Lose }
-            });
-            SimDisk::from_model(survivor, bits)
-        }).collect())
+        Some(
+            ways.map(|bits| {
+                let mut at = 0;
+                let survivor = self.model.crash(&mut |_| {
+                    at += 1;
+                    if bits >> (at - 1) & 1 == 1 { Fate::Keep } else { Fate::Lose }
+                });
+                SimDisk::from_model(survivor, bits)
+            })
+            .collect(),
+        )
     }
 }
 

@@ -229,17 +229,8 @@ fn overlapping_writes_in_flight_are_found() {
         let disk = disk(10);
         disk.set_delay(0);
         let file = disk.open(Path::new(FILE), OpenMode::CreateNew).await.unwrap();
-        let model_now = |id: u64| {
-            Event::Submitted(
-                id,
-                Op::Write {
-                    inode: file.inode,
-                    position: 0,
-                    data: Rc::from(vec![1u8; 4096]),
-                    dsync: false,
-                },
-            )
-        };
+        let model_now =
+            |id: u64| Event::Submitted(id, Op::Write { inode: file.inode, position: 0, data: Rc::from(vec![1u8; 4096]), dsync: false });
         let mut model = disk.model();
         model.apply(&model_now(100));
         model.apply(&model_now(101));
