@@ -4,12 +4,24 @@
 //! are pure functions of (image, request, limits, randomness): `decide`, `topic`, `partitions`, `config`, `broker`, `producer_id`.
 //! `driver` runs them on the metadata shard, `client` is how every shard asks.
 
+pub mod broker;
 pub mod client;
+pub mod config;
+pub mod decide;
+pub mod partitions;
+pub mod placement;
+pub mod producer_id;
 pub mod record;
 pub mod replay;
 pub mod request;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod topic;
+#[cfg(test)]
+mod decide_tests;
 
 pub use client::{ControllerClient, ControllerTransport};
+pub use decide::{ConfigValidator, ControllerLimits, Randomness};
 pub use record::MetadataRecord;
 pub use request::{
     ApiError, BrokerRegistration, ConfigAlteration, ControllerError, ControllerRequest, ControllerResponse, CreatedTopic,

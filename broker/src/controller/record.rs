@@ -207,13 +207,19 @@ mod tests {
 
     #[test]
     fn the_first_format_stays_readable() {
-        // Bytes written by format 1; this test is changed only together with the version byte.
-        let bytes = [1u8, 2, 8, 2, 208, 15, 9, 2, 6];
-        let records = vec![
-            MetadataRecord::ProducerIdBlock { broker: 1, next_producer_id: 1000 },
-            MetadataRecord::UnfenceBroker { id: 1, epoch: 3 },
-        ];
-        let encoded = encode_batch(&records);
-        assert_eq!(decode_batch(&encoded), Ok(records), "{encoded:?} {bytes:?}");
+        // Written by format 1. If this fails, stored logs cannot be read any more: do not change the bytes.
+        let bytes: Vec<u8> = (0..FORMAT_1_SAMPLE.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&FORMAT_1_SAMPLE[at..at + 2], 16).expect("hexadecimal digits"))
+            .collect();
+        assert_eq!(decode_batch(&bytes), Ok(sample()));
+        assert_eq!(encode_batch(&sample()), bytes);
     }
+
+    const FORMAT_1_SAMPLE: &str = concat!(
+        "010b00166162636465666768696a6b6c6d6e6f7071727374757601106d657461646174612e76657273696f6e3202020707070707070707",
+        "0707070707070707060109504c41494e544558540168844700030206050909090909090909090909090909090901740609090909090909",
+        "0909090909090909090001020102020007090909090909090909090909090909090001010000090001740c726574656e74696f6e2e6d73",
+        "0101350a02d00f0809090909090909090909090909090909040206",
+    );
 }
