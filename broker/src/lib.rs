@@ -12,6 +12,7 @@
 pub mod cli;
 pub mod config;
 pub mod controller;
+pub mod coordinator;
 pub mod error;
 pub mod handler;
 pub mod limits;

@@ -1,0 +1,54 @@
+//! Settings of the group coordinator, with Kafka's names, units and defaults, and the bounds that Kafka does not have.
+
+use std::time::Duration;
+
+/// Settings of the group coordinator. Fixed while it runs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GroupConfig {
+    /// `group.min.session.timeout.ms`: a JoinGroup below it is refused with `INVALID_SESSION_TIMEOUT`. Default 6 s.
+    pub min_session_timeout_ms: i32,
+    /// `group.max.session.timeout.ms`: a JoinGroup above it is refused with `INVALID_SESSION_TIMEOUT`. Default 30 min.
+    pub max_session_timeout_ms: i32,
+    /// `group.initial.rebalance.delay.ms`: how long an empty group waits for more members before its first rebalance ends. Default 3 s.
+    pub initial_rebalance_delay_ms: i32,
+    /// `group.max.size`: members of one group; the next one is refused with `GROUP_MAX_SIZE_REACHED`. Default 1,000 (Kafka: no limit).
+    pub max_size: usize,
+    /// `offset.metadata.max.bytes`: longer metadata of an offset commit is refused with `OFFSET_METADATA_TOO_LARGE`. Default 4,096.
+    pub offset_metadata_max_bytes: usize,
+    /// `offsets.retention.check.interval.ms`: how often groups without members and offsets are dropped. Default 10 min.
+    pub retention_check_interval_ms: i64,
+    /// How long the JoinGroup of a member that does not know its id yet may stay parked. Default 5 min, as in Kafka.
+    pub new_member_join_timeout_ms: i32,
+    /// Groups of this coordinator; when full a new group is refused with `COORDINATOR_NOT_AVAILABLE`. Default 100,000.
+    pub max_groups: usize,
+    /// Protocol metadata of one member, all protocols together, in bytes; more is refused with `INVALID_REQUEST`. Default 1 MiB.
+    pub member_metadata_max_bytes: usize,
+    /// Writes that wait for the log; when full, offset commits and syncs get `COORDINATOR_NOT_AVAILABLE`. Default 20,000.
+    pub max_pending_writes: usize,
+    /// Bytes of one batch appended to `__consumer_offsets`; writes that wait together share a batch up to it. Default 512 KiB.
+    pub append_batch_max_bytes: usize,
+    /// `offsets.topic.num.partitions`: asked for when the topic is created. Default 50.
+    pub offsets_topic_partitions: i32,
+    /// How long the driver waits after a failed read of the log before it tries again. Default 500 ms.
+    pub load_retry: Duration,
+}
+
+impl Default for GroupConfig {
+    fn default() -> Self {
+        GroupConfig {
+            min_session_timeout_ms: 6_000,
+            max_session_timeout_ms: 1_800_000,
+            initial_rebalance_delay_ms: 3_000,
+            max_size: 1_000,
+            offset_metadata_max_bytes: 4_096,
+            retention_check_interval_ms: 600_000,
+            new_member_join_timeout_ms: 300_000,
+            max_groups: 100_000,
+            member_metadata_max_bytes: 1024 * 1024,
+            max_pending_writes: 20_000,
+            append_batch_max_bytes: 512 * 1024,
+            offsets_topic_partitions: 50,
+            load_retry: Duration::from_millis(500),
+        }
+    }
+}

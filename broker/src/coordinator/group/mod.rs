@@ -1,0 +1,388 @@
+//! The group coordinator as a sans-I/O machine: `(state, event, now) -> actions`. No async, no clock, no randomness, ordered maps only.
+//!
+//! It holds, per partition of `__consumer_offsets`, the durable [`Image`] (changed by `replay` alone) and the live groups. What a
+//! decision wants to keep is an [`Action::Append`]; its answers wait for [`Event::Appended`] or [`Event::AppendFailed`]. Requests that
+//! wait for other members are parked under their [`Token`]. Callers: the driver; the tests.
+
+mod classic;
+mod heartbeat;
+mod image;
+mod join;
+mod leave;
+mod member;
+mod offset;
+mod rebalance;
+mod retention;
+mod state;
+mod sync;
+mod write;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
+
+use coreline_wire::error_code::ErrorCode;
+
+pub use classic::ClassicGroup;
+pub use image::Image;
+pub use member::Member;
+pub use state::ClassicState;
+
+use super::Now;
+use super::config::GroupConfig;
+use super::partition::partition_of;
+use super::record::Record;
+use super::request::{GroupRequest, GroupResponse};
+use write::{PendingWrite, Writes};
+
+/// Names a request that waits for its answer. Given by the driver, unique while it runs.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Token(pub u64);
+
+/// Names a write that is on its way to the log. Given by the machine, in the order of the writes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct WriteId(pub u64);
+
+/// What a deadline is for. Setting a timer that runs replaces its deadline.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Timer {
+    /// A member (or one that was only given an id) says nothing for too long.
+    Session {
+        /// Its group.
+        group: Rc<str>,
+        /// Its id.
+        member: Rc<str>,
+    },
+    /// The join phase, or the delay before the first one, is over.
+    Rebalance(Rc<str>),
+    /// Members of a generation had long enough to send SyncGroup.
+    Sync(Rc<str>),
+    /// Look for groups that nobody needs any more.
+    Retention,
+}
+
+/// What happens to the machine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// `__consumer_offsets` exists with this many partitions; they are to be loaded. Told once.
+    TopicFound {
+        /// Its partition count.
+        partitions: i32,
+    },
+    /// Records of a partition that is being loaded, in log order.
+    Load {
+        /// The partition.
+        partition: i32,
+        /// Some of its records.
+        records: Vec<Record>,
+    },
+    /// A partition was read to its end.
+    Loaded {
+        /// The partition.
+        partition: i32,
+    },
+    /// A client asks. `GroupRequest::Locate` is the driver's and never comes here.
+    Request {
+        /// Names the request.
+        token: Token,
+        /// What is asked.
+        request: GroupRequest,
+        /// Random bytes for a member id.
+        nonce: [u8; 16],
+    },
+    /// The client of a parked request is gone.
+    Cancelled {
+        /// Names the request.
+        token: Token,
+        /// The group that it was about.
+        group_id: String,
+    },
+    /// A deadline has passed. Its timer is no longer set.
+    Expired(Timer),
+    /// A write is durable. Of one partition, in the order of the writes.
+    Appended(WriteId),
+    /// A write failed and will never be seen in the log.
+    AppendFailed(WriteId, ErrorCode),
+}
+
+/// What the driver has to do, in this order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Answer a request.
+    Answer(Token, GroupResponse),
+    /// Append records to a partition of `__consumer_offsets`, and tell how it went.
+    Append {
+        /// Names the write.
+        write: WriteId,
+        /// The partition.
+        partition: i32,
+        /// What to append, in one batch.
+        records: Rc<Vec<Record>>,
+    },
+    /// Set or replace a deadline, in ticks.
+    SetTimer(Timer, i64),
+    /// Remove a deadline, if it is set.
+    ClearTimer(Timer),
+}
+
+/// The group coordinator of one node.
+#[derive(Debug)]
+pub struct GroupCoordinator {
+    config: GroupConfig,
+    slots: Vec<Slot>,
+    writes: Writes,
+}
+
+/// One partition of `__consumer_offsets` and its groups.
+#[derive(Debug, Default)]
+struct Slot {
+    loaded: bool,
+    image: Image,
+    groups: BTreeMap<Rc<str>, ClassicGroup>,
+}
+
+/// What a decision may use and leave behind.
+struct Context<'a> {
+    now: Now,
+    config: &'a GroupConfig,
+    writes: &'a mut Writes,
+    partition: i32,
+    actions: Vec<Action>,
+}
+
+impl Context<'_> {
+    fn answer(&mut self, token: Token, response: GroupResponse) {
+        self.actions.push(Action::Answer(token, response));
+    }
+
+    fn set_timer(&mut self, timer: Timer, after_ms: i32) {
+        self.actions.push(Action::SetTimer(timer, self.now.ticks_ms.saturating_add(i64::from(after_ms.max(0)))));
+    }
+
+    fn clear_timer(&mut self, timer: Timer) {
+        self.actions.push(Action::ClearTimer(timer));
+    }
+
+    fn append(&mut self, records: Vec<Record>, pending: PendingWrite) -> WriteId {
+        let records = Rc::new(records);
+        let write = self.writes.begin(self.partition, records.clone(), pending);
+        self.actions.push(Action::Append { write, partition: self.partition, records });
+        write
+    }
+}
+
+impl GroupCoordinator {
+    /// A coordinator that knows no partition yet.
+    pub fn new(config: GroupConfig) -> Self {
+        GroupCoordinator { config, slots: Vec::new(), writes: Writes::default() }
+    }
+
+    /// Takes in one event. Every request is answered exactly once, now or by a later event, unless it is cancelled.
+    #[must_use = "the actions are the machine's only effect"]
+    pub fn apply(&mut self, event: Event, now: Now) -> Vec<Action> {
+        match event {
+            Event::TopicFound { partitions } => self.topic_found(partitions, now),
+            Event::Load { partition, records } => {
+                if let Some(slot) = self.slot_mut(partition) {
+                    assert!(!slot.loaded, "partition {partition} is loaded twice");
+                    records.iter().for_each(|record| slot.image.replay(record));
+                }
+                Vec::new()
+            }
+            Event::Loaded { partition } => self.loaded(partition, now),
+            Event::Request { token, request, nonce } => self.request(token, request, nonce, now),
+            Event::Cancelled { token, group_id } => self.with_group(&group_id, now, |group, ctx| group.cancel(ctx, token)),
+            Event::Expired(timer) => self.expired(timer, now),
+            Event::Appended(write) => self.written(write, Ok(()), now),
+            Event::AppendFailed(write, error) => self.written(write, Err(error), now),
+        }
+    }
+
+    /// Partitions of `__consumer_offsets`; none until the topic was found.
+    pub fn partition_count(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// True when every partition was read.
+    pub fn is_loaded(&self) -> bool {
+        !self.slots.is_empty() && self.slots.iter().all(|slot| slot.loaded)
+    }
+
+    /// A live group.
+    pub fn group(&self, group_id: &str) -> Option<&ClassicGroup> {
+        self.slot_of(group_id)?.groups.get(group_id)
+    }
+
+    /// Number of live groups.
+    pub fn group_count(&self) -> usize {
+        self.slots.iter().map(|slot| slot.groups.len()).sum()
+    }
+
+    /// The durable images, by partition.
+    pub fn images(&self) -> impl Iterator<Item = &Image> {
+        self.slots.iter().map(|slot| &slot.image)
+    }
+
+    /// Asserts that every settled live group is what a restart would rebuild, field by field (reliability.md rows 12 and 13).
+    pub fn check_against_images(&self) {
+        for slot in self.slots.iter().filter(|slot| slot.loaded) {
+            for (id, group) in &slot.groups {
+                let in_flight = self.writes.any_of_group(id);
+                let durable = slot.image.groups.get(&**id);
+                if let (Some(live), Some(durable), false) = (group.settled_value(), durable, in_flight) {
+                    assert_eq!(&live, durable, "group {id:?}: live state is not what the log says");
+                }
+                if durable.is_none() && !in_flight && group.settled_value().is_some() {
+                    assert!(group.is(ClassicState::Empty), "group {id:?} is {} and the log does not know it", group.state());
+                }
+            }
+            let known = slot.image.groups.keys().chain(slot.image.offsets.keys());
+            known.for_each(|id| assert!(slot.groups.contains_key(id.as_str()), "group {id:?} is in the log and not alive"));
+        }
+    }
+
+    fn topic_found(&mut self, partitions: i32, now: Now) -> Vec<Action> {
+        if !self.slots.is_empty() {
+            return Vec::new();
+        }
+        self.slots.resize_with(usize::try_from(partitions).unwrap_or(0), Slot::default);
+        vec![Action::SetTimer(Timer::Retention, now.ticks_ms + self.config.retention_check_interval_ms)]
+    }
+
+    /// Live groups from the image; every member gets a full session to report in.
+    fn loaded(&mut self, partition: i32, now: Now) -> Vec<Action> {
+        let config = self.config.clone();
+        let Some((slot, mut ctx)) = self.open(partition, now) else { return Vec::new() };
+        slot.loaded = true;
+        let ids = slot.image.groups.keys().chain(slot.image.offsets.keys());
+        for id in ids {
+            if slot.groups.contains_key(id.as_str()) {
+                continue;
+            }
+            let mut group = match slot.image.groups.get(id) {
+                Some(value) => ClassicGroup::from_value(id, value),
+                None => ClassicGroup::new(Rc::from(id.as_str()), now.wall_ms),
+            };
+            group.resume(&mut ctx, config.max_size);
+            group.check();
+            slot.groups.insert(group.id.clone(), group);
+        }
+        ctx.actions
+    }
+
+    fn request(&mut self, token: Token, request: GroupRequest, nonce: [u8; 16], now: Now) -> Vec<Action> {
+        let refuse = |error| vec![Action::Answer(token, request.refuse(error))];
+        let Some(group_id) = request.group_id() else { return refuse(ErrorCode::InvalidRequest) };
+        // As in Kafka, offsets may belong to the group without a name; members may not.
+        let nameless = group_id.is_empty() && !matches!(request, GroupRequest::Commit(_) | GroupRequest::Fetch(_));
+        if nameless || group_id.len() > TEXT_BYTES_MAX {
+            return refuse(ErrorCode::InvalidGroupId);
+        }
+        if self.slots.is_empty() {
+            return refuse(ErrorCode::NotCoordinator);
+        }
+        let is_full = self.group_count() >= self.config.max_groups;
+        let writes_full = self.writes.len() >= self.config.max_pending_writes;
+        let Some((slot, mut ctx)) = self.open(self.partition_of(group_id), now) else { return refuse(ErrorCode::NotCoordinator) };
+        if !slot.loaded {
+            // A heartbeat while the group is loaded keeps the member calm; its session starts when loading is over.
+            let calm = matches!(request, GroupRequest::Heartbeat(_));
+            return refuse(if calm { ErrorCode::None } else { ErrorCode::CoordinatorLoadInProgress });
+        }
+        if writes_full && matches!(request, GroupRequest::Commit(_) | GroupRequest::Sync(_) | GroupRequest::Join(_)) {
+            return refuse(ErrorCode::CoordinatorNotAvailable);
+        }
+        match request {
+            GroupRequest::Locate => {}
+            GroupRequest::Join(request) => slot.join(&mut ctx, token, request, nonce, is_full),
+            GroupRequest::Sync(request) => slot.sync(&mut ctx, token, request),
+            GroupRequest::Heartbeat(request) => slot.heartbeat(&mut ctx, token, &request),
+            GroupRequest::Leave(request) => slot.leave(&mut ctx, token, request),
+            GroupRequest::Commit(request) => slot.commit(&mut ctx, token, request, is_full),
+            GroupRequest::Fetch(request) => slot.fetch(&mut ctx, token, request),
+        }
+        ctx.actions
+    }
+
+    fn expired(&mut self, timer: Timer, now: Now) -> Vec<Action> {
+        match timer {
+            Timer::Session { group, member } => self.with_group(&group, now, |group, ctx| group.session_expired(ctx, &member)),
+            Timer::Rebalance(group) => self.with_group(&group, now, ClassicGroup::rebalance_expired),
+            Timer::Sync(group) => self.with_group(&group, now, ClassicGroup::sync_expired),
+            Timer::Retention => self.retention(now),
+        }
+    }
+
+    /// Runs a change of one live group, if there is such a group, and looks after it.
+    fn with_group(&mut self, group_id: &str, now: Now, change: impl FnOnce(&mut ClassicGroup, &mut Context<'_>)) -> Vec<Action> {
+        let Some((slot, mut ctx)) = self.open(self.partition_of(group_id), now) else { return Vec::new() };
+        if let Some(group) = slot.groups.get_mut(group_id) {
+            change(group, &mut ctx);
+            slot.settle(&mut ctx, group_id);
+        }
+        ctx.actions
+    }
+
+    fn open(&mut self, partition: i32, now: Now) -> Option<(&mut Slot, Context<'_>)> {
+        let slot = self.slots.get_mut(usize::try_from(partition).ok()?)?;
+        let ctx = Context { now, config: &self.config, writes: &mut self.writes, partition, actions: Vec::new() };
+        Some((slot, ctx))
+    }
+
+    fn partition_of(&self, group_id: &str) -> i32 {
+        // The count came as an i32.
+        if self.slots.is_empty() { -1 } else { partition_of(group_id, self.slots.len() as i32) }
+    }
+
+    fn slot_of(&self, group_id: &str) -> Option<&Slot> {
+        self.slots.get(usize::try_from(self.partition_of(group_id)).ok()?)
+    }
+
+    fn slot_mut(&mut self, partition: i32) -> Option<&mut Slot> {
+        self.slots.get_mut(usize::try_from(partition).ok()?)
+    }
+}
+
+impl Slot {
+    /// After every change of a group: its relations hold, and it is forgotten when nothing is left of it.
+    fn settle(&mut self, ctx: &mut Context<'_>, group_id: &str) {
+        let Some(group) = self.groups.get(group_id) else { return };
+        group.check();
+        let idle = group.is(ClassicState::Empty) && group.pending_joins.is_empty();
+        if idle && !self.image.knows(group_id) && !ctx.writes.any_of_group(group_id) {
+            self.groups.remove(group_id);
+        }
+    }
+}
+
+/// The code that a client of the coordinator gets when the log of its partition refuses a write.
+pub(crate) fn append_error(error: ErrorCode) -> ErrorCode {
+    match error {
+        ErrorCode::UnknownTopicOrPartition
+        | ErrorCode::UnknownTopicId
+        | ErrorCode::NotEnoughReplicas
+        | ErrorCode::NotEnoughReplicasAfterAppend
+        | ErrorCode::RequestTimedOut => ErrorCode::CoordinatorNotAvailable,
+        ErrorCode::NotLeaderOrFollower | ErrorCode::KafkaStorageError | ErrorCode::FencedLeaderEpoch => ErrorCode::NotCoordinator,
+        ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge | ErrorCode::InvalidFetchSize => ErrorCode::UnknownServerError,
+        other => other,
+    }
+}
+
+impl fmt::Display for Timer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Timer::Session { group, member } => write!(f, "session of {member} in {group}"),
+            Timer::Rebalance(group) => write!(f, "rebalance of {group}"),
+            Timer::Sync(group) => write!(f, "sync of {group}"),
+            Timer::Retention => f.write_str("retention"),
+        }
+    }
+}
+
+/// The longest text that a record of the offsets topic can hold, in bytes.
+pub(crate) const TEXT_BYTES_MAX: usize = i16::MAX as usize;
+
+#[cfg(test)]
+#[path = "../group_test/mod.rs"]
+mod tests;

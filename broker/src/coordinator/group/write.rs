@@ -1,0 +1,164 @@
+//! Writes on their way to the log: what waits for each, and what happens when it is durable or failed.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use coreline_wire::error_code::ErrorCode;
+
+use super::member::Member;
+use super::state::ClassicState;
+use super::{Action, ClassicGroup, Context, GroupCoordinator, Slot, Token, WriteId, append_error};
+use crate::coordinator::Now;
+use crate::coordinator::record::{GroupValue, Record};
+use crate::coordinator::request::{CommitAnswer, GroupResponse};
+
+/// What waits for a write.
+#[derive(Debug)]
+pub(super) enum PendingWrite {
+    /// The leader's assignment: the group becomes stable, parked syncs are answered.
+    Assignment(Box<GroupValue>),
+    /// A group that became empty, or one that is written again after a failure.
+    State,
+    /// The end of a group.
+    Tombstone,
+    /// A static member came back under a new id while its group is stable.
+    StaticRejoin(Box<StaticRejoin>),
+    /// Committed offsets.
+    Commit { token: Token, answer: CommitAnswer },
+}
+
+/// What is needed to tell a static member that it is back, or to undo it.
+#[derive(Debug)]
+pub(super) struct StaticRejoin {
+    pub(super) token: Token,
+    /// The member as it was.
+    pub(super) old: Member,
+    pub(super) new_id: Rc<str>,
+    /// Who led the group before.
+    pub(super) old_leader: Option<Rc<str>>,
+    /// KIP-814: a leader may be told its role, and to skip the assignment.
+    pub(super) supports_skip_assignment: bool,
+}
+
+#[derive(Debug)]
+struct Write {
+    partition: i32,
+    records: Rc<Vec<Record>>,
+    pending: PendingWrite,
+}
+
+/// All writes on their way, in the order in which they were decided.
+#[derive(Debug, Default)]
+pub(super) struct Writes {
+    next: u64,
+    in_flight: BTreeMap<WriteId, Write>,
+    by_group: BTreeMap<String, usize>,
+}
+
+impl Writes {
+    pub(super) fn begin(&mut self, partition: i32, records: Rc<Vec<Record>>, pending: PendingWrite) -> WriteId {
+        let write = WriteId(self.next);
+        self.next += 1;
+        if let Some(first) = records.first() {
+            *self.by_group.entry(first.group().to_owned()).or_default() += 1;
+        }
+        self.in_flight.insert(write, Write { partition, records, pending });
+        write
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    pub(super) fn any_of_group(&self, group_id: &str) -> bool {
+        self.by_group.contains_key(group_id)
+    }
+
+    fn end(&mut self, write: WriteId) -> Option<Write> {
+        let ended = self.in_flight.remove(&write)?;
+        if let Some(first) = ended.records.first()
+            && let Some(count) = self.by_group.get_mut(first.group())
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.by_group.remove(first.group());
+            }
+        }
+        Some(ended)
+    }
+}
+
+impl GroupCoordinator {
+    /// A write is durable, or failed for good. Durable records are replayed whatever became of the group since.
+    pub(super) fn written(&mut self, write: WriteId, outcome: Result<(), ErrorCode>, now: Now) -> Vec<Action> {
+        let Some(Write { partition, records, pending }) = self.writes.end(write) else { return Vec::new() };
+        let Some((slot, mut ctx)) = self.open(partition, now) else { return Vec::new() };
+        if outcome.is_ok() {
+            records.iter().for_each(|record| slot.image.replay(record));
+        }
+        // Every write is about one group.
+        let Some(group_id) = records.first().map(|record| record.group().to_owned()) else { return Vec::new() };
+        slot.conclude(&mut ctx, &group_id, write, pending, outcome);
+        slot.settle(&mut ctx, &group_id);
+        ctx.actions
+    }
+}
+
+impl Slot {
+    fn conclude(&mut self, ctx: &mut Context<'_>, group_id: &str, write: WriteId, pending: PendingWrite, outcome: Result<(), ErrorCode>) {
+        match pending {
+            PendingWrite::Assignment(value) => {
+                if let Some(group) = self.groups.get_mut(group_id) {
+                    group.assignment_written(ctx, write, &value, outcome);
+                }
+            }
+            PendingWrite::State => {
+                if let Some(group) = self.groups.get_mut(group_id) {
+                    group.state_written(outcome);
+                }
+            }
+            PendingWrite::Tombstone => self.tombstone_written(ctx, group_id, outcome),
+            PendingWrite::StaticRejoin(rejoin) => {
+                if let Some(group) = self.groups.get_mut(group_id) {
+                    group.static_rejoin_written(ctx, *rejoin, outcome);
+                    // Undone or not: a group whose log says something else is written again.
+                    group.unwritten = outcome.is_err() && group.settled_value().as_ref() != self.image.groups.get(group_id);
+                }
+            }
+            PendingWrite::Commit { token, answer } => self.commit_written(ctx, group_id, token, answer, outcome),
+        }
+    }
+
+    fn commit_written(
+        &mut self,
+        ctx: &mut Context<'_>,
+        group_id: &str,
+        token: Token,
+        mut answer: CommitAnswer,
+        outcome: Result<(), ErrorCode>,
+    ) {
+        if let Err(error) = outcome {
+            let error = match append_error(error) {
+                // Too big for a batch: the client's doing, and not worth a retry.
+                ErrorCode::UnknownServerError => ErrorCode::InvalidCommitOffsetSize,
+                other => other,
+            };
+            // Partitions that were refused before the write keep their own code.
+            let codes = answer.topics.iter_mut().flat_map(|(_, partitions)| partitions).map(|(_, code)| code);
+            codes.filter(|code| code.is_ok()).for_each(|code| *code = error);
+        } else if !self.groups.contains_key(group_id) {
+            let group = ClassicGroup::new(Rc::from(group_id), ctx.now.wall_ms);
+            self.groups.insert(group.id.clone(), group);
+        }
+        ctx.answer(token, GroupResponse::Commit(answer));
+    }
+}
+
+impl ClassicGroup {
+    fn state_written(&mut self, outcome: Result<(), ErrorCode>) {
+        if let Err(error) = outcome {
+            tracing::warn!(group = %self.id, %error, "the state of a group could not be written; it is tried again later");
+            self.unwritten = matches!(self.state, ClassicState::Empty | ClassicState::Stable);
+        }
+    }
+}
