@@ -127,6 +127,12 @@ impl<'a> Decoder<'a> {
         self.buf.len() - self.at
     }
 
+    /// What is not yet read, without reading it.
+    #[inline]
+    pub fn rest(&self) -> &'a [u8] {
+        &self.buf[self.at..]
+    }
+
     /// An error at the current position.
     #[cold]
     pub fn error(&self, kind: DecodeErrorKind) -> DecodeError {

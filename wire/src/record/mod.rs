@@ -4,10 +4,25 @@
 //! |---|---|
 //! | [`batch`] | header view, checks that turn a [`RawBatch`] into a [`ValidBatch`], patching in place, several batches in a row |
 //! | [`attributes`] | codec, timestamp type, transactional and control bits |
+//! | [`crc32c`] | the checksum |
+//! | [`iter`] | records inside an uncompressed payload |
+//! | [`compression`] | the codecs, under an output limit |
+//! | [`validate`] | what only decompressing and reading the records tells |
+//! | [`builder`], [`control`] | making batches; transaction markers |
 
 pub mod attributes;
 pub mod batch;
+pub mod builder;
+pub mod compression;
+pub mod control;
 pub mod crc32c;
+pub mod iter;
+pub mod validate;
+
+#[cfg(test)]
+mod tests;
 
 pub use attributes::{Attributes, Compression, TimestampType};
-pub use batch::{BatchError, BatchHeader, Origin, RawBatch, ValidBatch};
+pub use batch::{BatchError, BatchHeader, Batches, Origin, RawBatch, ValidBatch};
+pub use builder::BatchBuilder;
+pub use iter::{Record, Records};
