@@ -18,6 +18,7 @@ pub mod handler;
 pub mod limits;
 pub mod logging;
 pub mod metadata;
+pub mod metrics;
 pub mod quorum;
 pub mod shard;
 pub mod stage;

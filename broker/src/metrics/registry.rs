@@ -1,0 +1,214 @@
+//! The declarations: every metric's name, type and help, once. Names follow Prometheus: unit last, `_total` on counters.
+
+/// Type of a metric in the text format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A distribution of durations in seconds.
+    Histogram,
+}
+
+impl MetricKind {
+    /// Name in a `# TYPE` line.
+    pub fn name(self) -> &'static str {
+        match self {
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
+        }
+    }
+}
+
+/// A declared metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetricSpec {
+    /// Name of the series.
+    pub name: &'static str,
+    /// Type.
+    pub kind: MetricKind,
+    /// What it counts, one sentence.
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($(#[$meta:meta])* pub enum $name:ident: $kind:ident { $( $(#[doc = $doc:literal])+ $variant:ident = $metric:literal, )+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum $name { $( $(#[doc = $doc])+ $variant, )+ }
+
+        impl $name {
+            /// All of them, in order of declaration.
+            pub const ALL: &'static [$name] = &[$($name::$variant),+];
+
+            /// Its declaration.
+            pub fn spec(self) -> MetricSpec {
+                match self {
+                    $( $name::$variant => MetricSpec { name: $metric, kind: MetricKind::$kind, help: concat!($($doc),+) }, )+
+                }
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Counters that each shard has once.
+    pub enum Counter: Counter {
+        /// Client connections accepted.
+        ConnectionsAccepted = "coreline_connections_accepted_total",
+        /// Client connections refused because a bound on connections was reached.
+        ConnectionsRefused = "coreline_connections_refused_total",
+        /// Client connections closed by the broker for malformed input, a stalled frame, idleness or an error.
+        ConnectionsClosed = "coreline_connections_closed_by_broker_total",
+        /// Bytes read from client sockets.
+        BytesReceived = "coreline_received_bytes_total",
+        /// Bytes written to client sockets, sendfile included.
+        BytesSent = "coreline_sent_bytes_total",
+        /// Bytes written to client sockets by sendfile.
+        BytesSentBySendfile = "coreline_sendfile_bytes_total",
+        /// Requests whose handler panicked; their connections were closed.
+        HandlerPanics = "coreline_handler_panics_total",
+        /// Requests and parts of requests sent to other shards.
+        MeshRequests = "coreline_mesh_requests_total",
+        /// Times the rescue thread woke this shard because it had work and did not turn.
+        Rescues = "coreline_rescues_total",
+        /// Record batches appended.
+        BatchesAppended = "coreline_appended_batches_total",
+        /// Records appended.
+        RecordsAppended = "coreline_appended_records_total",
+        /// Bytes of record batches appended.
+        BytesAppended = "coreline_appended_bytes_total",
+        /// Bytes of record batches in fetch answers.
+        BytesFetched = "coreline_fetched_bytes_total",
+        /// Frames the journal has written.
+        JournalFrames = "coreline_journal_frames_total",
+        /// Bytes the journal has written, padding included.
+        JournalBytes = "coreline_journal_written_bytes_total",
+        /// Flushes the journal has asked of the device.
+        JournalFlushes = "coreline_journal_flushes_total",
+        /// Appends that had to wait because the journal or the tail memory was full.
+        AppendWaits = "coreline_append_waits_total",
+    }
+}
+
+metrics! {
+    /// Gauges that each shard has once.
+    pub enum Gauge: Gauge {
+        /// Open client connections.
+        Connections = "coreline_connections",
+        /// Requests in work.
+        RequestsInFlight = "coreline_requests_in_flight",
+        /// Bytes of requests in work.
+        RequestBytes = "coreline_request_memory_bytes",
+        /// Requests parked until a condition or a deadline.
+        DelayedOperations = "coreline_delayed_operations",
+        /// Incremental fetch sessions.
+        FetchSessions = "coreline_fetch_sessions",
+        /// Partitions this shard owns.
+        Partitions = "coreline_partitions",
+        /// Bytes of the journal that are not recycled yet.
+        JournalUsedBytes = "coreline_journal_used_bytes",
+        /// Bytes of records in memory.
+        TailBytes = "coreline_tail_memory_bytes",
+        /// Consumer groups this shard coordinates.
+        Groups = "coreline_groups",
+    }
+}
+
+metrics! {
+    /// Durations that each shard has once.
+    pub enum Timing: Histogram {
+        /// Time the device took to write a journal frame.
+        JournalWrite = "coreline_journal_write_seconds",
+        /// Time the device took to flush the journal.
+        JournalFlush = "coreline_journal_flush_seconds",
+    }
+}
+
+/// Requests answered, by API.
+pub const REQUESTS: MetricSpec =
+    MetricSpec { name: "coreline_requests_total", kind: MetricKind::Counter, help: "Requests answered, by API." };
+/// Error codes in answers.
+pub const ERRORS: MetricSpec =
+    MetricSpec { name: "coreline_errors_total", kind: MetricKind::Counter, help: "Error codes in answers, by Kafka's name of the code." };
+/// Whole requests.
+pub const REQUEST_SECONDS: MetricSpec = MetricSpec {
+    name: "coreline_request_seconds",
+    kind: MetricKind::Histogram,
+    help: "Time from the first byte of a request to the last byte of its answer, by API.",
+};
+/// Requests by stage.
+pub const STAGE_SECONDS: MetricSpec = MetricSpec {
+    name: "coreline_request_stage_seconds",
+    kind: MetricKind::Histogram,
+    help: "Time of a request by API and stage; the stages of a request sum to its total, stages without time are not counted.",
+};
+/// Information about the build.
+pub const BUILD_INFO: MetricSpec =
+    MetricSpec { name: "coreline_build_info", kind: MetricKind::Gauge, help: "Always 1; the labels name the build." };
+/// CPU time.
+pub const PROCESS_CPU: MetricSpec =
+    MetricSpec { name: "process_cpu_seconds_total", kind: MetricKind::Counter, help: "CPU time of the process, user and system." };
+/// Resident memory.
+pub const PROCESS_RESIDENT: MetricSpec =
+    MetricSpec { name: "process_resident_memory_bytes", kind: MetricKind::Gauge, help: "Resident memory of the process." };
+/// Virtual memory.
+pub const PROCESS_VIRTUAL: MetricSpec =
+    MetricSpec { name: "process_virtual_memory_bytes", kind: MetricKind::Gauge, help: "Virtual memory of the process." };
+/// Open descriptors.
+pub const PROCESS_OPEN_FDS: MetricSpec = MetricSpec { name: "process_open_fds", kind: MetricKind::Gauge, help: "Open file descriptors." };
+/// Most descriptors.
+pub const PROCESS_MAX_FDS: MetricSpec =
+    MetricSpec { name: "process_max_fds", kind: MetricKind::Gauge, help: "Most file descriptors the process may open." };
+/// Threads.
+pub const PROCESS_THREADS: MetricSpec = MetricSpec { name: "process_threads", kind: MetricKind::Gauge, help: "Threads of the process." };
+/// Start of the process.
+pub const PROCESS_START: MetricSpec =
+    MetricSpec { name: "process_start_time_seconds", kind: MetricKind::Gauge, help: "Start of the process, seconds since 1970." };
+
+/// Every declared metric.
+pub fn all() -> Vec<MetricSpec> {
+    let mut all = vec![
+        REQUESTS,
+        ERRORS,
+        REQUEST_SECONDS,
+        STAGE_SECONDS,
+        BUILD_INFO,
+        PROCESS_CPU,
+        PROCESS_RESIDENT,
+        PROCESS_VIRTUAL,
+        PROCESS_OPEN_FDS,
+        PROCESS_MAX_FDS,
+        PROCESS_THREADS,
+        PROCESS_START,
+    ];
+    all.extend(Counter::ALL.iter().map(|m| m.spec()));
+    all.extend(Gauge::ALL.iter().map(|m| m.spec()));
+    all.extend(Timing::ALL.iter().map(|m| m.spec()));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_say_their_type() {
+        let all = all();
+        for metric in &all {
+            assert_eq!(all.iter().filter(|m| m.name == metric.name).count(), 1, "{} is declared twice", metric.name);
+            assert!(metric.name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'), "{}", metric.name);
+            assert_eq!(metric.name.ends_with("_total"), metric.kind == MetricKind::Counter, "{}: _total is for counters", metric.name);
+            assert_eq!(
+                metric.name.ends_with("_seconds") && metric.name.starts_with("coreline_"),
+                metric.kind == MetricKind::Histogram,
+                "{}",
+                metric.name
+            );
+            assert!(metric.help.trim().len() > 10 && metric.help.ends_with('.'), "{} needs a sentence", metric.name);
+        }
+    }
+}
