@@ -1,0 +1,203 @@
+//! Real clients against the real process: every client family creates topics, produces and consumes (plain and in a group) with
+//! every codec it has, over restarts and kills of the broker, on one and on two shards; contents are compared byte by byte.
+//!
+//! One test per client and number of shards, and one where every client reads what every other wrote. The client programs live in
+//! `broker/tests/clients/` and are built by the test (`interop/toolchain.rs`).
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `CORELINE_INTEROP_SEED=SEED:BASE` | repeats the record sets of a failed run; the failure prints it |
+//! | `CORELINE_INTEROP_TARGET=kafka`, `KAFKA_LIBS=DIR` | the control: the same suite against Apache Kafka, DIR holds its jars |
+//! | `CORELINE_INTEROP_VERBOSE=1` | prints every step as it is done |
+//! | `CORELINE_INTEROP_KEEP=1` | keeps data folder and log of the broker |
+//! | `CI=true` | a missing toolchain is a failure instead of a printed skip |
+
+#[path = "interop/base64.rs"]
+mod base64;
+#[path = "interop/client.rs"]
+mod client;
+#[path = "interop/harness.rs"]
+mod harness;
+#[path = "interop/kcat.rs"]
+mod kcat;
+#[path = "interop/process.rs"]
+mod process;
+#[path = "interop/records.rs"]
+mod records;
+#[path = "interop/scenario.rs"]
+mod scenario;
+#[path = "interop/toolchain.rs"]
+mod toolchain;
+
+use client::{Abilities, Client, Family};
+use records::Seed;
+use scenario::{ONE_SHARD, Plan, Scenario, TWO_SHARDS};
+use std::io::Write;
+use std::time::Instant;
+use toolchain::Recipe;
+
+static JAVA: Family = Family {
+    name: "java",
+    recipe: Some(Recipe {
+        folder: "java",
+        needs: &[&["java", "-version"], &["mvn", "-v"]],
+        build: &[&["mvn", "-q", "-B", "package"]],
+        run: &["java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", "./target/interop-java-1.jar:./target/libs/*", "interop.Main"],
+    }),
+    able: Abilities::ALL,
+};
+
+static FRANZ: Family = Family {
+    name: "franz-go",
+    recipe: Some(Recipe {
+        folder: "go-franz",
+        needs: &[&["go", "version"]],
+        build: &[&["go", "build", "-mod=readonly", "-o", "interop-go-franz", "."]],
+        run: &["./interop-go-franz"],
+    }),
+    able: Abilities::ALL,
+};
+
+static PYTHON: Family = Family {
+    name: "kafka-python",
+    recipe: Some(Recipe {
+        folder: "python",
+        needs: &[&["python3", "-c", "import venv, ensurepip"]],
+        build: &[&["python3", "-m", "venv", "venv"], &["venv/bin/pip", "install", "-q", "--disable-pip-version-check", "--only-binary", ":all:", "--require-hashes", "-r", "requirements.txt"]],
+        run: &["./venv/bin/python", "./main.py"],
+    }),
+    // It refuses null header values, and a record with neither key nor value.
+    able: Abilities { null_headers: false, null_key_and_value: false, ..Abilities::ALL },
+};
+
+static NODE: Family = Family {
+    name: "kafkajs",
+    recipe: Some(Recipe {
+        folder: "node",
+        needs: &[&["node", "--version"], &["npm", "--version"]],
+        build: &[&["npm", "ci", "--no-audit", "--no-fund"]],
+        run: &["node", "./main.js"],
+    }),
+    // Its headers are an object, and it cannot measure a null value there.
+    able: Abilities { null_headers: false, interleaved_headers: false, ..Abilities::ALL },
+};
+
+static LIBRDKAFKA: Family = Family {
+    name: "librdkafka",
+    recipe: Some(Recipe {
+        folder: "rust-rdkafka",
+        needs: &[&["cc", "--version"], &["c++", "--version"], &["make", "--version"]],
+        build: &[&["cargo", "build", "--locked"]],
+        run: &["./target/debug/interop-rust-rdkafka"],
+    }),
+    able: Abilities::ALL,
+};
+
+static KCAT: Family = Family {
+    name: "kcat",
+    recipe: None,
+    able: Abilities { null_key_and_value: false, empty_keys: false, timestamps: false, partitioner: false, deletes: false, ..Abilities::ALL },
+};
+
+static FAMILIES: [&Family; 6] = [&JAVA, &FRANZ, &PYTHON, &NODE, &LIBRDKAFKA, &KCAT];
+
+#[test]
+fn java_on_one_shard() {
+    check("java_on_one_shard", &JAVA, ONE_SHARD);
+}
+
+#[test]
+fn java_on_two_shards() {
+    check("java_on_two_shards", &JAVA, TWO_SHARDS);
+}
+
+#[test]
+fn franz_go_on_one_shard() {
+    check("franz_go_on_one_shard", &FRANZ, ONE_SHARD);
+}
+
+#[test]
+fn franz_go_on_two_shards() {
+    check("franz_go_on_two_shards", &FRANZ, TWO_SHARDS);
+}
+
+#[test]
+fn kafka_python_on_one_shard() {
+    check("kafka_python_on_one_shard", &PYTHON, ONE_SHARD);
+}
+
+#[test]
+fn kafka_python_on_two_shards() {
+    check("kafka_python_on_two_shards", &PYTHON, TWO_SHARDS);
+}
+
+#[test]
+fn kafkajs_on_one_shard() {
+    check("kafkajs_on_one_shard", &NODE, ONE_SHARD);
+}
+
+#[test]
+fn kafkajs_on_two_shards() {
+    check("kafkajs_on_two_shards", &NODE, TWO_SHARDS);
+}
+
+#[test]
+fn librdkafka_on_one_shard() {
+    check("librdkafka_on_one_shard", &LIBRDKAFKA, ONE_SHARD);
+}
+
+#[test]
+fn librdkafka_on_two_shards() {
+    check("librdkafka_on_two_shards", &LIBRDKAFKA, TWO_SHARDS);
+}
+
+#[test]
+fn kcat_on_one_shard() {
+    check("kcat_on_one_shard", &KCAT, ONE_SHARD);
+}
+
+#[test]
+fn kcat_on_two_shards() {
+    check("kcat_on_two_shards", &KCAT, TWO_SHARDS);
+}
+
+#[test]
+fn every_client_reads_what_every_other_wrote() {
+    let seed = Seed::from_env();
+    let clients: Vec<Client> = FAMILIES.iter().filter_map(|family| Client::prepare(family)).collect();
+    let start = Instant::now();
+    match scenario::cross(&clients, seed) {
+        Ok(log) => tell("every_client_reads_what_every_other_wrote", start, &log),
+        Err(reason) => fail("every_client_reads_what_every_other_wrote", seed, &reason),
+    }
+}
+
+fn check(test: &str, family: &'static Family, plan: Plan) {
+    let seed = Seed::from_env();
+    let Some(client) = Client::prepare(family) else { return };
+    let start = Instant::now();
+    let done = client.version().and_then(|version| {
+        let log = Scenario::start(&client, plan[0], seed)?.run(plan)?;
+        Ok([vec![version], log].concat())
+    });
+    match done {
+        Ok(log) => tell(test, start, &log),
+        Err(reason) => fail(test, seed, &reason),
+    }
+}
+
+/// One line past the capture: the clients' versions and what each did are a result of their own.
+fn tell(test: &str, start: Instant, log: &[String]) {
+    let _ = writeln!(std::io::stderr(), "interop: {test} in {:.1} s: {}", start.elapsed().as_secs_f32(), log.join(", "));
+}
+
+fn fail(test: &str, seed: Seed, reason: &str) -> ! {
+    let control = match harness::Target::from_env() {
+        harness::Target::Coreline => String::new(),
+        harness::Target::Kafka { libs } => format!("CORELINE_INTEROP_TARGET=kafka KAFKA_LIBS={} ", libs.display()),
+    };
+    panic!(
+        "{test}: {reason}\n\nrepeat with: {control}CORELINE_INTEROP_SEED={}:{} cargo test -p coreline-broker --test interop {test} -- --exact --nocapture",
+        seed.seed, seed.base_ms
+    );
+}
