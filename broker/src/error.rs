@@ -5,6 +5,10 @@
 
 use std::fmt;
 
+use coreline_storage::{AppendError, StorageError};
+use coreline_wire::error_code::ErrorCode;
+
+use crate::partition::request::Produced;
 use crate::shard::mesh::MeshError;
 
 /// Why a handler has no response to give.
@@ -29,6 +33,33 @@ impl From<MeshError> for HandlerError {
     fn from(_: MeshError) -> Self {
         HandlerError::Stopping
     }
+}
+
+/// What a client is told when the log below a partition failed: a code that makes it look for another leader or try again.
+pub fn storage_error_code(error: &StorageError) -> ErrorCode {
+    match error {
+        StorageError::Full => ErrorCode::NotEnoughReplicas,
+        StorageError::EntryTooLarge { .. } => ErrorCode::RecordListTooLarge,
+        StorageError::Closed => ErrorCode::NotLeaderOrFollower,
+        _ => ErrorCode::KafkaStorageError,
+    }
+}
+
+/// What a producer is told when its batch was not appended.
+pub fn append_error(error: AppendError) -> Produced {
+    let code = match &error {
+        AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
+        AppendError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+        AppendError::TooLarge { .. } => ErrorCode::MessageTooLarge,
+        AppendError::LargerThanSegment { .. } => ErrorCode::RecordListTooLarge,
+        AppendError::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
+        AppendError::OffsetMismatch { .. } | AppendError::OffsetOverflow(_) => ErrorCode::InvalidRecord,
+        AppendError::EpochBackwards { .. } => ErrorCode::FencedLeaderEpoch,
+        // The caller waits for room instead; this is what a producer may safely retry should it ever come through.
+        AppendError::Backpressure => ErrorCode::NotEnoughReplicas,
+        AppendError::Storage(error) => storage_error_code(error),
+    };
+    Produced::failed(code, Some(error.to_string()))
 }
 
 /// One clear sentence that ends the process: what is wrong and what to do about it.

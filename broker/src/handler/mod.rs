@@ -4,17 +4,23 @@
 //! `dispatch`). It never writes to the socket. Handlers are listed one per line in alphabetical order.
 
 pub mod codec;
+pub mod delete_records;
+pub mod fetch;
+pub mod init_producer_id;
+pub mod list_offsets;
+pub mod offset_for_leader_epoch;
+pub mod produce;
 
 use std::cell::RefCell;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use coreline_storage::SendFile;
 
 pub use crate::error::HandlerError;
 
@@ -122,7 +128,7 @@ impl Chunk {
 #[derive(Debug, Clone)]
 pub struct FileSpan {
     /// A read-only descriptor through the page cache.
-    pub file: Arc<OwnedFd>,
+    pub file: Arc<SendFile>,
     /// Byte position in the file.
     pub position: u64,
     /// Bytes.

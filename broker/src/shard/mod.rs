@@ -2,17 +2,31 @@
 //!
 //! Always held as `Rc<Shard>` on the shard's own thread; another shard is reached by a message, never by a pointer.
 
+pub mod clock;
 pub mod credits;
 pub mod mesh;
+pub mod placement;
 pub mod request;
 pub mod rescue;
+pub mod route;
 pub mod task_queue;
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
+use coreline_storage::StorageError;
+use coreline_wire::ids::BrokerId;
+
 pub use request::{Mesh, ShardReply, ShardRequest};
 use rescue::Pulse;
+
+use crate::config::Config;
+use crate::controller::ControllerClient;
+use crate::fetch_session::SessionCache;
+use crate::handler::init_producer_id::ProducerIdBlock;
+use crate::metadata::{MetadataImage, Publication};
+use crate::partition::PartitionManager;
 
 /// Number of a shard within this process, from 0. Never written to disk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -44,9 +58,43 @@ pub struct Shard {
     pub mesh: Mesh,
     /// Its turns and its outstanding work, watched by the rescue thread.
     pub pulse: Arc<Pulse>,
+    /// The configuration of this process.
+    pub config: Arc<Config>,
+    /// What the cluster looks like; replaced as a whole by each publication.
+    pub image: RefCell<Arc<MetadataImage>>,
+    /// The partitions that live here.
+    pub partitions: PartitionManager,
+    /// How to ask the controller.
+    pub controller: ControllerClient,
+    /// Fetch sessions of connections accepted here.
+    pub sessions: RefCell<SessionCache>,
+    /// Producer ids that may still be handed out here.
+    pub producer_ids: RefCell<ProducerIdBlock>,
 }
 
 impl Shard {
+    /// The cluster as this shard knows it now.
+    pub fn image(&self) -> Arc<MetadataImage> {
+        self.image.borrow().clone()
+    }
+
+    /// Takes in a publication: first its partitions follow, then requests see the new image.
+    pub async fn publish(&self, publication: &Publication) -> Result<(), StorageError> {
+        self.partitions.apply(&publication.image, &publication.delta).await?;
+        *self.image.borrow_mut() = publication.image.clone();
+        Ok(())
+    }
+
+    /// Number of this node.
+    pub fn node_id(&self) -> BrokerId {
+        self.config.node_id
+    }
+
+    /// A number that clients cannot guess.
+    pub fn random_i32(&self) -> i32 {
+        getrandom::u32().map_or(1, |r| r as i32)
+    }
+
     /// Wall clock, milliseconds since 1970.
     pub fn now_ms(&self) -> i64 {
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)

@@ -13,9 +13,9 @@ use super::ShardId;
 /// topic spread evenly and single-partition topics spread too.
 pub fn owner_shard(partition: TopicPartition, shards: u16) -> ShardId {
     assert!(shards > 0, "a node has at least one shard");
-    // The first eight bytes of a random (version 4) id are uniform enough, apart from the version nibble in byte 6.
-    let id = &partition.topic.0;
-    let seed = u64::from_be_bytes([id[8], id[9], id[10], id[11], id[12], id[13], id[14], id[15]]) ^ u64::from(id[0]);
+    let id = u128::from_be_bytes(partition.topic.0);
+    // Ids are random as a rule, but nothing here relies on it: a multiplicative mix (Fibonacci hashing) spreads similar ids too.
+    let seed = ((id >> 64) as u64 ^ (id as u64)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
     let start = seed % u64::from(shards);
     let index = partition.partition.max(0) as u64;
     ShardId(((start + index) % u64::from(shards)) as u16)

@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use super::mesh::{self, MeshRequest};
+use crate::partition;
+use crate::partition::request::{PartitionReply, PartitionRequest};
 use super::task_queue::Queue;
 use super::{Shard, ShardId};
 
@@ -16,6 +18,8 @@ pub type Mesh = mesh::Mesh<ShardRequest, ShardReply>;
 /// A request to another shard; one variant per kind, grouped by the part that answers it.
 #[derive(Debug)]
 pub enum ShardRequest {
+    /// For the owner of partitions.
+    Partition(PartitionRequest),
     /// Answered with `Pong` (health check, tests).
     Ping,
 }
@@ -23,6 +27,8 @@ pub enum ShardRequest {
 /// The answer to a [`ShardRequest`], variant by variant.
 #[derive(Debug)]
 pub enum ShardReply {
+    /// To `Partition`.
+    Partition(PartitionReply),
     /// To `Ping`.
     Pong,
 }
@@ -30,12 +36,15 @@ pub enum ShardReply {
 impl MeshRequest for ShardRequest {
     fn parks(&self) -> bool {
         match self {
+            ShardRequest::Partition(request) => matches!(request, PartitionRequest::FetchWait { .. }),
             ShardRequest::Ping => false,
         }
     }
 
     fn queue(&self) -> Queue {
         match self {
+            ShardRequest::Partition(PartitionRequest::Produce { .. }) => Queue::Produce,
+            ShardRequest::Partition(_) => Queue::Fetch,
             ShardRequest::Ping => Queue::Background,
         }
     }
@@ -44,8 +53,9 @@ impl MeshRequest for ShardRequest {
 /// Answers a request of another shard, or of this one. Runs up to its first wait before the next request of the same sender starts.
 pub fn serve(shard: Rc<Shard>, from: ShardId, request: ShardRequest) -> Pin<Box<dyn Future<Output = ShardReply>>> {
     Box::pin(async move {
-        let _ = (shard, from);
+        let _ = from;
         match request {
+            ShardRequest::Partition(request) => ShardReply::Partition(partition::request::serve(&shard, request).await),
             ShardRequest::Ping => ShardReply::Pong,
         }
     })

@@ -18,6 +18,8 @@ pub mod sim;
 
 pub use aligned::{Chunk, ChunkPool};
 pub use glommio::GlommioDisk;
+/// The disk of this host, as the broker uses it: callers name no engine.
+pub use glommio::GlommioDisk as HostDisk;
 pub use poison::Poison;
 pub use probe::DiskProbe;
 pub use sim::SimDisk;

@@ -158,7 +158,8 @@ pub struct SendFile {
 }
 
 impl SendFile {
-    pub(crate) fn new(fd: Arc<OwnedFd>) -> SendFile {
+    /// Takes a read-only descriptor whose bytes never change where spans name them.
+    pub fn new(fd: Arc<OwnedFd>) -> SendFile {
         SendFile { fd }
     }
 }

@@ -1,0 +1,62 @@
+//! DeleteRecords, API key 21, versions 0 to 2: moves the first offset of partitions (KIP-107).
+//!
+//! -1 stands for the high watermark; beyond it OFFSET_OUT_OF_RANGE; a topic without the `delete` policy POLICY_VIOLATION. Answered
+//! once the new start is durable.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use coreline_wire::TopicPartition;
+use coreline_wire::error_code::ErrorCode;
+use kafka_protocol::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
+use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
+
+use super::{HandlerResult, RequestContext, codec};
+use crate::partition::request::{PartitionReply, PartitionRequest, RecordsDeleted};
+use crate::shard::route::{self, Share};
+use crate::shard::{Shard, ShardReply, ShardRequest};
+
+/// Moves log start offsets.
+pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> HandlerResult {
+    let request: DeleteRecordsRequest = codec::decode(ctx, body)?;
+    let image = shard.image();
+    let unknown = RecordsDeleted { error: ErrorCode::UnknownTopicOrPartition, low_watermark: -1 };
+    let mut outcomes = Vec::new();
+    let mut parts = Vec::new();
+    for topic in &request.topics {
+        let found = image.topic_by_name(&topic.name);
+        for p in &topic.partitions {
+            let located = found.filter(|t| t.partition(p.partition_index).is_some());
+            if let Some(topic) = located {
+                let partition = TopicPartition { topic: topic.id, partition: p.partition_index };
+                parts.push((outcomes.len(), partition, (partition, p.offset)));
+            }
+            outcomes.push(located.is_none().then_some(unknown));
+        }
+    }
+    let mut calls = Vec::new();
+    for Share { shard: owner, places, parts } in route::split(parts, shard.count) {
+        calls.push((places, shard.mesh.send(owner, ShardRequest::Partition(PartitionRequest::DeleteRecords(parts))).await?));
+    }
+    for (places, call) in calls {
+        if let ShardReply::Partition(PartitionReply::Deleted(deleted)) = call.await? {
+            route::gather(&mut outcomes, &places, deleted);
+        }
+    }
+    let mut outcomes = outcomes.into_iter();
+    let mut response = DeleteRecordsResponse::default();
+    for topic in request.topics {
+        let mut out = DeleteRecordsTopicResult::default().with_name(topic.name);
+        for p in topic.partitions {
+            let deleted = outcomes.next().flatten().unwrap_or(unknown);
+            out.partitions.push(
+                DeleteRecordsPartitionResult::default()
+                    .with_partition_index(p.partition_index)
+                    .with_error_code(deleted.error.code())
+                    .with_low_watermark(deleted.low_watermark),
+            );
+        }
+        response.topics.push(out);
+    }
+    codec::encode(ctx, &response)
+}

@@ -1,0 +1,140 @@
+//! Appending to partitions, in stages: fence -> validate -> place in the log -> wait for durability and replicas.
+//!
+//! The first three are the ordered part: they are over, batch by batch in request order, before a later request of the same
+//! connection starts. The wait runs beside other requests. Called by `request.rs` on the owner shard.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use coreline_storage::{AppendContext, AppendError, AppendOrigin, Appended};
+use coreline_wire::error_code::ErrorCode;
+use coreline_wire::ids::Offset;
+use coreline_wire::record::batch::{Origin, RawBatch, ValidBatch};
+
+use super::request::{Acks, Appender, ProducePart, Produced};
+use super::{Partition, PartitionConfig, recode};
+use crate::error::{append_error, storage_error_code};
+use crate::purgatory::Reached;
+use crate::shard::{Shard, clock};
+
+/// A part that has its place in the log and waits for the rest.
+struct Placed {
+    partition: Rc<Partition>,
+    appended: Appended,
+}
+
+/// Appends each part and waits as `acks` asks. Answers keep the order of the parts.
+pub async fn produce(shard: &Rc<Shard>, parts: Vec<ProducePart>, acks: Acks, timeout_ms: i32, appender: Appender) -> Vec<Produced> {
+    // Taken before the first wait: whoever comes later queues behind this request, even when it has to wait for room.
+    let inside = shard.partitions.appends.enter().await;
+    let mut placed = Vec::with_capacity(parts.len());
+    for part in parts {
+        placed.push(place(shard, part, acks, appender).await);
+    }
+    drop(inside);
+    let deadline = Duration::from_millis(timeout_ms.max(0) as u64);
+    clock::within(deadline, wait_all(&placed, acks)).await;
+    placed.into_iter().map(|outcome| outcome.map_or_else(|failed| failed, |p| finish(&p, acks))).collect()
+}
+
+async fn place(shard: &Shard, part: ProducePart, acks: Acks, appender: Appender) -> Result<Placed, Produced> {
+    let refuse = |code: ErrorCode| Produced::failed(code, None);
+    let partition = shard.partitions.get(part.partition).map_err(refuse)?;
+    partition.check_epoch(-1).map_err(refuse)?;
+    let config = partition.config();
+    if acks == Acks::All && (partition.in_sync_count() as i64) < i64::from(config.min_insync_replicas) {
+        let message = format!(
+            "The size of the current ISR : {} is insufficient to satisfy the min.isr requirement of {} for partition {}-{}",
+            partition.in_sync_count(),
+            config.min_insync_replicas,
+            partition.topic,
+            part.partition.partition
+        );
+        return Err(Produced::failed(ErrorCode::NotEnoughReplicas, Some(message)));
+    }
+    let now_ms = shard.now_ms();
+    let batch = validate(part.records, &config, appender, now_ms)?;
+    let origin = match appender {
+        Appender::Client { .. } => AppendOrigin::Client,
+        Appender::Coordinator => AppendOrigin::Coordinator,
+    };
+    let context = AppendContext { now_ms, leader_epoch: partition.leader_epoch(), origin };
+    loop {
+        match partition.log.append(&batch, context) {
+            Ok(appended) => return Ok(Placed { partition, appended }),
+            Err(AppendError::Backpressure) => {
+                // Nothing was placed; the line behind us waits too, so the order of a producer's batches holds.
+                if let Err(error) = shard.partitions.store().wait_space(batch.size_bytes()).await {
+                    return Err(refuse(storage_error_code(&error)));
+                }
+                if partition.high_watermark.is_closed() {
+                    return Err(refuse(ErrorCode::UnknownTopicOrPartition));
+                }
+            }
+            Err(error) => return Err(append_error(error)),
+        }
+    }
+}
+
+fn validate(records: Bytes, config: &PartitionConfig, appender: Appender, now_ms: i64) -> Result<ValidBatch, Produced> {
+    let origin = match appender {
+        Appender::Client { zstd_allowed } => Origin::Client { zstd_allowed },
+        Appender::Coordinator => Origin::Broker,
+    };
+    let batch =
+        RawBatch::new(records).validate(origin).map_err(|error| Produced::failed(error.error_code(), Some(error.to_string())))?;
+    if batch.header().attributes.is_transactional() && origin != Origin::Broker {
+        // KIP-890: without a transaction that the coordinator knows of there is nothing to append to.
+        return Err(Produced::failed(ErrorCode::InvalidTxnState, None));
+    }
+    recode::prepare(batch, config, now_ms)
+}
+
+async fn wait_all(placed: &[Result<Placed, Produced>], acks: Acks) {
+    for p in placed.iter().flatten() {
+        let end = p.appended.last_offset + 1;
+        match acks {
+            Acks::None => {}
+            Acks::Leader => drop(p.partition.durable.at_least(end).await),
+            Acks::All => drop(p.partition.high_watermark.at_least(end).await),
+        }
+    }
+}
+
+/// The answer after the wait: what was reached decides, not whether the deadline passed.
+fn finish(placed: &Placed, acks: Acks) -> Produced {
+    let Placed { partition, appended } = placed;
+    let end: Offset = appended.last_offset + 1;
+    let mark = match acks {
+        Acks::None => return done(appended),
+        Acks::Leader => &partition.durable,
+        Acks::All => &partition.high_watermark,
+    };
+    match reached(mark, end) {
+        Some(Reached::Yes) => done(appended),
+        Some(Reached::Closed) => Produced::failed(ErrorCode::KafkaStorageError, None),
+        None => Produced::failed(ErrorCode::RequestTimedOut, None),
+    }
+}
+
+fn reached(mark: &crate::purgatory::Watermark, end: Offset) -> Option<Reached> {
+    if mark.get() >= end {
+        Some(Reached::Yes)
+    } else if mark.is_closed() {
+        Some(Reached::Closed)
+    } else {
+        None
+    }
+}
+
+fn done(appended: &Appended) -> Produced {
+    Produced {
+        error: ErrorCode::None,
+        base_offset: appended.base_offset,
+        log_append_time_ms: appended.log_append_time_ms.unwrap_or(-1),
+        log_start_offset: appended.log_start_offset,
+        record_errors: Vec::new(),
+        message: None,
+    }
+}

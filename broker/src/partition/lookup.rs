@@ -1,0 +1,87 @@
+//! Offsets by time and by epoch: what ListOffsets and OffsetForLeaderEpoch ask of the owner shard.
+
+use coreline_wire::error_code::ErrorCode;
+
+use super::request::{EpochFound, EpochQuery, OffsetFound, OffsetQuery};
+use super::{Partition, PartitionManager};
+use crate::error::storage_error_code;
+
+/// The protocol's negative timestamps.
+pub mod marker {
+    /// Offset behind the last readable record.
+    pub const LATEST: i64 = -1;
+    /// First offset of the log.
+    pub const EARLIEST: i64 = -2;
+    /// Offset of the record with the largest timestamp (KIP-734).
+    pub const MAX_TIMESTAMP: i64 = -3;
+    /// First offset that is on this node (KIP-405).
+    pub const EARLIEST_LOCAL: i64 = -4;
+    /// Last offset in tiered storage (KIP-1005).
+    pub const LATEST_TIERED: i64 = -5;
+    /// First offset not yet in tiered storage.
+    pub const EARLIEST_PENDING_UPLOAD: i64 = -6;
+}
+
+fn failed(error: ErrorCode) -> OffsetFound {
+    OffsetFound { error, offset: -1, timestamp: -1, leader_epoch: -1 }
+}
+
+/// Answers each query in order.
+pub async fn list_offsets(partitions: &PartitionManager, queries: &[OffsetQuery]) -> Vec<OffsetFound> {
+    let mut answers = Vec::with_capacity(queries.len());
+    for query in queries {
+        let found = match partitions.get(query.partition) {
+            Err(code) => failed(code),
+            Ok(partition) => list_offset(&partition, query).await,
+        };
+        answers.push(found);
+    }
+    answers
+}
+
+async fn list_offset(partition: &Partition, query: &OffsetQuery) -> OffsetFound {
+    if let Err(code) = partition.check_epoch(query.current_leader_epoch) {
+        return failed(code);
+    }
+    let (log, high_watermark) = (&partition.log, partition.high_watermark.get());
+    let found = |offset, timestamp, leader_epoch| OffsetFound { error: ErrorCode::None, offset, timestamp, leader_epoch };
+    let result = match query.timestamp {
+        marker::LATEST => return found(high_watermark, -1, partition.leader_epoch()),
+        marker::EARLIEST | marker::EARLIEST_LOCAL => {
+            let start = log.log_start_offset();
+            return found(start, -1, log.leader_epoch_at(start));
+        }
+        // There is no tiered storage here, so nothing is in it and nothing waits for it.
+        marker::LATEST_TIERED | marker::EARLIEST_PENDING_UPLOAD => return found(-1, -1, -1),
+        marker::MAX_TIMESTAMP => log.max_timestamp(high_watermark).await,
+        timestamp => log.offset_for_timestamp(timestamp, high_watermark).await,
+    };
+    match result {
+        Ok(Some(record)) => found(record.offset, record.timestamp_ms, record.leader_epoch),
+        Ok(None) => found(-1, -1, -1),
+        Err(error) => {
+            tracing::error!(partition = %partition.id, topic = %partition.topic, timestamp = query.timestamp, %error, "offset lookup failed");
+            failed(storage_error_code(&error))
+        }
+    }
+}
+
+/// Answers each query in order.
+pub fn epoch_ends(partitions: &PartitionManager, queries: &[EpochQuery]) -> Vec<EpochFound> {
+    queries.iter().map(|query| epoch_end(partitions, query)).collect()
+}
+
+fn epoch_end(partitions: &PartitionManager, query: &EpochQuery) -> EpochFound {
+    let checked = partitions.get(query.partition).and_then(|p| p.check_epoch(query.current_leader_epoch).map(|()| p));
+    match checked {
+        Err(error) => EpochFound { error, leader_epoch: -1, end_offset: -1 },
+        Ok(partition) => {
+            let (leader_epoch, end_offset) = if query.leader_epoch == partition.leader_epoch() {
+                (query.leader_epoch, partition.log.log_end_offset())
+            } else {
+                partition.log.epoch_end_offset(query.leader_epoch)
+            };
+            EpochFound { error: ErrorCode::None, leader_epoch, end_offset }
+        }
+    }
+}

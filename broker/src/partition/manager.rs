@@ -1,0 +1,138 @@
+//! The partitions of a shard: opened, reconfigured and deleted as the metadata says, looked up by every request.
+//!
+//! Driven by image and delta from `metadata/publish`; a publication is acknowledged once the shard's partitions match it, so that who
+//! created a topic can produce to it at once.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use coreline_storage::error::StorageError;
+use coreline_wire::TopicPartition;
+use coreline_wire::error_code::ErrorCode;
+use coreline_wire::ids::BrokerId;
+use hashbrown::HashMap;
+
+use super::{Partition, PartitionConfig, ShardStore};
+use crate::metadata::{MetadataDelta, MetadataImage, TopicImage};
+use crate::purgatory::Turnstile;
+use crate::shard::ShardId;
+use crate::shard::placement::owner_shard;
+
+/// Resolves what the configuration means for a topic.
+pub type ResolveConfig = Rc<dyn Fn(&MetadataImage, &str) -> PartitionConfig>;
+
+/// Logs that are opened at the same time while starting; bounds the files and reads in flight.
+const OPENING_MAX: usize = 32;
+
+/// All partitions that a shard owns.
+pub struct PartitionManager {
+    shard: ShardId,
+    shards: u16,
+    broker: BrokerId,
+    store: ShardStore,
+    resolve: ResolveConfig,
+    partitions: RefCell<HashMap<TopicPartition, Rc<Partition>>>,
+    /// Appends pass here one at a time; see its file.
+    pub appends: Turnstile,
+}
+
+impl PartitionManager {
+    /// An empty manager over a shard's store.
+    pub fn new(shard: ShardId, shards: u16, broker: BrokerId, store: ShardStore, resolve: ResolveConfig) -> PartitionManager {
+        PartitionManager {
+            shard,
+            shards,
+            broker,
+            store,
+            resolve,
+            partitions: RefCell::new(HashMap::new()),
+            appends: Turnstile::default(),
+        }
+    }
+
+    /// The shard's store.
+    pub fn store(&self) -> &ShardStore {
+        &self.store
+    }
+
+    /// Partitions held.
+    pub fn len(&self) -> usize {
+        self.partitions.borrow().len()
+    }
+
+    /// True when none is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The partition, or UNKNOWN_TOPIC_OR_PARTITION.
+    pub fn get(&self, id: TopicPartition) -> Result<Rc<Partition>, ErrorCode> {
+        self.partitions.borrow().get(&id).cloned().ok_or(ErrorCode::UnknownTopicOrPartition)
+    }
+
+    /// All of them, in no order.
+    pub fn all(&self) -> Vec<Rc<Partition>> {
+        self.partitions.borrow().values().cloned().collect()
+    }
+
+    /// Brings the partitions of this shard to what `image` says, looking only at what `delta` names.
+    pub async fn apply(&self, image: &MetadataImage, delta: &MetadataDelta) -> Result<(), StorageError> {
+        for topic in delta.topics_deleted.values() {
+            for index in 0..topic.partitions.len() as i32 {
+                self.delete(TopicPartition { topic: topic.id, partition: index }).await?;
+            }
+        }
+        let mut wanted = Vec::new();
+        for &id in &delta.partitions_created {
+            if owner_shard(id, self.shards) == self.shard
+                && let Some(topic) = image.topic(id.topic)
+                && !self.partitions.borrow().contains_key(&id)
+            {
+                wanted.push((id, topic.clone()));
+            }
+        }
+        for some in wanted.chunks(OPENING_MAX) {
+            let opened = some.iter().map(|(id, topic)| self.open(image, *id, topic));
+            futures_util::future::try_join_all(opened).await?;
+        }
+        if !delta.configs_changed.is_empty() {
+            for partition in self.all() {
+                let config = (self.resolve)(image, &partition.topic);
+                if *partition.config() != config {
+                    partition.set_config(config);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn open(&self, image: &MetadataImage, id: TopicPartition, topic: &Arc<TopicImage>) -> Result<(), StorageError> {
+        let Some(partition_image) = topic.partition(id.partition) else { return Ok(()) };
+        let config = (self.resolve)(image, &topic.name);
+        let log = self.store.open_log(id, config.log.clone()).await?;
+        let partition = Partition::lead(id, topic.name.clone(), self.broker, partition_image, config, log);
+        self.partitions.borrow_mut().insert(id, partition);
+        Ok(())
+    }
+
+    async fn delete(&self, id: TopicPartition) -> Result<(), StorageError> {
+        let gone = self.partitions.borrow_mut().remove(&id);
+        if let Some(partition) = gone {
+            partition.close();
+            self.store.delete_log(id).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends every wait: the shard is stopping, or its log directory takes no more writes.
+    pub fn close(&self) {
+        self.all().iter().for_each(|p| p.close());
+    }
+}
+
+impl std::fmt::Debug for PartitionManager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PartitionManager").field("shard", &self.shard).field("partitions", &self.len()).finish_non_exhaustive()
+    }
+}
