@@ -14,8 +14,9 @@ use super::ShardId;
 pub fn owner_shard(partition: TopicPartition, shards: u16) -> ShardId {
     assert!(shards > 0, "a node has at least one shard");
     let id = u128::from_be_bytes(partition.topic.0);
-    // Ids are random as a rule, but nothing here relies on it: a multiplicative mix (Fibonacci hashing) spreads similar ids too.
-    let seed = ((id >> 64) as u64 ^ (id as u64)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+    // Ids are random as a rule, but nothing here relies on it: a multiplicative mix of both halves spreads similar ids too.
+    let high = ((id >> 64) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let seed = (high ^ (id as u64)).wrapping_mul(0xD6E8_FEB8_6659_FD93) >> 32;
     let start = seed % u64::from(shards);
     let index = partition.partition.max(0) as u64;
     ShardId(((start + index) % u64::from(shards)) as u16)
