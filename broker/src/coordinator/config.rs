@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::config::Config;
+
 /// Settings of the group coordinator. Fixed while it runs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GroupConfig {
@@ -27,8 +29,6 @@ pub struct GroupConfig {
     pub max_pending_writes: usize,
     /// Bytes of one batch appended to `__consumer_offsets`; writes that wait together share a batch up to it. Default 512 KiB.
     pub append_batch_max_bytes: usize,
-    /// `offsets.topic.num.partitions`: asked for when the topic is created. Default 50.
-    pub offsets_topic_partitions: i32,
     /// How long the driver waits after a failed read of the log before it tries again. Default 500 ms.
     pub load_retry: Duration,
 }
@@ -47,8 +47,21 @@ impl Default for GroupConfig {
             member_metadata_max_bytes: 1024 * 1024,
             max_pending_writes: 20_000,
             append_batch_max_bytes: 512 * 1024,
-            offsets_topic_partitions: 50,
             load_retry: Duration::from_millis(500),
+        }
+    }
+}
+
+impl From<&Config> for GroupConfig {
+    fn from(config: &Config) -> Self {
+        GroupConfig {
+            min_session_timeout_ms: config.group_min_session_timeout_ms,
+            max_session_timeout_ms: config.group_max_session_timeout_ms,
+            initial_rebalance_delay_ms: config.group_initial_rebalance_delay_ms,
+            max_size: usize::try_from(config.group_max_size).unwrap_or(1),
+            offset_metadata_max_bytes: usize::try_from(config.offset_metadata_max_bytes).unwrap_or(0),
+            retention_check_interval_ms: config.offsets_retention_check_interval_ms,
+            ..GroupConfig::default()
         }
     }
 }

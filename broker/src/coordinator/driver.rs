@@ -1,24 +1,32 @@
 //! Runs the group coordinator on its shard: loads it from `__consumer_offsets`, appends its records, parks answers until they are durable.
+//!
+//! One event, one `apply`; nothing in it waits. Around the machine: a table of callers by token, the timers, one queue of writes per
+//! partition. Writes that wait for the same partition share a batch, and one batch of a partition is under way at a time, so the
+//! machine hears of its writes in log order. Callers: `client`, the shell (which spawns [`GroupDriver::run`]).
 
-use std::rc::Rc;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::future::{Future, poll_fn};
+use std::rc::{Rc, Weak};
+use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use coreline_wire::error_code::ErrorCode;
+use futures_channel::oneshot;
+use hashbrown::HashMap;
 
+use super::batch::{self, Encoded, Skipped};
 use super::client::GroupTransport;
 use super::config::GroupConfig;
+use super::group::{Action, Event, GroupCoordinator, Token, WriteId};
+use super::record::Record;
 use super::request::{GroupRequest, GroupResponse};
+use super::timer::TimerSet;
 use super::{LocalFuture, OffsetsLog, Runtime};
 
 /// The group coordinator of this node. Lives on shard 0; clones are handles to the same one.
 pub struct GroupDriver<L: OffsetsLog, R: Runtime> {
     inner: Rc<Inner<L, R>>,
-}
-
-#[expect(dead_code, reason = "the bodies follow")]
-struct Inner<L, R> {
-    config: GroupConfig,
-    log: L,
-    runtime: R,
 }
 
 impl<L: OffsetsLog, R: Runtime> Clone for GroupDriver<L, R> {
@@ -27,21 +35,349 @@ impl<L: OffsetsLog, R: Runtime> Clone for GroupDriver<L, R> {
     }
 }
 
+struct Inner<L, R> {
+    config: GroupConfig,
+    log: L,
+    runtime: R,
+    machine: RefCell<GroupCoordinator>,
+    callers: RefCell<HashMap<Token, oneshot::Sender<GroupResponse>>>,
+    next_token: Cell<u64>,
+    timers: RefCell<TimerSet>,
+    /// When the timer loop wakes by itself; an earlier deadline wakes it.
+    sleeps_until: Cell<Option<i64>>,
+    timer_loop: RefCell<Option<Waker>>,
+    disturbed: Cell<bool>,
+    /// Writes by partition; a partition with an entry has a writer task.
+    queues: RefCell<BTreeMap<i32, VecDeque<(WriteId, Rc<Vec<Record>>)>>>,
+    /// Who waits for the topic to be created; a task creates it while this is not empty.
+    locating: RefCell<Vec<oneshot::Sender<ErrorCode>>>,
+    stopped: Cell<bool>,
+}
+
+/// Deadlines nearer than this wait for it, so that many of them share one wake-up.
+const TIMER_STEP: Duration = Duration::from_millis(10);
+/// Expired timers handled before the loop gives way.
+const TIMERS_PER_TURN: usize = 128;
+/// The longest wait between two attempts to read the log.
+const LOAD_RETRY_MAX: Duration = Duration::from_secs(30);
+
 impl<L: OffsetsLog, R: Runtime> GroupDriver<L, R> {
     /// A coordinator that has loaded nothing yet.
     pub fn new(config: GroupConfig, log: L, runtime: R) -> Self {
-        GroupDriver { inner: Rc::new(Inner { config, log, runtime }) }
+        let machine = RefCell::new(GroupCoordinator::new(config.clone()));
+        GroupDriver {
+            inner: Rc::new(Inner {
+                config,
+                log,
+                runtime,
+                machine,
+                callers: RefCell::default(),
+                next_token: Cell::new(0),
+                timers: RefCell::default(),
+                sleeps_until: Cell::new(None),
+                timer_loop: RefCell::new(None),
+                disturbed: Cell::new(false),
+                queues: RefCell::default(),
+                locating: RefCell::default(),
+                stopped: Cell::new(false),
+            }),
+        }
     }
 
-    /// Loads what is in the log and fires timers, until [`GroupDriver::stop`]. The shell spawns it once.
-    pub async fn run(&self) {}
+    /// Loads what is in the log, if the topic exists, and fires timers until [`GroupDriver::stop`]. The shell spawns it once.
+    pub async fn run(&self) {
+        self.inner.find_existing().await;
+        self.inner.fire_timers().await;
+    }
 
-    /// Ends [`GroupDriver::run`] and refuses everything from now on; parked requests get `NOT_COORDINATOR`.
-    pub fn stop(&self) {}
+    /// Ends [`GroupDriver::run`] and refuses everything from now on, parked requests included, with `COORDINATOR_NOT_AVAILABLE`.
+    pub fn stop(&self) {
+        self.inner.stopped.set(true);
+        self.inner.callers.borrow_mut().clear();
+        self.inner.locating.borrow_mut().clear();
+        self.inner.disturb();
+    }
+
+    /// Looks at the machine (DescribeGroups and ListGroups to come, metrics, tests). `look` must not call the driver.
+    pub fn inspect<T>(&self, look: impl FnOnce(&GroupCoordinator) -> T) -> T {
+        look(&self.inner.machine.borrow())
+    }
 }
 
 impl<L: OffsetsLog, R: Runtime> GroupTransport for GroupDriver<L, R> {
     fn call(&self, request: GroupRequest) -> LocalFuture<'static, Result<GroupResponse, ErrorCode>> {
-        Box::pin(std::future::ready(Ok(request.refuse(ErrorCode::CoordinatorNotAvailable))))
+        let inner = self.inner.clone();
+        Box::pin(async move {
+            if inner.stopped.get() {
+                return Err(ErrorCode::CoordinatorNotAvailable);
+            }
+            if request == GroupRequest::Locate {
+                return Ok(GroupResponse::Located(inner.locate().await));
+            }
+            let token = Token(inner.next_token.replace(inner.next_token.get() + 1));
+            let group_id = request.group_id().unwrap_or_default().to_owned();
+            let (caller, answer) = oneshot::channel();
+            inner.callers.borrow_mut().insert(token, caller);
+            let mut guard = CallGuard { inner: Rc::downgrade(&inner), token, group_id, waits: true };
+            let nonce = inner.runtime.random();
+            inner.apply(Event::Request { token, request, nonce });
+            let answer = answer.await;
+            guard.waits = false;
+            answer.map_err(|_| ErrorCode::CoordinatorNotAvailable)
+        })
     }
 }
+
+/// Tells the machine when a caller goes away before it has its answer.
+struct CallGuard<L: OffsetsLog, R: Runtime> {
+    inner: Weak<Inner<L, R>>,
+    token: Token,
+    group_id: String,
+    waits: bool,
+}
+
+impl<L: OffsetsLog, R: Runtime> Drop for CallGuard<L, R> {
+    fn drop(&mut self) {
+        if let (true, Some(inner)) = (self.waits, self.inner.upgrade()) {
+            inner.callers.borrow_mut().remove(&self.token);
+            inner.apply(Event::Cancelled { token: self.token, group_id: std::mem::take(&mut self.group_id) });
+        }
+    }
+}
+
+impl<L: OffsetsLog, R: Runtime> Inner<L, R> {
+    /// One event into the machine, its actions out. Never waits.
+    fn apply(self: &Rc<Self>, event: Event) {
+        let actions = self.machine.borrow_mut().apply(event, self.runtime.now());
+        for action in actions {
+            match action {
+                Action::Answer(token, response) => {
+                    let caller = self.callers.borrow_mut().remove(&token);
+                    // A caller that is gone was cancelled, or its answer came with the cancellation.
+                    if let Some(caller) = caller {
+                        let _ = caller.send(response);
+                    }
+                }
+                Action::Append { write, partition, records } => self.enqueue(write, partition, records),
+                Action::SetTimer(timer, at_ms) => {
+                    self.timers.borrow_mut().set(timer, at_ms);
+                    if self.sleeps_until.get().is_none_or(|until| at_ms < until) {
+                        self.disturb();
+                    }
+                }
+                Action::ClearTimer(timer) => self.timers.borrow_mut().clear(&timer),
+            }
+        }
+    }
+
+    fn enqueue(self: &Rc<Self>, write: WriteId, partition: i32, records: Rc<Vec<Record>>) {
+        let mut queues = self.queues.borrow_mut();
+        let has_writer = queues.contains_key(&partition);
+        queues.entry(partition).or_default().push_back((write, records));
+        if !has_writer {
+            let inner = self.clone();
+            self.runtime.spawn(Box::pin(async move { inner.write(partition).await }));
+        }
+    }
+
+    /// Appends what waits for a partition, batch by batch, until nothing does.
+    async fn write(self: Rc<Self>, partition: i32) {
+        while let Some((writes, records)) = self.next_batch(partition) {
+            if records.is_empty() {
+                continue;
+            }
+            let outcome = match batch::encode(&records, self.runtime.now().wall_ms) {
+                Ok(batch) => self.log.append(partition, batch).await.map(|_| ()),
+                Err(error) => {
+                    tracing::error!(partition, error, "a batch of the offsets topic does not encode");
+                    Err(ErrorCode::UnknownServerError)
+                }
+            };
+            if let Err(error) = outcome {
+                tracing::warn!(partition, %error, writes = writes.len(), "an append to the offsets topic failed");
+            }
+            for write in writes {
+                self.apply(match outcome {
+                    Ok(()) => Event::Appended(write),
+                    Err(error) => Event::AppendFailed(write, error),
+                });
+            }
+        }
+    }
+
+    /// The writes that go into the next batch, and their records. Ends the writer when there are none.
+    fn next_batch(self: &Rc<Self>, partition: i32) -> Option<(Vec<WriteId>, Vec<Encoded>)> {
+        let mut queues = self.queues.borrow_mut();
+        let queue = queues.get_mut(&partition)?;
+        if queue.is_empty() {
+            queues.remove(&partition);
+            return None;
+        }
+        let (mut writes, mut encoded, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut failed = Vec::new();
+        while let Some((write, records)) = queue.pop_front() {
+            let Ok(mut one) = records.iter().map(Record::encode).collect::<Result<Vec<Encoded>, _>>() else {
+                failed.push(write);
+                continue;
+            };
+            let one_bytes: usize = one.iter().map(batch::size_bytes).sum();
+            if bytes > 0 && bytes + one_bytes > self.config.append_batch_max_bytes {
+                queue.push_front((write, records));
+                break;
+            }
+            bytes += one_bytes;
+            writes.push(write);
+            encoded.append(&mut one);
+        }
+        drop(queues);
+        for write in failed {
+            self.apply(Event::AppendFailed(write, ErrorCode::UnknownServerError));
+        }
+        Some((writes, encoded))
+    }
+
+    /// Is there a topic to coordinate on? Creates it on first use; callers that come meanwhile wait for the same attempt.
+    async fn locate(self: &Rc<Self>) -> ErrorCode {
+        if self.machine.borrow().partition_count() > 0 {
+            return ErrorCode::None;
+        }
+        let (caller, answer) = oneshot::channel();
+        let is_first = {
+            let mut locating = self.locating.borrow_mut();
+            locating.push(caller);
+            locating.len() == 1
+        };
+        if is_first {
+            let inner = self.clone();
+            self.runtime.spawn(Box::pin(async move {
+                let outcome = match inner.log.ensure_topic().await {
+                    Ok(partitions) if partitions > 0 => {
+                        inner.found(partitions);
+                        ErrorCode::None
+                    }
+                    Ok(_) => ErrorCode::CoordinatorNotAvailable,
+                    Err(error) => {
+                        tracing::warn!(%error, "the offsets topic could not be created");
+                        ErrorCode::CoordinatorNotAvailable
+                    }
+                };
+                for caller in inner.locating.take() {
+                    let _ = caller.send(outcome);
+                }
+            }));
+        }
+        answer.await.unwrap_or(ErrorCode::CoordinatorNotAvailable)
+    }
+
+    /// At start: a topic that exists is loaded before anybody asks.
+    async fn find_existing(self: &Rc<Self>) {
+        let mut wait = self.config.load_retry;
+        while !self.stopped.get() {
+            match self.log.partition_count().await {
+                Ok(Some(partitions)) => return self.found(partitions),
+                Ok(None) => return,
+                Err(error) => tracing::warn!(%error, "the offsets topic could not be looked up"),
+            }
+            self.runtime.sleep(wait).await;
+            wait = (wait * 2).min(LOAD_RETRY_MAX);
+        }
+    }
+
+    fn found(self: &Rc<Self>, partitions: i32) {
+        if self.machine.borrow().partition_count() > 0 || partitions <= 0 {
+            return;
+        }
+        self.apply(Event::TopicFound { partitions });
+        let inner = self.clone();
+        self.runtime.spawn(Box::pin(async move {
+            for partition in 0..partitions {
+                inner.load(partition).await;
+            }
+            let groups = inner.machine.borrow().group_count();
+            tracing::info!(partitions, groups, "the group coordinator is loaded");
+        }));
+    }
+
+    /// Reads a partition to its end. A read that fails is tried again: half a partition would be wrong offsets.
+    async fn load(self: &Rc<Self>, partition: i32) {
+        let (mut from, mut wait, mut skipped) = (0, self.config.load_retry, Skipped::default());
+        while !self.stopped.get() {
+            match self.log.read(partition, from).await {
+                Ok((batches, _)) if batches.is_empty() => {
+                    if skipped != Skipped::default() {
+                        tracing::warn!(partition, ?skipped, "records of the offsets topic were passed over");
+                    }
+                    return self.apply(Event::Loaded { partition });
+                }
+                Ok((batches, next)) if next > from => {
+                    for batch in &batches {
+                        match batch::decode(batch, &mut skipped) {
+                            Ok(records) => self.apply(Event::Load { partition, records }),
+                            Err(error) => {
+                                tracing::error!(partition, from, error, "a batch of the offsets topic does not decode");
+                                skipped.malformed += 1;
+                            }
+                        }
+                    }
+                    from = next;
+                    wait = self.config.load_retry;
+                    continue;
+                }
+                Ok((_, next)) => tracing::error!(partition, from, next, "reading the offsets topic does not go on"),
+                Err(error) => tracing::warn!(partition, from, %error, "the offsets topic could not be read; trying again"),
+            }
+            self.runtime.sleep(wait).await;
+            wait = (wait * 2).min(LOAD_RETRY_MAX);
+        }
+    }
+
+    async fn fire_timers(self: &Rc<Self>) {
+        while !self.stopped.get() {
+            let mut fired = 0;
+            while fired < TIMERS_PER_TURN && !self.stopped.get() {
+                let due = self.timers.borrow_mut().pop_due(self.runtime.now().ticks_ms);
+                let Some(timer) = due else { break };
+                self.apply(Event::Expired(timer));
+                fired += 1;
+            }
+            if fired == TIMERS_PER_TURN {
+                self.runtime.sleep(Duration::ZERO).await;
+                continue;
+            }
+            let next = self.timers.borrow().next();
+            self.sleeps_until.set(next);
+            match next {
+                None => self.disturbance().await,
+                Some(at_ms) => {
+                    let wait_ms = at_ms.saturating_sub(self.runtime.now().ticks_ms);
+                    let wait = Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0));
+                    if !wait.is_zero() {
+                        let sleep = self.runtime.sleep(wait.max(TIMER_STEP));
+                        futures_util::future::select(sleep, std::pin::pin!(self.disturbance())).await;
+                    }
+                }
+            }
+        }
+    }
+
+    fn disturb(&self) {
+        self.disturbed.set(true);
+        if let Some(waker) = self.timer_loop.take() {
+            waker.wake();
+        }
+    }
+
+    fn disturbance(&self) -> impl Future<Output = ()> {
+        poll_fn(|cx| {
+            if self.disturbed.replace(false) {
+                return Poll::Ready(());
+            }
+            self.timer_loop.replace(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "driver_test.rs"]
+mod tests;

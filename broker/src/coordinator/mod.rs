@@ -8,6 +8,7 @@
 //!  handler -> client -> (mesh) -> driver -> group machine: decide -> records -> [log append] -> replay -> answer
 //! ```
 
+mod batch;
 pub mod client;
 pub mod config;
 pub mod driver;
@@ -15,6 +16,7 @@ pub mod group;
 pub mod partition;
 pub mod record;
 pub mod request;
+mod timer;
 
 use std::future::Future;
 use std::pin::Pin;
