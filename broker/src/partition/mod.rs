@@ -24,7 +24,8 @@ use coreline_wire::record::attributes::Compression;
 
 pub use manager::PartitionManager;
 
-use crate::metadata::PartitionImage;
+use crate::config::{Config, effective};
+use crate::metadata::{MetadataImage, PartitionImage};
 use crate::purgatory::Watermark;
 use leader::LeaderState;
 
@@ -42,6 +43,19 @@ pub struct PartitionConfig {
     pub min_insync_replicas: i32,
     /// `compression.type`: the codec batches are kept in, or `None` for the producer's.
     pub compression: Option<Compression>,
+}
+
+impl PartitionConfig {
+    /// What the settings in force for a topic mean for its partitions.
+    pub fn of_topic(config: &Config, image: &MetadataImage, topic: &str) -> PartitionConfig {
+        let settings = effective::topic_settings(config, image, topic);
+        PartitionConfig {
+            log: effective::log_config(config, &settings),
+            min_insync_replicas: settings.min_insync_replicas,
+            // `producer` names no codec.
+            compression: Compression::from_name(&settings.compression_type),
+        }
+    }
 }
 
 /// One partition that this shard leads.
