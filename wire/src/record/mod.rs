@@ -17,6 +17,7 @@ pub mod compression;
 pub mod control;
 pub mod crc32c;
 pub mod iter;
+mod lz4_frame;
 pub mod validate;
 
 #[cfg(test)]
