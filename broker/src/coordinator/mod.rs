@@ -15,6 +15,7 @@ pub mod driver;
 pub mod group;
 pub mod partition;
 pub mod record;
+mod remote;
 pub mod request;
 mod timer;
 

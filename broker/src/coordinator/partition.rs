@@ -2,9 +2,6 @@
 //!
 //! Outside readers of the topic rely on it, so it is part of the format.
 
-/// The name of the topic that holds groups and their offsets.
-pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
-
 /// The partition that holds `group_id`. `partitions` is positive.
 pub fn partition_of(group_id: &str, partitions: i32) -> i32 {
     debug_assert!(partitions > 0, "a topic has partitions, not {partitions}");

@@ -23,6 +23,7 @@ use rescue::Pulse;
 
 use crate::config::Config;
 use crate::controller::ControllerClient;
+use crate::coordinator::GroupClient;
 use crate::fetch_session::SessionCache;
 use crate::handler::init_producer_id::ProducerIdBlock;
 use crate::metadata::{MetadataImage, Publication};
@@ -66,6 +67,8 @@ pub struct Shard {
     pub partitions: PartitionManager,
     /// How to ask the controller.
     pub controller: ControllerClient,
+    /// How to ask the group coordinator.
+    pub groups: GroupClient,
     /// Fetch sessions of connections accepted here.
     pub sessions: RefCell<SessionCache>,
     /// Producer ids that may still be handed out here.

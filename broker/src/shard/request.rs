@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use super::mesh::{self, MeshRequest};
+use crate::coordinator::request::{GroupRequest, GroupResponse};
 use crate::partition;
 use crate::partition::request::{PartitionReply, PartitionRequest};
 use super::task_queue::Queue;
@@ -18,6 +19,8 @@ pub type Mesh = mesh::Mesh<ShardRequest, ShardReply>;
 /// A request to another shard; one variant per kind, grouped by the part that answers it.
 #[derive(Debug)]
 pub enum ShardRequest {
+    /// For the group coordinator, on the metadata shard.
+    Group(GroupRequest),
     /// For the owner of partitions.
     Partition(PartitionRequest),
     /// Answered with `Pong` (health check, tests).
@@ -27,6 +30,8 @@ pub enum ShardRequest {
 /// The answer to a [`ShardRequest`], variant by variant.
 #[derive(Debug)]
 pub enum ShardReply {
+    /// To `Group`.
+    Group(GroupResponse),
     /// To `Partition`.
     Partition(PartitionReply),
     /// To `Ping`.
@@ -36,6 +41,7 @@ pub enum ShardReply {
 impl MeshRequest for ShardRequest {
     fn parks(&self) -> bool {
         match self {
+            ShardRequest::Group(request) => request.may_park(),
             ShardRequest::Partition(request) => matches!(request, PartitionRequest::FetchWait { .. }),
             ShardRequest::Ping => false,
         }
@@ -43,6 +49,7 @@ impl MeshRequest for ShardRequest {
 
     fn queue(&self) -> Queue {
         match self {
+            ShardRequest::Group(_) => Queue::Net,
             ShardRequest::Partition(PartitionRequest::Produce { .. }) => Queue::Produce,
             ShardRequest::Partition(_) => Queue::Fetch,
             ShardRequest::Ping => Queue::Background,
@@ -55,6 +62,7 @@ pub fn serve(shard: Rc<Shard>, from: ShardId, request: ShardRequest) -> Pin<Box<
     Box::pin(async move {
         let _ = from;
         match request {
+            ShardRequest::Group(request) => ShardReply::Group(shard.groups.call(request).await),
             ShardRequest::Partition(request) => ShardReply::Partition(partition::request::serve(&shard, request).await),
             ShardRequest::Ping => ShardReply::Pong,
         }
