@@ -2,9 +2,11 @@
 //!
 //! Always held as `Rc<Shard>` on the shard's own thread; another shard is reached by a message, never by a pointer.
 
+pub mod blocking;
 pub mod clock;
 pub mod credits;
 pub mod mesh;
+pub mod offsets_log;
 pub mod placement;
 pub mod request;
 pub mod rescue;
