@@ -12,6 +12,8 @@
 //! | `CORELINE_INTEROP_KEEP=1` | keeps data folder and log of the broker |
 //! | `CI=true` | a missing toolchain is a failure instead of a printed skip |
 
+#![allow(clippy::disallowed_methods, reason = "a test process has no shards: it polls child processes and sleeps between")]
+
 #[path = "interop/base64.rs"]
 mod base64;
 #[path = "interop/client.rs"]
@@ -20,6 +22,8 @@ mod client;
 mod harness;
 #[path = "interop/kcat.rs"]
 mod kcat;
+#[path = "interop/probe.rs"]
+mod probe;
 #[path = "interop/process.rs"]
 mod process;
 #[path = "interop/records.rs"]
@@ -42,7 +46,16 @@ static JAVA: Family = Family {
         folder: "java",
         needs: &[&["java", "-version"], &["mvn", "-v"]],
         build: &[&["mvn", "-q", "-B", "package"]],
-        run: &["java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", "./target/interop-java-1.jar:./target/libs/*", "interop.Main"],
+        run: &[
+            "java",
+            "-Xmx512m",
+            "-XX:TieredStopAtLevel=1",
+            "-XX:+UseSerialGC",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            "-cp",
+            "./target/interop-java-1.jar:./target/libs/*",
+            "interop.Main",
+        ],
     }),
     able: Abilities::ALL,
 };
@@ -63,7 +76,20 @@ static PYTHON: Family = Family {
     recipe: Some(Recipe {
         folder: "python",
         needs: &[&["python3", "-c", "import venv, ensurepip"]],
-        build: &[&["python3", "-m", "venv", "venv"], &["venv/bin/pip", "install", "-q", "--disable-pip-version-check", "--only-binary", ":all:", "--require-hashes", "-r", "requirements.txt"]],
+        build: &[
+            &["python3", "-m", "venv", "venv"],
+            &[
+                "venv/bin/pip",
+                "install",
+                "-q",
+                "--disable-pip-version-check",
+                "--only-binary",
+                ":all:",
+                "--require-hashes",
+                "-r",
+                "requirements.txt",
+            ],
+        ],
         run: &["./venv/bin/python", "./main.py"],
     }),
     // It refuses null header values, and a record with neither key nor value.
@@ -96,7 +122,14 @@ static LIBRDKAFKA: Family = Family {
 static KCAT: Family = Family {
     name: "kcat",
     recipe: None,
-    able: Abilities { null_key_and_value: false, empty_keys: false, timestamps: false, partitioner: false, deletes: false, ..Abilities::ALL },
+    able: Abilities {
+        null_key_and_value: false,
+        empty_keys: false,
+        timestamps: false,
+        partitioner: false,
+        deletes: false,
+        ..Abilities::ALL
+    },
 };
 
 static FAMILIES: [&Family; 6] = [&JAVA, &FRANZ, &PYTHON, &NODE, &LIBRDKAFKA, &KCAT];

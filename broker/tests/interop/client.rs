@@ -1,6 +1,7 @@
 //! The clients under test behind one interface: the programs of `broker/tests/clients/`, and kcat.
 
 use crate::kcat;
+use crate::probe;
 use crate::process::{self, Ended};
 use crate::records::{Got, Record};
 use crate::toolchain::{self, Recipe};
@@ -84,10 +85,10 @@ impl Client {
     pub(crate) fn prepare(family: &'static Family) -> Option<Client> {
         let command = match &family.recipe {
             Some(recipe) => toolchain::prepare(recipe)?,
-            None => match toolchain::available(&["kcat", "-V"]) {
+            None => match probe::available(&["kcat", "-V"]) {
                 Ok(()) => vec!["kcat".to_owned()],
                 Err(reason) => {
-                    toolchain::missing(family.name, &reason);
+                    probe::missing(family.name, &reason);
                     return None;
                 }
             },
@@ -130,7 +131,12 @@ impl Client {
         let lines = self.run(Some(bootstrap), &["list-offsets", topic, "--timestamp", &timestamp.to_string()])?;
         let bounds = |line: &Value| {
             let number = |name: &str| line[name].as_i64().ok_or_else(|| format!("no {name} in {line}"));
-            Ok(Bounds { partition: number("partition")? as i32, earliest: number("earliest")?, latest: number("latest")?, at: Some(number("at")?) })
+            Ok(Bounds {
+                partition: number("partition")? as i32,
+                earliest: number("earliest")?,
+                latest: number("latest")?,
+                at: Some(number("at")?),
+            })
         };
         lines.iter().map(bounds).collect()
     }
@@ -149,7 +155,14 @@ impl Client {
     }
 
     /// Starts a paced produce whose acknowledgements are read while it runs.
-    pub(crate) fn produce_paced(&self, bootstrap: &str, topic: &str, codec: &str, records: &[Record], per_second: u32) -> Result<Paced, String> {
+    pub(crate) fn produce_paced(
+        &self,
+        bootstrap: &str,
+        topic: &str,
+        codec: &str,
+        records: &[Record],
+        per_second: u32,
+    ) -> Result<Paced, String> {
         if self.is_kcat() {
             return kcat::produce_paced(bootstrap, topic, codec, records, per_second);
         }
@@ -233,7 +246,9 @@ impl Paced {
     /// The next `count` acknowledgements.
     pub(crate) fn take(&mut self, count: usize) -> Result<Vec<Ack>, String> {
         let limit = Duration::from_secs(COMMAND_SECONDS) + GRACE;
-        (0..count).map(|at| self.acks.recv_timeout(limit).map_err(|error| format!("after {at} of {count} acknowledgements: {error}"))?).collect()
+        (0..count)
+            .map(|at| self.acks.recv_timeout(limit).map_err(|error| format!("after {at} of {count} acknowledgements: {error}"))?)
+            .collect()
     }
 
     /// Every further acknowledgement, and the program's good end.

@@ -3,14 +3,13 @@
 //! `CORELINE_INTEROP_TARGET=kafka KAFKA_LIBS=DIR` runs the same suite against Apache Kafka (DIR holds its jars): what fails there is
 //! wrong in the suite or beyond the client. Kafka knows no shards, so the number is ignored.
 
+use crate::probe::{admin_ready, answers_api_versions, free_port};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -51,9 +50,10 @@ pub(crate) struct Broker {
 
 impl Broker {
     pub(crate) fn start(target: Target, shards: u16) -> Result<Broker, String> {
-        let folder = tempfile::Builder::new().prefix("coreline-interop-").tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
+        let folder =
+            tempfile::Builder::new().prefix("coreline-interop-").tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
         let mut broker = Broker { target, port: free_port(), second_port: free_port(), folder, child: None };
-        broker.start_again(shards)?;
+        broker.start_again(shards).map_err(|reason| format!("{reason}; its last lines:\n{}", broker.log_tail()))?;
         Ok(broker)
     }
 
@@ -197,50 +197,10 @@ impl Drop for Broker {
     }
 }
 
-fn admin_ready(port: u16) -> bool {
-    let mut answer = String::new();
-    connect(port)
-        .and_then(|mut stream| {
-            stream.write_all(b"GET /ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").ok()?;
-            stream.take(4096).read_to_string(&mut answer).ok()
-        })
-        .is_some_and(|_| answer.starts_with("HTTP/1.1 200"))
-}
-
-/// ApiVersions version 0, the one request that every broker understands before anything else.
-fn answers_api_versions(port: u16) -> bool {
-    const REQUEST: [u8; 14] = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff];
-    let mut answer = [0; 10];
-    connect(port)
-        .and_then(|mut stream| {
-            stream.write_all(&REQUEST).ok()?;
-            stream.read_exact(&mut answer).ok()
-        })
-        .is_some_and(|()| answer[4..10] == [0, 0, 0, 1, 0, 0])
-}
-
-fn connect(port: u16) -> Option<TcpStream> {
-    let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
-    stream.set_write_timeout(Some(Duration::from_secs(2))).ok()?;
-    Some(stream)
-}
-
-/// A port below the ephemeral range, so that no outgoing connection takes it while the broker is down between two starts.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let start = std::process::id().wrapping_mul(7919);
-    loop {
-        let port = 10_000 + (start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000) as u16;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
-
 /// Held while its file is locked against other test processes; the lock goes with the file.
 pub(crate) fn locked(path: &Path) -> Result<File, String> {
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let file =
+        OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(|error| format!("{}: {error}", path.display()))?;
     file.lock().map_err(|error| format!("locking {}: {error}", path.display()))?;
     Ok(file)
 }

@@ -42,7 +42,8 @@ pub(crate) fn create(bootstrap: &str, topics: &[String]) -> Result<(), String> {
 }
 
 pub(crate) fn describe(bootstrap: &str, topic: &str) -> Result<Vec<Value>, String> {
-    let answer: Value = serde_json::from_slice(&run(kcat(bootstrap).args(["-L", "-J", "-t", topic]))?).map_err(|error| error.to_string())?;
+    let answer: Value =
+        serde_json::from_slice(&run(kcat(bootstrap).args(["-L", "-J", "-t", topic]))?).map_err(|error| error.to_string())?;
     let ids = |list: &Value| list.as_array().map(|list| list.iter().map(|each| each["id"].clone()).collect::<Vec<_>>());
     let line = |partition: &Value| {
         json!({"topic": topic, "partition": partition["partition"], "leader": partition["leader"],
@@ -109,7 +110,8 @@ pub(crate) fn produce(bootstrap: &str, topic: &str, codec: &str, records: &[Reco
         let output = process::run(&mut command, LIMIT)?;
         let text = process::tail(&output.stderr);
         let place = text.lines().find_map(delivered).filter(|_| output.status.success());
-        let (partition, offset) = place.ok_or_else(|| format!("kcat did not deliver record i={} ({}):\n{text}", record.i, output.status))?;
+        let (partition, offset) =
+            place.ok_or_else(|| format!("kcat did not deliver record i={} ({}):\n{text}", record.i, output.status))?;
         acks.push(Ack { i: record.i, partition, offset });
     }
     Ok(acks)
@@ -152,7 +154,8 @@ pub(crate) fn produce_paced(bootstrap: &str, topic: &str, codec: &str, records: 
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
             match delivered(&line) {
                 Some((partition, offset)) => {
-                    let ack = order.next().map(|i| Ack { i, partition, offset }).ok_or_else(|| "kcat reported more than was sent".to_owned());
+                    let ack =
+                        order.next().map(|i| Ack { i, partition, offset }).ok_or_else(|| "kcat reported more than was sent".to_owned());
                     let _ = sender.send(ack);
                 }
                 None => text.extend_from_slice(format!("{line}\n").as_bytes()),
@@ -225,7 +228,11 @@ fn kcat(bootstrap: &str) -> Command {
 
 fn run(command: &mut Command) -> Result<Vec<u8>, String> {
     let output = process::run(command, LIMIT)?;
-    if output.status.success() { Ok(output.stdout) } else { Err(format!("{command:?} ended with {}\n{}", output.status, process::tail(&output.stderr))) }
+    if output.status.success() {
+        Ok(output.stdout)
+    } else {
+        Err(format!("{command:?} ended with {}\n{}", output.status, process::tail(&output.stderr)))
+    }
 }
 
 #[test]

@@ -162,11 +162,31 @@ pub(crate) fn shapes(seed: Seed, purpose: &str, able: &Abilities, ordinary: usiz
         Record { key: some("every byte"), value: Some(every_byte.clone()), ..Record::default() },
         Record { key: some("large"), value: Some(random.bytes(LARGE_BYTES)), ..Record::default() },
         Record { key: some("large, repetitive"), value: Some(b"0123456789abcdef".repeat(LARGE_BYTES / 16)), ..Record::default() },
-        Record { key: some("many"), value: some("headers"), headers: (0..40).map(|i| header(&format!("h{i}"), Some(format!("v{i}").as_bytes()))).collect(), ..Record::default() },
+        Record {
+            key: some("many"),
+            value: some("headers"),
+            headers: (0..40).map(|i| header(&format!("h{i}"), Some(format!("v{i}").as_bytes()))).collect(),
+            ..Record::default()
+        },
         Record { key: some("headers"), value: some("one"), headers: vec![header("name", Some(b"value"))], ..Record::default() },
-        Record { key: some("headers"), value: some("binary"), headers: vec![header("binary", Some(&no_nul)), header(unicode, Some(unicode.as_bytes()))], ..Record::default() },
-        Record { key: some("headers"), value: some("empty"), headers: vec![header("empty", Some(b"")), header("x", Some(b"y"))], ..Record::default() },
-        Record { key: some("headers"), value: some("twice"), headers: vec![header("twice", Some(b"1")), header("twice", Some(b"")), header("twice", Some(b"1"))], ..Record::default() },
+        Record {
+            key: some("headers"),
+            value: some("binary"),
+            headers: vec![header("binary", Some(&no_nul)), header(unicode, Some(unicode.as_bytes()))],
+            ..Record::default()
+        },
+        Record {
+            key: some("headers"),
+            value: some("empty"),
+            headers: vec![header("empty", Some(b"")), header("x", Some(b"y"))],
+            ..Record::default()
+        },
+        Record {
+            key: some("headers"),
+            value: some("twice"),
+            headers: vec![header("twice", Some(b"1")), header("twice", Some(b"")), header("twice", Some(b"1"))],
+            ..Record::default()
+        },
         Record { key: some("headers"), value: None, headers: vec![header("of a", Some(b"tombstone"))], ..Record::default() },
     ];
     let mut only_if = |able: bool, record: Record| records.extend(able.then_some(record));
@@ -174,16 +194,34 @@ pub(crate) fn shapes(seed: Seed, purpose: &str, able: &Abilities, ordinary: usiz
     only_if(able.empty_keys, Record { key: some(""), value: None, ..Record::default() });
     only_if(able.empty_keys, Record { key: Some(every_byte), value: some("key of every byte"), ..Record::default() });
     only_if(able.null_key_and_value, Record { headers: vec![header("neither", Some(b"key nor value"))], ..Record::default() });
-    only_if(able.null_headers, Record { key: some("headers"), value: some("null"), headers: vec![header("null", None), header("after", Some(b"null"))], ..Record::default() });
+    only_if(
+        able.null_headers,
+        Record {
+            key: some("headers"),
+            value: some("null"),
+            headers: vec![header("null", None), header("after", Some(b"null"))],
+            ..Record::default()
+        },
+    );
     only_if(
         able.interleaved_headers,
-        Record { key: some("headers"), value: some("interleaved"), headers: vec![header("a", Some(b"1")), header("b", Some(b"2")), header("a", Some(b"3"))], ..Record::default() },
+        Record {
+            key: some("headers"),
+            value: some("interleaved"),
+            headers: vec![header("a", Some(b"1")), header("b", Some(b"2")), header("a", Some(b"3"))],
+            ..Record::default()
+        },
     );
     for i in 0..ordinary {
         let length = random.below(1024) as usize;
         let headers = if random.below(4) == 0 { vec![header("trace", Some(random.next().to_string().as_bytes()))] } else { Vec::new() };
         let key = (random.below(5) > 0).then(|| format!("key-{}", random.below(20)).into_bytes());
-        records.push(Record { key, value: Some([format!("{i}:").into_bytes(), random.bytes(length)].concat()), headers, ..Record::default() });
+        records.push(Record {
+            key,
+            value: Some([format!("{i}:").into_bytes(), random.bytes(length)].concat()),
+            headers,
+            ..Record::default()
+        });
     }
     // A shuffle, so that the shapes meet in batches in ever other ways.
     for at in (1..records.len()).rev() {
@@ -225,11 +263,23 @@ pub(crate) fn compare_all(contents: &Contents, got: &[Got]) -> Result<(), String
     for (place, expected) in contents {
         let got = by_partition.remove(place).unwrap_or_default();
         for (at, wanted) in expected.iter().enumerate() {
-            let one = got.get(at).ok_or_else(|| format!("{} partition {}: offset {} is missing ({} of {} records came)", place.0, place.1, wanted.offset, got.len(), expected.len()))?;
+            let one = got.get(at).ok_or_else(|| {
+                format!(
+                    "{} partition {}: offset {} is missing ({} of {} records came)",
+                    place.0,
+                    place.1,
+                    wanted.offset,
+                    got.len(),
+                    expected.len()
+                )
+            })?;
             compare(wanted, one)?;
         }
         if let Some(extra) = got.get(expected.len()) {
-            return Err(format!("{} partition {}: offset {} came, which nobody produced (or it came again)", place.0, place.1, extra.offset));
+            return Err(format!(
+                "{} partition {}: offset {} came, which nobody produced (or it came again)",
+                place.0, place.1, extra.offset
+            ));
         }
     }
     match by_partition.into_keys().next() {
@@ -295,7 +345,14 @@ fn difference(wanted: Option<&[u8]>, got: Option<&[u8]>) -> String {
 
 #[test]
 fn the_comparison_sees_every_kind_of_difference() {
-    let record = Record { i: 1, key: Some(b"k".to_vec()), value: Some(b"v".to_vec()), headers: vec![("h".into(), None)], timestamp: Some(5), ..Record::default() };
+    let record = Record {
+        i: 1,
+        key: Some(b"k".to_vec()),
+        value: Some(b"v".to_vec()),
+        headers: vec![("h".into(), None)],
+        timestamp: Some(5),
+        ..Record::default()
+    };
     let contents = Contents::from([(("t".to_owned(), 0), vec![Expected { offset: 3, record, clock: (0, 0) }])]);
     let good = Got {
         topic: "t".into(),
@@ -308,7 +365,8 @@ fn the_comparison_sees_every_kind_of_difference() {
         headers: GotHeaders::List(vec![("h".into(), None)]),
     };
     assert_eq!(compare_all(&contents, std::slice::from_ref(&good)), Ok(()));
-    let bad: [(&str, &dyn Fn(&mut Got)); 10] = [
+    type Spoil<'a> = (&'a str, &'a dyn Fn(&mut Got));
+    let bad: [Spoil<'_>; 10] = [
         ("offset", &|got| got.offset = 4),
         ("missing", &|got| got.topic = "other".into()),
         ("missing", &|got| got.partition = 1),

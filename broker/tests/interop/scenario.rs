@@ -40,7 +40,9 @@ impl<'a> Scenario<'a> {
     pub(crate) fn run(mut self, plan: Plan) -> Result<Vec<String>, String> {
         match self.steps(plan) {
             Ok(()) => Ok(self.log),
-            Err(reason) => Err(format!("{reason}\n\ndone before: {}\n\nthe broker's last lines:\n{}", self.log.join(", "), self.broker.log_tail())),
+            Err(reason) => {
+                Err(format!("{reason}\n\ndone before: {}\n\nthe broker's last lines:\n{}", self.log.join(", "), self.broker.log_tail()))
+            }
         }
     }
 
@@ -77,7 +79,8 @@ impl<'a> Scenario<'a> {
         self.step("group resumes", |scenario| {
             let rest = records::count(&scenario.contents) - half;
             committed.extend(client.group_consume(&scenario.broker.bootstrap(), &topics, "group", rest)?);
-            records::compare_all(&scenario.contents, &in_offset_order(&committed)).map_err(|reason| format!("both sittings of the group together: {reason}"))
+            records::compare_all(&scenario.contents, &in_offset_order(&committed))
+                .map_err(|reason| format!("both sittings of the group together: {reason}"))
         })?;
 
         self.step("kill -9 under a produce", |scenario| scenario.kill_under_produce(&bulk[0], plan[2]))?;
@@ -95,7 +98,12 @@ impl<'a> Scenario<'a> {
         self.step("consume after the second kill -9", |scenario| scenario.consume_all(&topics))?;
         self.step("group resumes after kill -9", |scenario| {
             let got = client.group_consume(&scenario.broker.bootstrap(), &topics, "group", late.len())?;
-            let late: Contents = scenario.contents.iter().filter(|(place, _)| place.0 == topics[0]).map(|(place, all)| (place.clone(), last(all, &late))).collect();
+            let late: Contents = scenario
+                .contents
+                .iter()
+                .filter(|(place, _)| place.0 == topics[0])
+                .map(|(place, all)| (place.clone(), last(all, &late)))
+                .collect();
             records::compare_all(&late, &got)
         })?;
 
@@ -125,7 +133,8 @@ impl<'a> Scenario<'a> {
     }
 
     fn consume_all(&mut self, topics: &[String]) -> Result<(), String> {
-        let contents: Contents = self.contents.iter().filter(|(place, _)| topics.contains(&place.0)).map(|(place, all)| (place.clone(), all.clone())).collect();
+        let contents: Contents =
+            self.contents.iter().filter(|(place, _)| topics.contains(&place.0)).map(|(place, all)| (place.clone(), all.clone())).collect();
         let got = self.client.consume(&self.broker.bootstrap(), topics, records::count(&contents))?;
         records::compare_all(&contents, &got)
     }
@@ -134,14 +143,19 @@ impl<'a> Scenario<'a> {
     fn list_offsets(&mut self, topic: &str) -> Result<(), String> {
         let mut got = Vec::new();
         if self.client.family.able.timestamps {
-            got = self.client.consume(&self.broker.bootstrap(), &[topic.to_owned()], self.contents.iter().filter(|(place, _)| place.0 == topic).map(|(_, all)| all.len()).sum())?;
+            got = self.client.consume(
+                &self.broker.bootstrap(),
+                &[topic.to_owned()],
+                self.contents.iter().filter(|(place, _)| place.0 == topic).map(|(_, all)| all.len()).sum(),
+            )?;
         }
         let timestamp = self.seed.base_ms - 24 * 3600 * 1000 - 500;
         let bounds = self.client.list_offsets(&self.broker.bootstrap(), topic, timestamp)?;
         expect_partitions(bounds.iter().map(|bounds| bounds.partition).collect())?;
         for bounds in bounds {
             let latest = self.contents.get(&(topic.to_owned(), bounds.partition)).map_or(0, Vec::len) as i64;
-            let younger = got.iter().filter(|one| one.partition == bounds.partition && one.timestamp >= timestamp).map(|one| one.offset).min();
+            let younger =
+                got.iter().filter(|one| one.partition == bounds.partition && one.timestamp >= timestamp).map(|one| one.offset).min();
             // Without timestamps of their own, all records are younger than yesterday.
             let at = if self.client.family.able.timestamps { younger } else { (latest > 0).then_some(0) };
             let at = at.unwrap_or(-1);
@@ -161,7 +175,11 @@ impl<'a> Scenario<'a> {
         for one in got {
             let place = (one.topic.clone(), one.partition);
             let at = seen.entry(place.clone()).or_default();
-            let wanted = self.contents.get(&place).and_then(|all| all.get(*at)).ok_or_else(|| format!("{place:?} offset {} came, which nobody produced", one.offset))?;
+            let wanted = self
+                .contents
+                .get(&place)
+                .and_then(|all| all.get(*at))
+                .ok_or_else(|| format!("{place:?} offset {} came, which nobody produced", one.offset))?;
             records::compare(wanted, one)?;
             *at += 1;
         }
@@ -198,7 +216,10 @@ impl<'a> Scenario<'a> {
             let next = places.entry(partition).or_default();
             let ack = acks.iter().find(|ack| ack.i == record.i).ok_or_else(|| format!("record i={} was not acknowledged", record.i))?;
             if ack.offset != -1 && (ack.partition, ack.offset) != (partition, *next) {
-                return Err(format!("record i={} was acknowledged at {ack:?}; sent once and in order it is offset {next} of partition {partition}", record.i));
+                return Err(format!(
+                    "record i={} was acknowledged at {ack:?}; sent once and in order it is offset {next} of partition {partition}",
+                    record.i
+                ));
             }
             full.push(Ack { i: record.i, partition, offset: *next });
             *next += 1;
@@ -232,7 +253,8 @@ impl<'a> Scenario<'a> {
         work(self).map_err(|reason| format!("{name}: {reason}"))?;
         let line = format!("{name} {:.1} s", start.elapsed().as_secs_f32());
         if std::env::var_os("CORELINE_INTEROP_VERBOSE").is_some() {
-            let _ = writeln!(std::io::stderr(), "interop: {:6.1} s {}: {line}", self.start.elapsed().as_secs_f32(), self.client.family.name);
+            let _ =
+                writeln!(std::io::stderr(), "interop: {:6.1} s {}: {line}", self.start.elapsed().as_secs_f32(), self.client.family.name);
         }
         self.log.push(line);
         Ok(())
@@ -257,7 +279,13 @@ pub(crate) fn place(contents: &mut Contents, topic: &str, records: &[Record], ac
         }
         let all = contents.entry((topic.to_owned(), ack.partition)).or_default();
         if ack.offset != all.len() as i64 {
-            return Err(format!("record i={} was acknowledged at offset {} of partition {}; in order it is offset {}", record.i, ack.offset, ack.partition, all.len()));
+            return Err(format!(
+                "record i={} was acknowledged at offset {} of partition {}; in order it is offset {}",
+                record.i,
+                ack.offset,
+                ack.partition,
+                all.len()
+            ));
         }
         all.push(Expected { offset: ack.offset, record: record.clone(), clock });
     }
@@ -266,7 +294,11 @@ pub(crate) fn place(contents: &mut Contents, topic: &str, records: &[Record], ac
 
 fn expect_partitions(mut partitions: Vec<i32>) -> Result<(), String> {
     partitions.sort_unstable();
-    if partitions == (0..PARTITIONS).collect::<Vec<_>>() { Ok(()) } else { Err(format!("expected {PARTITIONS} partitions with a leader, got {partitions:?}")) }
+    if partitions == (0..PARTITIONS).collect::<Vec<_>>() {
+        Ok(())
+    } else {
+        Err(format!("expected {PARTITIONS} partitions with a leader, got {partitions:?}"))
+    }
 }
 
 /// Two sittings of a group meet in any order of partitions, but each partition keeps its own order.
@@ -298,8 +330,10 @@ fn cross_steps(clients: &[Client], seed: Seed, broker: &mut Broker) -> Result<Ve
         for codec in client.family.able.codecs {
             let records = records::shapes(seed, &format!("{name} {codec}"), &client.family.able, 5);
             let before = records::now_ms();
-            let acks = client.produce(&bootstrap, topic, codec, &records).map_err(|reason| format!("{name} produces with {codec}: {reason}"))?;
-            place(&mut contents, topic, &records, &acks, (before - 1, records::now_ms() + 1)).map_err(|reason| format!("{name} produces with {codec}: {reason}"))?;
+            let acks =
+                client.produce(&bootstrap, topic, codec, &records).map_err(|reason| format!("{name} produces with {codec}: {reason}"))?;
+            place(&mut contents, topic, &records, &acks, (before - 1, records::now_ms() + 1))
+                .map_err(|reason| format!("{name} produces with {codec}: {reason}"))?;
         }
     }
     let mut log = Vec::new();
@@ -310,7 +344,9 @@ fn cross_steps(clients: &[Client], seed: Seed, broker: &mut Broker) -> Result<Ve
             broker.start_again(1)?;
         }
         let name = client.family.name;
-        let got = client.consume(&broker.bootstrap(), &topics, records::count(&contents)).map_err(|reason| format!("{name} reads what all wrote: {reason}"))?;
+        let got = client
+            .consume(&broker.bootstrap(), &topics, records::count(&contents))
+            .map_err(|reason| format!("{name} reads what all wrote: {reason}"))?;
         records::compare_all(&contents, &got).map_err(|reason| format!("{name} reads what all wrote: {reason}"))?;
         log.push(format!("{name} reads {} records of {} clients", got.len(), clients.len()));
     }

@@ -4,6 +4,7 @@
 //! the registry it is configured for, at the versions of the committed lock files.
 
 use crate::harness::locked;
+use crate::probe::{available, missing};
 use crate::process;
 use std::collections::BTreeMap;
 use std::fs;
@@ -46,22 +47,6 @@ pub(crate) fn prepare(recipe: &'static Recipe) -> Option<Vec<String>> {
     .clone()
 }
 
-/// Whether the command runs at all.
-pub(crate) fn available(command: &[&str]) -> Result<(), String> {
-    match process::run(Command::new(command[0]).args(&command[1..]), Duration::from_secs(60)) {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => Err(format!("`{}` ended with {}", command.join(" "), output.status)),
-        Err(reason) => Err(format!("`{}`: {reason}", command.join(" "))),
-    }
-}
-
-/// Says that a client is left out; with `CI=true` that is a failure.
-pub(crate) fn missing(client: &str, reason: &str) {
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "CI=true and the client {client} cannot run: {reason}");
-    // Past the test harness's capture: a skip is to be seen.
-    let _ = writeln!(std::io::stderr(), "interop: SKIPPED {client}: {reason}");
-}
-
 fn build(recipe: &Recipe) -> Result<Vec<String>, String> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(recipe.folder);
     let folder = clients_folder().join(recipe.folder);
@@ -93,7 +78,10 @@ fn run_step(step: &[&str], folder: &Path) -> Result<(), String> {
     // What the outer cargo set for this test would steer an inner cargo.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
-        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_BIN_") || matches!(&*name, "CARGO_TARGET_DIR" | "CARGO_MANIFEST_DIR" | "CARGO_BUILD_TARGET_DIR") {
+        if name.starts_with("CARGO_PKG_")
+            || name.starts_with("CARGO_BIN_")
+            || matches!(&*name, "CARGO_TARGET_DIR" | "CARGO_MANIFEST_DIR" | "CARGO_BUILD_TARGET_DIR")
+        {
             command.env_remove(&*name);
         }
     }
@@ -101,7 +89,14 @@ fn run_step(step: &[&str], folder: &Path) -> Result<(), String> {
     if output.status.success() {
         return Ok(());
     }
-    Err(format!("`{}` in {} ended with {}\n{}\n{}", step.join(" "), folder.display(), output.status, process::tail(&output.stdout), process::tail(&output.stderr)))
+    Err(format!(
+        "`{}` in {} ended with {}\n{}\n{}",
+        step.join(" "),
+        folder.display(),
+        output.status,
+        process::tail(&output.stdout),
+        process::tail(&output.stderr)
+    ))
 }
 
 fn clients_folder() -> PathBuf {

@@ -139,7 +139,6 @@ func (a *args) listOffsets(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Not ListOffsetsAfterMilli: it answers the end offset where no record is that young.
 	at := kadm.ListedOffsets{}
 	if timestamp, ok := a.options["timestamp"]; ok {
 		milli, err := strconv.ParseInt(timestamp, 10, 64)
@@ -183,7 +182,6 @@ func (a *args) produce(ctx context.Context) error {
 	options := []kgo.Opt{
 		kgo.RecordPartitioner(orExplicit{kgo.StickyKeyPartitioner(nil)}),
 		kgo.ProducerLinger(5 * time.Millisecond),
-		kgo.RecordDeliveryTimeout(a.timeout()),
 		kgo.ProducerBatchMaxBytes(1_000_012),
 	}
 	codecs := map[string]kgo.CompressionCodec{"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(),

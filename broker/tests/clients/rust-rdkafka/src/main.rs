@@ -53,8 +53,7 @@ fn create(args: &Args) -> Result<(), Failure> {
     let admin: AdminClient<DefaultClientContext> = args.config().create()?;
     let partitions: i32 = args.word(2)?.parse()?;
     let names = args.topics()?;
-    let topics: Vec<NewTopic> =
-        names.iter().map(|name| NewTopic::new(name, partitions, TopicReplication::Fixed(1))).collect();
+    let topics: Vec<NewTopic> = names.iter().map(|name| NewTopic::new(name, partitions, TopicReplication::Fixed(1))).collect();
     let options = AdminOptions::new().operation_timeout(Some(args.timeout()));
     for result in block_on(admin.create_topics(&topics, &options))? {
         result.map_err(|(topic, code)| format!("{topic}: {code}"))?;
