@@ -66,6 +66,7 @@ impl ErrorCode {
     }
 }
 
+#[allow(clippy::derivable_impls, reason = "the derive wants an attribute inside the table")]
 impl Default for ErrorCode {
     fn default() -> Self {
         ErrorCode::None

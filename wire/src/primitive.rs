@@ -97,11 +97,7 @@ impl PartialEq<&str> for WireString {
 impl<'a> Decoder<'a> {
     /// Reads a string, null allowed.
     pub fn nullable_string(&mut self, flexible: bool) -> Result<Option<&'a str>, DecodeError> {
-        let len = if flexible {
-            self.unsigned_varint()? as i64 - 1
-        } else {
-            self.i16()? as i64
-        };
+        let len = if flexible { self.unsigned_varint()? as i64 - 1 } else { self.i16()? as i64 };
         if len == -1 {
             return Ok(None);
         }
@@ -126,11 +122,7 @@ impl<'a> Decoder<'a> {
 
     /// Reads a byte string, null allowed: where its bytes lie in the decoder's input. Record sets are read like this too.
     pub fn nullable_bytes(&mut self, flexible: bool) -> Result<Option<Range<usize>>, DecodeError> {
-        let len = if flexible {
-            self.unsigned_varint()? as i64 - 1
-        } else {
-            self.i32()? as i64
-        };
+        let len = if flexible { self.unsigned_varint()? as i64 - 1 } else { self.i32()? as i64 };
         if len == -1 {
             return Ok(None);
         }
@@ -144,11 +136,7 @@ impl<'a> Decoder<'a> {
 
     /// Reads the count of an array whose elements take at least `min_size` bytes each, null allowed.
     pub fn nullable_array(&mut self, flexible: bool, min_size: usize) -> Result<Option<usize>, DecodeError> {
-        let count = if flexible {
-            self.unsigned_varint()? as i64 - 1
-        } else {
-            self.i32()? as i64
-        };
+        let count = if flexible { self.unsigned_varint()? as i64 - 1 } else { self.i32()? as i64 };
         match count {
             -1 => Ok(None),
             n if n < 0 => Err(self.error(DecodeErrorKind::BadLength(n))),

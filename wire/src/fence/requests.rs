@@ -57,11 +57,7 @@ static LIST_OFFSETS: Struct = Struct {
                 topic_name("name"),
                 field(
                     "partitions",
-                    structs![
-                        field("partition_index", I32),
-                        field("current_leader_epoch", I32).since(4),
-                        field("timestamp", I64),
-                    ],
+                    structs![field("partition_index", I32), field("current_leader_epoch", I32).since(4), field("timestamp", I64),],
                 ),
             ],
         ),
@@ -121,13 +117,8 @@ static OFFSET_FETCH: Struct = Struct {
     ],
 };
 
-static FIND_COORDINATOR: Struct = Struct {
-    fields: &[
-        field("key", STRING).until(3),
-        field("key_type", I8).since(1),
-        field("coordinator_keys", STRINGS).since(4),
-    ],
-};
+static FIND_COORDINATOR: Struct =
+    Struct { fields: &[field("key", STRING).until(3), field("key_type", I8).since(1), field("coordinator_keys", STRINGS).since(4)] };
 
 static JOIN_GROUP: Struct = Struct {
     fields: &[
@@ -179,9 +170,8 @@ static SYNC_GROUP: Struct = Struct {
     ],
 };
 
-static API_VERSIONS: Struct = Struct {
-    fields: &[field("client_software_name", STRING).since(3), field("client_software_version", STRING).since(3)],
-};
+static API_VERSIONS: Struct =
+    Struct { fields: &[field("client_software_name", STRING).since(3), field("client_software_version", STRING).since(3)] };
 
 static CREATE_TOPICS: Struct = Struct {
     fields: &[
@@ -210,13 +200,7 @@ static DELETE_TOPICS: Struct = Struct {
 
 static DELETE_RECORDS: Struct = Struct {
     fields: &[
-        field(
-            "topics",
-            structs![
-                topic_name("name"),
-                field("partitions", structs![field("partition_index", I32), field("offset", I64)]),
-            ],
-        ),
+        field("topics", structs![topic_name("name"), field("partitions", structs![field("partition_index", I32), field("offset", I64)]),]),
         field("timeout_ms", I32),
     ],
 };
@@ -237,10 +221,7 @@ static OFFSET_FOR_LEADER_EPOCH: Struct = Struct {
             "topics",
             structs![
                 topic_name("topic"),
-                field(
-                    "partitions",
-                    structs![field("partition", I32), field("current_leader_epoch", I32), field("leader_epoch", I32)],
-                ),
+                field("partitions", structs![field("partition", I32), field("current_leader_epoch", I32), field("leader_epoch", I32)],),
             ],
         ),
     ],
@@ -250,11 +231,7 @@ static DESCRIBE_CONFIGS: Struct = Struct {
     fields: &[
         field(
             "resources",
-            structs![
-                field("resource_type", I8),
-                field("resource_name", STRING),
-                field("configuration_keys", STRINGS).nullable(0),
-            ],
+            structs![field("resource_type", I8), field("resource_name", STRING), field("configuration_keys", STRINGS).nullable(0),],
         ),
         field("include_synonyms", BOOL),
         field("include_documentation", BOOL).since(3),
@@ -279,11 +256,7 @@ static CREATE_PARTITIONS: Struct = Struct {
     fields: &[
         field(
             "topics",
-            structs![
-                topic_name("name"),
-                field("count", I32),
-                field("assignments", structs![field("broker_ids", I32S)]).nullable(0),
-            ],
+            structs![topic_name("name"), field("count", I32), field("assignments", structs![field("broker_ids", I32S)]).nullable(0),],
         ),
         field("timeout_ms", I32),
         field("validate_only", BOOL),
@@ -297,10 +270,7 @@ static INCREMENTAL_ALTER_CONFIGS: Struct = Struct {
             structs![
                 field("resource_type", I8),
                 field("resource_name", STRING),
-                field(
-                    "configs",
-                    structs![field("name", STRING), field("config_operation", I8), field("value", STRING).nullable(0)],
-                ),
+                field("configs", structs![field("name", STRING), field("config_operation", I8), field("value", STRING).nullable(0)],),
             ],
         ),
         field("validate_only", BOOL),

@@ -25,6 +25,4 @@ mod request;
 mod response;
 
 pub use request::{FetchPartition, FetchRequest, FetchTopic, ForgottenTopic};
-pub use response::{
-    AbortedTransaction, EpochEndOffset, FetchPartitionResponse, FetchResponse, FetchTopicResponse, SnapshotId,
-};
+pub use response::{AbortedTransaction, EpochEndOffset, FetchPartitionResponse, FetchResponse, FetchTopicResponse, SnapshotId};

@@ -207,8 +207,7 @@ impl ProduceResponse {
         let mut d = Decoder::new(body);
         let topics = read_array(&mut d, flexible, false, min_topic_size(version, flexible), |d| {
             let (name, topic_id) = read_topic(d, body, version, flexible)?;
-            let partitions =
-                read_array(d, flexible, false, 22, |d| ProducePartitionResponse::decode(d, body, version, flexible))?;
+            let partitions = read_array(d, flexible, false, 22, |d| ProducePartitionResponse::decode(d, body, version, flexible))?;
             skip_tags(d, flexible)?;
             Ok(ProduceTopicResponse { name, topic_id, partitions })
         })?;

@@ -12,12 +12,7 @@ use crate::tagged_field;
 const FIRST_WITH_ID: i16 = 13;
 
 /// Reads the name or the id of a topic, whichever the version carries; the other is empty.
-pub(super) fn read_topic(
-    d: &mut Decoder<'_>,
-    body: &Bytes,
-    version: i16,
-    flexible: bool,
-) -> Result<(WireString, TopicId), DecodeError> {
+pub(super) fn read_topic(d: &mut Decoder<'_>, body: &Bytes, version: i16, flexible: bool) -> Result<(WireString, TopicId), DecodeError> {
     if version >= FIRST_WITH_ID {
         Ok((WireString::EMPTY, TopicId(d.uuid()?)))
     } else {

@@ -81,8 +81,7 @@ pub enum Compression {
 
 impl Compression {
     /// Every codec.
-    pub const ALL: [Compression; 5] =
-        [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
+    pub const ALL: [Compression; 5] = [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
 
     /// Its number in the attributes.
     pub const fn code(self) -> u8 {
@@ -157,10 +156,7 @@ mod tests {
         }
         assert_eq!(Attributes(5).compression(), None);
         assert_eq!(Attributes(7).compression(), None);
-        let all = Attributes::default()
-            .with_timestamp_type(TimestampType::LogAppendTime)
-            .with_transactional(true)
-            .with_control(true);
+        let all = Attributes::default().with_timestamp_type(TimestampType::LogAppendTime).with_transactional(true).with_control(true);
         assert_eq!(all.0, 0x38);
         assert!(all.is_control() && all.is_transactional() && !all.has_delete_horizon());
         assert_eq!(all.timestamp_type(), TimestampType::LogAppendTime);

@@ -116,14 +116,7 @@ impl BatchBuilder {
     }
 
     /// Appends a record at a given offset delta, above all before it: compaction leaves gaps.
-    pub fn push_at(
-        &mut self,
-        offset_delta: i32,
-        timestamp_ms: i64,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-        headers: &[HeaderPair<'_>],
-    ) {
+    pub fn push_at(&mut self, offset_delta: i32, timestamp_ms: i64, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[HeaderPair<'_>]) {
         assert!(offset_delta > self.last_offset_delta, "offset delta {offset_delta} after {}", self.last_offset_delta);
         if self.record_count == 0 {
             self.base_timestamp = timestamp_ms;

@@ -291,7 +291,9 @@ mod tests {
                 // the bare header is the one cut that yields nothing instead of an error.
                 match unpacked(codec, &small[..cut], 1 << 20) {
                     Err(_) => {}
-                    Ok(out) => assert!(codec == Compression::Snappy && cut == XERIAL_HEADER_BYTES && out.is_empty(), "{codec} cut at {cut}"),
+                    Ok(out) => {
+                        assert!(codec == Compression::Snappy && cut == XERIAL_HEADER_BYTES && out.is_empty(), "{codec} cut at {cut}")
+                    }
                 }
             }
         }

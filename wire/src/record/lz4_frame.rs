@@ -87,13 +87,7 @@ pub(super) fn read(input: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), 
 }
 
 /// Decompresses one block to the end of `out`. `linked` is where the frame's output starts when blocks may refer to earlier ones.
-fn read_block(
-    block: &[u8],
-    block_max: usize,
-    left: usize,
-    linked: Option<usize>,
-    out: &mut Vec<u8>,
-) -> Result<(), Lz4Error> {
+fn read_block(block: &[u8], block_max: usize, left: usize, linked: Option<usize>, out: &mut Vec<u8>) -> Result<(), Lz4Error> {
     let possible = block_max.min(block.len().saturating_mul(MAX_RATIO));
     let room = possible.min(left);
     let at = out.len();

@@ -4,8 +4,8 @@ use bytes::{Bytes, BytesMut};
 use kafka_protocol::records as kp;
 
 use super::batch::{
-    self, BatchError, BatchHeader, Batches, HEADER_BYTES, Origin, RawBatch, ValidBatch, patch_base_offset, patch_crc,
-    patch_leader_epoch, patch_log_append_time,
+    self, BatchError, BatchHeader, Batches, HEADER_BYTES, Origin, RawBatch, ValidBatch, patch_base_offset, patch_crc, patch_leader_epoch,
+    patch_log_append_time,
 };
 use super::builder::BatchBuilder;
 use super::validate::{RecordRules, RecordsError, TimestampBounds, records, timestamp_of, validate};
@@ -55,10 +55,8 @@ fn built_batches_pass_and_read_back_in_every_codec() {
         let mut scratch = Vec::new();
         let summary = validate(&batch, &RULES, &mut scratch).expect("sound");
         assert_eq!((summary.max_timestamp, summary.max_timestamp_delta), (9_000, 6));
-        let all: Vec<_> = records(&header, batch.bytes(), 1 << 20, &mut scratch)
-            .expect("opens")
-            .map(|record| record.expect("sound"))
-            .collect();
+        let all: Vec<_> =
+            records(&header, batch.bytes(), 1 << 20, &mut scratch).expect("opens").map(|record| record.expect("sound")).collect();
         assert_eq!(all.len(), 10);
         assert_eq!((all[3].key, all[4].key), (None, Some(&b"key-4"[..])));
         assert_eq!((all[4].headers.len(), timestamp_of(&header, &all[4])), (2, 5_004));
@@ -128,10 +126,7 @@ fn each_rule_for_client_batches_has_its_error_and_code() {
             })),
             ErrorCode::InvalidRecord,
         ),
-        (
-            refused(changed(|h| h.attributes = h.attributes.with_timestamp_type(TimestampType::LogAppendTime))),
-            ErrorCode::InvalidTimestamp,
-        ),
+        (refused(changed(|h| h.attributes = h.attributes.with_timestamp_type(TimestampType::LogAppendTime))), ErrorCode::InvalidTimestamp),
         (refused(changed(|h| h.attributes = Attributes(5))), ErrorCode::UnsupportedCompressionType),
         (refused(changed(|h| h.batch_length = 48)), ErrorCode::CorruptMessage),
         (refused(changed(|h| h.batch_length = -1)), ErrorCode::CorruptMessage),

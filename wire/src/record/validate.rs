@@ -109,12 +109,7 @@ impl RecordsError {
 
 /// The records of a batch, decompressed into `scratch` if need be, at most `limit` bytes of them. `batch` is the whole batch; its header must
 /// have been parsed from it.
-pub fn records<'a>(
-    header: &BatchHeader,
-    batch: &'a [u8],
-    limit: usize,
-    scratch: &'a mut Vec<u8>,
-) -> Result<Records<'a>, RecordsError> {
+pub fn records<'a>(header: &BatchHeader, batch: &'a [u8], limit: usize, scratch: &'a mut Vec<u8>) -> Result<Records<'a>, RecordsError> {
     let payload = &batch[HEADER_BYTES..];
     let malformed = |error| RecordsError::Malformed { index: 0, error };
     match header.compression() {

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod samples;
 #[path = "../../src/test_random.rs"]
 mod test_random;
 pub(crate) mod theirs;
@@ -48,11 +49,7 @@ fn error_code(r: &mut Random) -> ErrorCode {
 }
 
 fn topic(r: &mut Random, version: i16) -> (WireString, TopicId) {
-    if version >= 13 {
-        (WireString::EMPTY, TopicId(std::array::from_fn(|_| r.next() as u8)))
-    } else {
-        (string(r), TopicId::ZERO)
-    }
+    if version >= 13 { (WireString::EMPTY, TopicId(std::array::from_fn(|_| r.next() as u8))) } else { (string(r), TopicId::ZERO) }
 }
 
 fn leader(r: &mut Random) -> LeaderIdAndEpoch {
@@ -71,8 +68,7 @@ pub(crate) fn produce_request(r: &mut Random, version: i16) -> ProduceRequest {
         timeout_ms: i32(r),
         topics: list(r, |r| {
             let (name, topic_id) = topic(r, version);
-            let partitions =
-                list(r, |r| ProducePartition { index: i32(r), records: maybe(r, |r| Bytes::from(r.bytes(300))) });
+            let partitions = list(r, |r| ProducePartition { index: i32(r), records: maybe(r, |r| Bytes::from(r.bytes(300))) });
             ProduceTopic { name, topic_id, partitions }
         }),
     }
@@ -113,12 +109,7 @@ pub(crate) fn produce_response(r: &mut Random, version: i16) -> ProduceResponse 
 /// A random Fetch request with the fields that `version` carries.
 pub(crate) fn fetch_request(r: &mut Random, version: i16) -> FetchRequest {
     let partition = |r: &mut Random| {
-        let mut out = FetchPartition {
-            partition: i32(r),
-            fetch_offset: i64(r),
-            partition_max_bytes: i32(r),
-            ..FetchPartition::default()
-        };
+        let mut out = FetchPartition { partition: i32(r), fetch_offset: i64(r), partition_max_bytes: i32(r), ..FetchPartition::default() };
         if version >= 5 {
             out.log_start_offset = i64(r);
         }
@@ -176,9 +167,7 @@ pub(crate) fn fetch_response(r: &mut Random, version: i16) -> FetchResponse<Byte
             error_code: error_code(r),
             high_watermark: i64(r),
             last_stable_offset: i64(r),
-            aborted_transactions: maybe(r, |r| {
-                list(r, |r| AbortedTransaction { producer_id: i64(r), first_offset: i64(r) })
-            }),
+            aborted_transactions: maybe(r, |r| list(r, |r| AbortedTransaction { producer_id: i64(r), first_offset: i64(r) })),
             records: maybe(r, |r| Bytes::from(r.bytes(500))).into_iter().filter(|b| !b.is_empty()).collect(),
             ..FetchPartitionResponse::default()
         };

@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use coreline_wire::message::{self as ours, fetch, produce};
 use coreline_wire::{TopicId, WireString};
-use kafka_protocol::messages::{self as kp, BrokerId, ProducerId, TopicName, fetch_request, fetch_response, produce_request, produce_response};
+use kafka_protocol::messages::{
+    self as kp, BrokerId, ProducerId, TopicName, fetch_request, fetch_response, produce_request, produce_response,
+};
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
@@ -118,18 +120,14 @@ pub(crate) fn fetch_request(m: &fetch::FetchRequest, version: i16) -> kp::FetchR
         out.with_replica_id(BrokerId(m.replica_id))
     } else {
         out.with_replica_state(
-            fetch_request::ReplicaState::default()
-                .with_replica_id(BrokerId(m.replica_id))
-                .with_replica_epoch(m.replica_epoch),
+            fetch_request::ReplicaState::default().with_replica_id(BrokerId(m.replica_id)).with_replica_epoch(m.replica_epoch),
         )
     }
 }
 
 pub(crate) fn fetch_response(m: &fetch::FetchResponse<Bytes>) -> kp::FetchResponse {
     let aborted = |a: &fetch::AbortedTransaction| {
-        fetch_response::AbortedTransaction::default()
-            .with_producer_id(ProducerId(a.producer_id))
-            .with_first_offset(a.first_offset)
+        fetch_response::AbortedTransaction::default().with_producer_id(ProducerId(a.producer_id)).with_first_offset(a.first_offset)
     };
     let partition = |p: &fetch::FetchPartitionResponse<Bytes>| {
         let mut out = fetch_response::PartitionData::default()
@@ -154,9 +152,8 @@ pub(crate) fn fetch_response(m: &fetch::FetchResponse<Bytes>) -> kp::FetchRespon
             );
         }
         if let Some(snapshot) = p.snapshot_id {
-            out = out.with_snapshot_id(
-                fetch_response::SnapshotId::default().with_end_offset(snapshot.end_offset).with_epoch(snapshot.epoch),
-            );
+            out =
+                out.with_snapshot_id(fetch_response::SnapshotId::default().with_end_offset(snapshot.end_offset).with_epoch(snapshot.epoch));
         }
         out
     };

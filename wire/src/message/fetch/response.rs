@@ -31,13 +31,7 @@ pub struct FetchResponse<S> {
 
 impl<S> Default for FetchResponse<S> {
     fn default() -> Self {
-        FetchResponse {
-            throttle_time_ms: 0,
-            error_code: ErrorCode::None,
-            session_id: 0,
-            topics: Vec::new(),
-            node_endpoints: Vec::new(),
-        }
+        FetchResponse { throttle_time_ms: 0, error_code: ErrorCode::None, session_id: 0, topics: Vec::new(), node_endpoints: Vec::new() }
     }
 }
 
@@ -187,8 +181,7 @@ impl<S: SpanLen> FetchResponse<S> {
     /// version does not carry are left out. `version` must be a served one.
     pub fn encode(self, version: i16) -> Vec<Chunk<S>> {
         let counter = self.count(version);
-        let mut buffer =
-            ResponseBuffer { fields: BytesMut::with_capacity(counter.fields), cuts: Vec::with_capacity(counter.cuts) };
+        let mut buffer = ResponseBuffer { fields: BytesMut::with_capacity(counter.fields), cuts: Vec::with_capacity(counter.cuts) };
         self.write(&mut buffer, version);
         debug_assert_eq!(buffer.fields.len(), counter.fields, "both passes agree");
 
@@ -320,8 +313,7 @@ impl FetchResponse<Bytes> {
         }
         out.topics = read_array(&mut d, flexible, false, min_topic_size(version, flexible), |d| {
             let (name, topic_id) = read_topic(d, body, version, flexible)?;
-            let partitions =
-                read_array(d, flexible, false, 25, |d| FetchPartitionResponse::decode(d, body, version, flexible))?;
+            let partitions = read_array(d, flexible, false, 25, |d| FetchPartitionResponse::decode(d, body, version, flexible))?;
             skip_tags(d, flexible)?;
             Ok(FetchTopicResponse { name, topic_id, partitions })
         })?;
