@@ -29,7 +29,7 @@ pub struct RequestHeader {
 
 /// Reads the header of a request frame (without its size prefix) and returns it with the body, which shares the frame's bytes.
 ///
-/// An API that is not served is read up to its client id, since the rest depends on the API; whether API and version are served is for the
+/// An API or a version that we do not know yet is read up to its client id, since the rest may have changed (KIP-511 answers it all the same); whether API and version are served is for the
 /// caller to check before it reads the body.
 pub fn decode_request(frame: &Bytes) -> Result<(RequestHeader, Bytes), DecodeError> {
     let mut d = Decoder::new(frame);
@@ -37,7 +37,7 @@ pub fn decode_request(frame: &Bytes) -> Result<(RequestHeader, Bytes), DecodeErr
     let api_version = d.i16()?;
     let correlation_id = d.i32()?;
     let client_id = d.nullable_string(false)?.map(|s| WireString::share(frame, s));
-    if api::find(api_key).is_some_and(|spec| spec.is_flexible(api_version)) {
+    if api::find(api_key).is_some_and(|spec| spec.is_flexible(api_version) && api_version <= spec.max) {
         tagged_field::skip(&mut d)?;
     }
     let body = frame.slice(d.position()..);
@@ -132,6 +132,15 @@ mod tests {
         assert_eq!(header.api_key, 999);
         assert_eq!(header.client_id.as_deref(), Some("who"));
         assert_eq!(body.len(), 3);
+    }
+
+    #[test]
+    fn a_version_from_the_future_still_tells_who_asked() {
+        let mut frame = Vec::new();
+        encode_request(&mut frame, ApiKey::ApiVersions, 99, 7, Some("new"));
+        frame.truncate(frame.len() - 1);
+        let (header, body) = decode_request(&Bytes::from(frame)).expect("whatever follows the client id");
+        assert_eq!((header.api_version, header.correlation_id, body.len()), (99, 7, 0));
     }
 
     #[test]

@@ -186,7 +186,7 @@ fn spans_lie_in_order_where_their_records_belong() {
                 FetchTopicResponse {
                     name: if version < 13 { "a".into() } else { Default::default() },
                     topic_id: Default::default(),
-                    partitions: vec![partition(0, &[5, 7]), partition(1, &[]), partition(2, &[0])],
+                    partitions: vec![partition(0, &[5, 0, 7]), partition(1, &[]), partition(2, &[0])],
                 },
                 FetchTopicResponse {
                     name: if version < 13 { "b".into() } else { Default::default() },

@@ -290,14 +290,15 @@ impl RawBatch {
         if size < self.bytes.len() {
             return Err(BatchError::NotOneBatch(self.bytes.len() - size));
         }
+        // Before the rules: damage on the way is retriable, a rule broken is not.
+        let computed = crc32c(&self.bytes[ATTRIBUTES_AT..]);
+        if computed != header.crc {
+            return Err(BatchError::Crc { stored: header.crc, computed });
+        }
         match origin {
             Origin::Client { zstd_allowed } => check_client(&header, zstd_allowed)?,
             Origin::Broker => check_appended(&header)?,
             Origin::Log => check_logged(&header)?,
-        }
-        let computed = crc32c(&self.bytes[ATTRIBUTES_AT..]);
-        if computed != header.crc {
-            return Err(BatchError::Crc { stored: header.crc, computed });
         }
         Ok(ValidBatch { bytes: self.bytes, header })
     }

@@ -39,11 +39,12 @@ pub enum CompressionError {
 }
 
 impl CompressionError {
-    /// The Kafka error code that the producer gets.
+    /// The Kafka error code that the producer gets. The checksum held, so what does not decompress is the producer's doing, and a retry would
+    /// bring the same bytes: not `CORRUPT_MESSAGE`, which is retriable.
     pub fn error_code(&self) -> ErrorCode {
         match self {
             CompressionError::TooLarge { .. } => ErrorCode::MessageTooLarge,
-            CompressionError::Corrupt { .. } => ErrorCode::CorruptMessage,
+            CompressionError::Corrupt { .. } => ErrorCode::InvalidRecord,
             CompressionError::Compress { .. } => ErrorCode::UnknownServerError,
         }
     }

@@ -142,6 +142,17 @@ fn each_rule_for_client_batches_has_its_error_and_code() {
 }
 
 #[test]
+fn damage_on_the_way_is_told_from_a_bad_producer() {
+    // Without a renewed checksum: the count was damaged in flight, and the producer may send the batch again.
+    let mut bytes = sample(Compression::None).to_vec();
+    bytes[60] ^= 1;
+    let error = RawBatch::new(bytes.into()).validate(CLIENT).expect_err("damaged");
+    assert!(matches!(error, BatchError::Crc { .. }));
+    assert_eq!(error.error_code(), ErrorCode::CorruptMessage);
+    assert!(error.error_code().is_retriable());
+}
+
+#[test]
 fn logs_may_hold_what_clients_may_not_send() {
     let compacted = changed(|h| {
         h.base_offset = 500;
@@ -261,7 +272,7 @@ fn deep_validation_finds_keys_timestamps_offsets_and_counts() {
         let lie = changed(|h| (h.record_count, h.last_offset_delta) = (count, count - 1));
         let error = validate(&valid(lie), &RULES, &mut scratch).expect_err("count is wrong");
         assert!(matches!(error, RecordsError::Malformed { .. }), "{error}");
-        assert_eq!(error.error_code(), ErrorCode::CorruptMessage);
+        assert_eq!(error.error_code(), ErrorCode::InvalidRecord);
     }
     let absurd = changed(|h| (h.record_count, h.last_offset_delta) = (i32::MAX, i32::MAX - 1));
     assert!(validate(&valid(absurd), &RULES, &mut scratch).is_err());

@@ -87,12 +87,11 @@ pub enum RecordsError {
 }
 
 impl RecordsError {
-    /// The Kafka error code that the producer gets.
+    /// The Kafka error code that the producer gets. None of them is retriable: the checksum held, so the same bytes would come again.
     pub fn error_code(&self) -> ErrorCode {
         match self {
             RecordsError::Compression(error) => error.error_code(),
-            RecordsError::Malformed { .. } => ErrorCode::CorruptMessage,
-            RecordsError::OffsetDelta { .. } | RecordsError::MissingKey(_) => ErrorCode::InvalidRecord,
+            RecordsError::Malformed { .. } | RecordsError::OffsetDelta { .. } | RecordsError::MissingKey(_) => ErrorCode::InvalidRecord,
             RecordsError::Timestamp(_) => ErrorCode::InvalidTimestamp,
         }
     }

@@ -196,7 +196,8 @@ impl<S: SpanLen> FetchResponse<S> {
             let cut = cuts.next().expect("one cut for each partition with records");
             chunks.push(Chunk::Bytes(rest.split_to(cut - consumed)));
             consumed = cut;
-            chunks.extend(partition.records.into_iter().map(Chunk::Span));
+            // An empty span would read as the end of a file to whoever sends it.
+            chunks.extend(partition.records.into_iter().filter(|span| span.span_len() > 0).map(Chunk::Span));
         }
         if !rest.is_empty() {
             chunks.push(Chunk::Bytes(rest));
