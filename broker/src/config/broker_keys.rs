@@ -65,8 +65,10 @@ settings! {
         /// Age at which a new segment is begun, when `log.roll.ms` is unset.
         log_roll_hours: i32 = "log.roll.hours" => Spec::new("168").at_least(1).unit(Unit::Hours);
         /// Most random time that is taken off a segment's age limit, so that segments do not roll together; `log.roll.jitter.hours` when unset.
+        /// Carried: segments roll at their exact age yet.
         log_roll_jitter_ms: Option<i64> = "log.roll.jitter.ms" => Spec::unset().at_least(0).unit(Unit::Ms).dynamic();
         /// Most random time that is taken off a segment's age limit, when `log.roll.jitter.ms` is unset.
+        /// Carried: segments roll at their exact age yet.
         log_roll_jitter_hours: i32 = "log.roll.jitter.hours" => Spec::new("0").at_least(0).unit(Unit::Hours);
         /// Bytes of log between two entries of an index.
         log_index_interval_bytes: i32 = "log.index.interval.bytes" => Spec::new("4096").at_least(0).unit(Unit::Bytes).dynamic();
@@ -113,7 +115,7 @@ settings! {
         /// Records between two flushes. Carried: when data is flushed is decided by `durability.class`, which flushes before each
         /// acknowledgement by default and so is never weaker than any value here.
         log_flush_interval_messages: i64 = "log.flush.interval.messages" => Spec::new("9223372036854775807").at_least(1).dynamic();
-        /// Time between two flushes; unset for no such bound. Carried, as `log.flush.interval.messages`.
+        /// Time between two flushes; unset for no such bound. Carried: see `log.flush.interval.messages`.
         log_flush_interval_ms: Option<i64> = "log.flush.interval.ms" => Spec::unset().at_least(0).unit(Unit::Ms).dynamic();
         /// In-sync replicas that a produce with acks=all needs.
         min_insync_replicas: i32 = "min.insync.replicas" => Spec::new("1").at_least(1).dynamic();

@@ -38,7 +38,7 @@ settings! {
         /// acknowledgement by default and so is never weaker than any value here.
         flush_messages: i64 = "flush.messages" =>
             Spec::new("9223372036854775807").at_least(1).dynamic().synonym("log.flush.interval.messages");
-        /// Time between two flushes. Carried, as `flush.messages`.
+        /// Time between two flushes. Carried: see `flush.messages`.
         flush_ms: i64 = "flush.ms" =>
             Spec::new("9223372036854775807").at_least(0).unit(Unit::Ms).dynamic().synonym("log.flush.interval.ms");
         /// Bytes of log between two entries of an index.
@@ -82,6 +82,7 @@ settings! {
         segment_index_bytes: i32 = "segment.index.bytes" =>
             Spec::new("10485760").at_least(4).unit(Unit::Bytes).dynamic().synonym("log.index.size.max.bytes");
         /// Most random time that is taken off `segment.ms`, so that segments do not roll together.
+        /// Carried: segments roll at their exact age yet.
         segment_jitter_ms: i64 = "segment.jitter.ms" =>
             Spec::new("0").at_least(0).unit(Unit::Ms).dynamic().synonym("log.roll.jitter.ms");
         /// Age at which a new segment is begun.
