@@ -26,6 +26,8 @@ pub struct MetadataDelta {
     pub brokers_changed: BTreeSet<BrokerId>,
     /// A feature level changed.
     pub features_changed: bool,
+    /// The metadata quorum is led by another node.
+    pub controller_changed: bool,
 }
 
 impl MetadataDelta {
@@ -39,7 +41,32 @@ impl MetadataDelta {
             configs_changed: image.configs().map(|(resource, _)| resource.clone()).collect(),
             brokers_changed: image.brokers().map(|broker| broker.id).collect(),
             features_changed: image.features().next().is_some(),
+            controller_changed: image.controller_id >= 0,
         }
+    }
+
+    /// The delta from one image to a later one of the same log. Costs a walk over both.
+    pub fn between(before: &MetadataImage, after: &MetadataImage) -> MetadataDelta {
+        let mut delta = MetadataDelta::default();
+        for topic in before.topics().filter(|topic| after.topic(topic.id).is_none()) {
+            delta.topic_deleted(topic);
+        }
+        delta.topics_created = after.topics().map(|topic| topic.id).filter(|id| before.topic(*id).is_none()).collect();
+        for (tp, partition) in after.partitions() {
+            match before.partition(tp) {
+                None => delta.partition_created(tp),
+                Some(was) if was != partition => delta.partition_changed(tp),
+                Some(_) => {}
+            }
+        }
+        let resources = before.configs().chain(after.configs()).map(|(resource, _)| resource);
+        delta.configs_changed =
+            resources.filter(|resource| before.config(resource) != after.config(resource)).cloned().collect();
+        let brokers = before.brokers().chain(after.brokers()).map(|broker| broker.id);
+        delta.brokers_changed = brokers.filter(|id| before.broker(*id) != after.broker(*id)).collect();
+        delta.features_changed = before.features != after.features;
+        delta.controller_changed = before.controller_id != after.controller_id;
+        delta
     }
 
     /// True when nothing changed.
@@ -60,6 +87,7 @@ impl MetadataDelta {
         self.configs_changed.extend(later.configs_changed.iter().cloned());
         self.brokers_changed.extend(&later.brokers_changed);
         self.features_changed |= later.features_changed;
+        self.controller_changed |= later.controller_changed;
     }
 
     pub(crate) fn topic_created(&mut self, id: TopicId) {

@@ -111,6 +111,19 @@ pub enum ConfigResourceKind {
     Group = 32,
 }
 
+impl ConfigResourceKind {
+    /// The kind of one of Kafka's numbers.
+    pub fn from_code(code: i8) -> Option<ConfigResourceKind> {
+        match code {
+            2 => Some(ConfigResourceKind::Topic),
+            4 => Some(ConfigResourceKind::Broker),
+            16 => Some(ConfigResourceKind::ClientMetrics),
+            32 => Some(ConfigResourceKind::Group),
+            _ => None,
+        }
+    }
+}
+
 /// A configuration resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConfigResource {
