@@ -14,6 +14,7 @@ pub mod producer_id;
 pub mod record;
 pub mod replay;
 pub mod request;
+pub mod rules;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod topic;
