@@ -3,6 +3,7 @@
 use futures_lite::future::{block_on, or, zip};
 
 use super::*;
+use crate::io::{Disk, DiskFile, OpenMode};
 
 const FILE: &str = "/d/file";
 

@@ -1,0 +1,384 @@
+//! The journal's files: opening them under a new generation, writing them full of zeros in the background, giving each slot a file, using released files again.
+//!
+//! In the directory: `NNNNNNNN.frames`, all of one size, and the snapshot file `journal` with id, generation and released mark. A released file is used again
+//! only after the released mark was made durable: replay can then tell a file that was overwritten from one that is lost. A generation is made durable
+//! before its first frame: old frames are dead from then on.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{Identity, Inner, JournalConfig, JournalStats, SyncMode};
+use crate::error::{StorageError, StorageResult};
+use crate::io::{Disk, DiskFile, OpenMode, Poison};
+use crate::limits::{JOURNAL_FILES_MAX, SMALL_FILE_BYTES_MAX};
+use crate::snapshot_file::{SnapshotFile, SnapshotKind};
+
+/// First step of writing zeros, in bytes: the first append waits for no more than this.
+const FIRST_STEP_BYTES: u64 = 256 * 1024;
+/// Further steps, in bytes.
+const STEP_BYTES: u64 = 1024 * 1024;
+/// How long to wait for space when the device is full.
+const FULL_RETRY: Duration = Duration::from_secs(1);
+/// Rounds of each mode when probing.
+const PROBE_ROUNDS: usize = 12;
+
+const STATE_NAME: &str = "journal";
+const STATE_KIND: SnapshotKind = *b"JRNL";
+const STATE_VERSION: u32 = 1;
+const STATE_BYTES: usize = 24;
+
+/// A file of the journal.
+pub(super) struct JournalFile<D: Disk> {
+    /// For frames: `O_DSYNC` in that mode.
+    pub(super) frames: D::File,
+    /// For zeros: never `O_DSYNC`.
+    plain: D::File,
+    /// Bytes below are written and flushed once: frames may go there.
+    pub(super) prewritten: Cell<u64>,
+    pub(super) flush_running: Cell<bool>,
+    pub(super) flushes_started: Cell<u64>,
+    pub(super) flushes_finished: Cell<u64>,
+}
+
+/// Which file each slot has, and which are free.
+pub(super) struct Files<D: Disk> {
+    file_bytes: u64,
+    files_max: u64,
+    /// Slot of `bound[0]`.
+    first_bound: u64,
+    bound: VecDeque<Rc<JournalFile<D>>>,
+    /// Ready to be used, oldest first.
+    free: VecDeque<Rc<JournalFile<D>>>,
+    /// Released, waiting for the released mark to be durable.
+    retired: Vec<Rc<JournalFile<D>>>,
+    total: u64,
+    next_number: u64,
+}
+
+/// What `open` found and made.
+pub(super) struct Opened<D: Disk> {
+    pub(super) identity: Identity,
+    pub(super) state_file: SnapshotFile,
+    pub(super) files: Files<D>,
+    pub(super) mode: SyncMode,
+    pub(super) stats: JournalStats,
+}
+
+/// The content of the snapshot file `journal`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct JournalState {
+    pub(super) journal: u64,
+    pub(super) generation: u64,
+    pub(super) released: u64,
+}
+
+impl JournalState {
+    fn encode(&self) -> [u8; STATE_BYTES] {
+        let mut out = [0; STATE_BYTES];
+        out[0..8].copy_from_slice(&self.journal.to_le_bytes());
+        out[8..16].copy_from_slice(&self.generation.to_le_bytes());
+        out[16..24].copy_from_slice(&self.released.to_le_bytes());
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Option<JournalState> {
+        let bytes: &[u8; STATE_BYTES] = bytes.try_into().ok()?;
+        let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+        Some(JournalState { journal: number(0), generation: number(8), released: number(16) })
+    }
+
+    /// Reads the state of the journal in `dir`; the flag says that one of its two copies is damaged, so that this may be the older one.
+    pub(super) async fn read<D: Disk>(disk: &D, dir: &Path) -> StorageResult<(SnapshotFile, Option<(JournalState, bool)>)> {
+        let (file, found) = SnapshotFile::open(disk, dir, STATE_NAME, STATE_KIND, STATE_VERSION, SMALL_FILE_BYTES_MAX).await?;
+        let Some(found) = found else {
+            return Ok((file, None));
+        };
+        let state = JournalState::decode(&found.bytes);
+        let state =
+            state.ok_or_else(|| StorageError::corrupt(&found.path, None, format!("{} bytes of journal state", found.bytes.len())))?;
+        Ok((file, Some((state, found.damaged.is_some()))))
+    }
+}
+
+/// Path of file `number`.
+fn file_path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:08}.frames"))
+}
+
+/// Numbers and sizes of the files of frames in `dir`.
+pub(super) async fn list<D: Disk>(disk: &D, dir: &Path) -> StorageResult<Vec<(u64, PathBuf, u64)>> {
+    let entries = disk.list_dir(dir).await?;
+    let numbered = entries.into_iter().filter_map(|e| {
+        let number = e.name.strip_suffix(".frames")?.parse::<u64>().ok()?;
+        (!e.is_dir).then(|| (number, dir.join(&e.name), e.size_bytes))
+    });
+    let files: Vec<_> = numbered.collect();
+    if files.len() as u64 > 2 * JOURNAL_FILES_MAX {
+        return Err(StorageError::corrupt(dir, None, format!("{} journal files", files.len())));
+    }
+    Ok(files)
+}
+
+/// Opens the files under a new generation, with at least the first step of one file written.
+pub(super) async fn open<D: Disk>(disk: &D, dir: &Path, config: &JournalConfig) -> StorageResult<Opened<D>> {
+    let poison = &config.poison;
+    poison.check()?;
+    disk.create_dir(dir).await?;
+    if let Some(parent) = dir.parent() {
+        poison.guard(disk.sync_dir(parent).await)?;
+    }
+    let (mut state_file, old) = JournalState::read(disk, dir).await?;
+    let found = list(disk, dir).await?;
+    if old.is_none() && !found.is_empty() {
+        return Err(StorageError::corrupt(dir, None, "there are frames but no journal state"));
+    }
+    let journal = journal_id(dir);
+    // A damaged copy may have named the next generation: leave that one out.
+    let generation = old.map_or(1, |(state, damaged)| state.generation + 1 + u64::from(damaged));
+    let state = JournalState { journal, generation, released: 0 };
+    state_file.write(disk, STATE_VERSION, &state.encode()).await.inspect_err(|e| poison.set(e))?;
+
+    let mut files = Files {
+        file_bytes: config.file_bytes,
+        files_max: config.journal_bytes_max / config.file_bytes,
+        first_bound: 0,
+        bound: VecDeque::new(),
+        free: VecDeque::new(),
+        retired: Vec::new(),
+        total: 0,
+        next_number: found.iter().map(|f| f.0 + 1).max().unwrap_or(0),
+    };
+    let mut kept = Vec::new();
+    for (_, path, size) in found {
+        if size > files.file_bytes || kept.len() as u64 == files.files_max {
+            poison.guard(disk.remove_file(&path).await)?;
+        } else {
+            kept.push((path, size));
+        }
+    }
+    let mut stats = JournalStats::default();
+    let mut plain = Vec::new();
+    for (path, size) in kept {
+        plain.push((disk.open(&path, OpenMode::ReadWrite).await?, size - size % disk.alignment() as u64));
+    }
+    // The fullest first: appends begin there.
+    plain.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
+    if plain.is_empty() {
+        plain.push((files.create(disk, dir, poison).await?, 0));
+        stats.files_created += 1;
+    }
+    if plain[0].1 == 0 {
+        plain[0].1 = write_zeros(disk, &plain[0].0, 0, files.file_bytes, poison).await?;
+    }
+    let mode = match config.sync_mode {
+        SyncMode::Probe => probe_mode(disk, &plain[0].0, poison).await?,
+        chosen => chosen,
+    };
+    for (file, prewritten) in plain {
+        let file = JournalFile::new(disk, file, prewritten, mode).await?;
+        files.free.push_back(Rc::new(file));
+        files.total += 1;
+    }
+    poison.guard(disk.sync_dir(dir).await)?;
+    Ok(Opened { identity: Identity { journal, generation }, state_file, files, mode, stats })
+}
+
+/// The id of a journal is its directory's name; a name that is not an id (in tests) is hashed.
+pub(super) fn journal_id(dir: &Path) -> u64 {
+    let name = dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let hashed = || name.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    u64::from_str_radix(&name, 16).ok().filter(|_| name.len() == 16).unwrap_or_else(hashed)
+}
+
+/// Measures both modes on the first block of a file whose content is dead, and takes the one with the lower median.
+async fn probe_mode<D: Disk>(disk: &D, plain: &D::File, poison: &Poison) -> StorageResult<SyncMode> {
+    let dsync = disk.open(plain.path(), OpenMode::ReadWriteDsync).await?;
+    let block = Rc::new(disk.buffer(disk.alignment()));
+    let (mut dsync_times, mut flush_times) = (Vec::new(), Vec::new());
+    for _ in 0..PROBE_ROUNDS {
+        let start = disk.now();
+        poison.guard(dsync.write_at(block.clone(), 0).await)?;
+        let middle = disk.now();
+        poison.guard(plain.write_at(block.clone(), 0).await)?;
+        poison.guard(plain.sync().await)?;
+        dsync_times.push(middle.saturating_sub(start));
+        flush_times.push(disk.now().saturating_sub(middle));
+    }
+    dsync_times.sort();
+    flush_times.sort();
+    let (dsync, flush) = (dsync_times[PROBE_ROUNDS / 2], flush_times[PROBE_ROUNDS / 2]);
+    let mode = if dsync <= flush { SyncMode::Dsync } else { SyncMode::Flush };
+    tracing::info!(dsync_us = dsync.as_micros() as u64, flush_us = flush.as_micros() as u64, ?mode, "journal sync mode measured");
+    Ok(mode)
+}
+
+/// Writes and flushes the next step of zeros at `from`; returns how far the file is written now.
+async fn write_zeros<D: Disk>(disk: &D, file: &D::File, from: u64, file_bytes: u64, poison: &Poison) -> StorageResult<u64> {
+    let step = if from == 0 { FIRST_STEP_BYTES } else { STEP_BYTES };
+    let len = step.min(file_bytes - from) as usize;
+    match file.write_at(Rc::new(disk.buffer(len)), from).await {
+        // Nothing was promised about this range yet: a full device is not a broken one.
+        Err(e) if e.is_disk_full() => return Err(StorageError::Io(e)),
+        other => poison.guard(other)?,
+    }
+    poison.guard(file.sync().await)?;
+    Ok(from + len as u64)
+}
+
+impl<D: Disk> JournalFile<D> {
+    async fn new(disk: &D, plain: D::File, prewritten: u64, mode: SyncMode) -> StorageResult<JournalFile<D>> {
+        let frames = match mode {
+            SyncMode::Dsync | SyncMode::Probe => disk.open(plain.path(), OpenMode::ReadWriteDsync).await?,
+            SyncMode::Flush => plain.clone(),
+        };
+        Ok(JournalFile {
+            frames,
+            plain,
+            prewritten: Cell::new(prewritten),
+            flush_running: Cell::new(false),
+            flushes_started: Cell::new(0),
+            flushes_finished: Cell::new(0),
+        })
+    }
+}
+
+impl<D: Disk> Files<D> {
+    /// Creates the next file with its space reserved; rolled back when the device is full.
+    async fn create(&mut self, disk: &D, dir: &Path, poison: &Poison) -> StorageResult<D::File> {
+        let number = self.next_number;
+        self.next_number += 1;
+        create(disk, &file_path(dir, number), self.file_bytes, poison).await
+    }
+
+    /// The file of `slot`: gives it a free one if it is the next to get one. `None`: none is free yet.
+    pub(super) fn bind(&mut self, slot: u64) -> Option<Rc<JournalFile<D>>> {
+        let index = (slot - self.first_bound) as usize;
+        while self.bound.len() <= index {
+            self.bound.push_back(self.free.pop_front()?);
+        }
+        Some(self.bound[index].clone())
+    }
+
+    /// `slot`, the oldest, is released: its file may be used again once that is durable.
+    pub(super) fn retire(&mut self, slot: u64) {
+        assert_eq!(slot, self.first_bound, "slots are retired in order");
+        let file = self.bound.pop_front().expect("a released slot had a file");
+        self.first_bound += 1;
+        self.retired.push(file);
+    }
+
+    /// What to do next, given the slot of the next frame and whether that slot is half full.
+    fn next_job(&mut self, head_slot: u64, half_full: bool) -> Option<Job<D>> {
+        if !self.retired.is_empty() {
+            return Some(Job::Recycle(std::mem::take(&mut self.retired)));
+        }
+        let unfinished = |file: &&Rc<JournalFile<D>>| file.prewritten.get() < self.file_bytes;
+        if let Some(file) = self.bound.iter().chain(&self.free).find(unfinished) {
+            return Some(Job::WriteZeros(file.clone()));
+        }
+        let slots_bound = self.first_bound + self.bound.len() as u64;
+        let wanted = head_slot >= slots_bound || (half_full && head_slot + 1 == slots_bound);
+        if wanted && self.free.is_empty() && self.total < self.files_max {
+            self.next_number += 1;
+            return Some(Job::Create(self.next_number - 1));
+        }
+        None
+    }
+}
+
+async fn create<D: Disk>(disk: &D, path: &Path, file_bytes: u64, poison: &Poison) -> StorageResult<D::File> {
+    let file = disk.open(path, OpenMode::CreateNew).await?;
+    if let Err(e) = file.allocate(0, file_bytes).await {
+        drop(file);
+        poison.guard(disk.remove_file(path).await)?;
+        return Err(StorageError::Io(e));
+    }
+    Ok(file)
+}
+
+enum Job<D: Disk> {
+    /// Make the released mark durable, then use these files again.
+    Recycle(Vec<Rc<JournalFile<D>>>),
+    /// Write the next step of zeros.
+    WriteZeros(Rc<JournalFile<D>>),
+    /// Create the file of this number.
+    Create(u64),
+}
+
+impl<D: Disk> Inner<D> {
+    /// Prepares files for as long as the writer runs.
+    pub(super) async fn keep_files_ready(&self, state_file: &mut SnapshotFile) -> StorageResult<()> {
+        loop {
+            let job = self.work.until(|| {
+                let state = &mut *self.state.borrow_mut();
+                if state.drained {
+                    return Some(None);
+                }
+                let space = &state.frames.space;
+                state.files.next_job(space.head_slot(), space.head_is_half_full()).map(Some)
+            });
+            let Some(job) = job.await else {
+                return Ok(());
+            };
+            let done = match job {
+                Job::Recycle(files) => self.recycle(files, state_file).await,
+                Job::WriteZeros(file) => self.extend(&file).await,
+                Job::Create(number) => self.add_file(number).await,
+            };
+            match done {
+                Ok(()) => self.work.notify(),
+                Err(e) if e.is_disk_full() => {
+                    tracing::warn!(journal = %self.dir.display(), error = %e, "no space for the journal's next file, trying again");
+                    self.disk.sleep(FULL_RETRY).await;
+                }
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    async fn recycle(&self, files: Vec<Rc<JournalFile<D>>>, state_file: &mut SnapshotFile) -> StorageResult<()> {
+        let released = self.state.borrow().frames.space.released();
+        let state = JournalState { journal: self.identity.journal, generation: self.identity.generation, released };
+        let marked = state_file.write(&self.disk, STATE_VERSION, &state.encode()).await;
+        let state = &mut *self.state.borrow_mut();
+        if let Err(e) = marked {
+            if e.is_disk_full() {
+                state.files.retired.extend(files);
+            }
+            return Err(e);
+        }
+        state.stats.files_recycled += files.len() as u64;
+        state.files.free.extend(files);
+        Ok(())
+    }
+
+    async fn extend(&self, file: &JournalFile<D>) -> StorageResult<()> {
+        let from = file.prewritten.get();
+        let to = write_zeros(&self.disk, &file.plain, from, self.config.file_bytes, &self.config.poison).await?;
+        file.prewritten.set(to);
+        Ok(())
+    }
+
+    async fn add_file(&self, number: u64) -> StorageResult<()> {
+        let poison = &self.config.poison;
+        let path = file_path(&self.dir, number);
+        let plain = create(&self.disk, &path, self.config.file_bytes, poison).await?;
+        let prewritten = match write_zeros(&self.disk, &plain, 0, self.config.file_bytes, poison).await {
+            Err(e) if e.is_disk_full() => {
+                poison.guard(self.disk.remove_file(&path).await)?;
+                return Err(e);
+            }
+            other => other?,
+        };
+        poison.guard(self.disk.sync_dir(&self.dir).await)?;
+        let file = JournalFile::new(&self.disk, plain, prewritten, self.mode).await?;
+        let state = &mut *self.state.borrow_mut();
+        state.files.free.push_back(Rc::new(file));
+        state.files.total += 1;
+        state.stats.files_created += 1;
+        Ok(())
+    }
+}
