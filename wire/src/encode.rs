@@ -50,6 +50,9 @@ pub trait Sink {
     /// Appends an unsigned varint.
     #[inline]
     fn unsigned_varint(&mut self, v: u32) {
+        if v < 0x80 {
+            return self.u8(v as u8);
+        }
         let mut out = [0; 10];
         let len = varint::write_u64(v as u64, &mut out);
         self.put(&out[..len]);
@@ -64,8 +67,12 @@ pub trait Sink {
     /// Appends a zig-zag varlong.
     #[inline]
     fn varlong(&mut self, v: i64) {
+        let v = varint::unzigzag_i64(v);
+        if v < 0x80 {
+            return self.u8(v as u8);
+        }
         let mut out = [0; 10];
-        let len = varint::write_u64(varint::unzigzag_i64(v), &mut out);
+        let len = varint::write_u64(v, &mut out);
         self.put(&out[..len]);
     }
 }
@@ -81,6 +88,11 @@ impl Sink for Vec<u8> {
     #[inline]
     fn put(&mut self, bytes: &[u8]) {
         self.extend_from_slice(bytes);
+    }
+
+    #[inline]
+    fn u8(&mut self, v: u8) {
+        self.push(v);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Records are written behind a header-sized gap in one buffer; an uncompressed batch is therefore built without copying.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::attributes::{Attributes, Compression, TimestampType};
 use super::batch::{self, BatchHeader, HEADER_BYTES, LOG_OVERHEAD_BYTES, MAGIC};
@@ -17,7 +17,7 @@ pub type HeaderPair<'a> = (&'a str, Option<&'a [u8]>);
 /// A batch under construction.
 #[derive(Clone, Debug)]
 pub struct BatchBuilder {
-    buf: BytesMut,
+    buf: Vec<u8>,
     codec: Compression,
     level: Option<i32>,
     attributes: Attributes,
@@ -42,7 +42,7 @@ impl BatchBuilder {
     /// An empty batch: not compressed, no producer, base offset 0, leader epoch -1, `CreateTime`.
     pub fn new() -> BatchBuilder {
         BatchBuilder {
-            buf: BytesMut::zeroed(HEADER_BYTES),
+            buf: vec![0; HEADER_BYTES],
             codec: Compression::None,
             level: None,
             attributes: Attributes::default(),
@@ -181,7 +181,7 @@ impl BatchBuilder {
         if self.codec == Compression::None {
             let mut buf = self.buf;
             seal(&mut header, &mut buf);
-            return Ok(buf.freeze());
+            return Ok(Bytes::from(buf));
         }
         let mut out = vec![0; HEADER_BYTES];
         compression::compress(self.codec, self.level, &self.buf[HEADER_BYTES..], &mut out)?;
@@ -209,7 +209,7 @@ fn nullable_len(bytes: Option<&[u8]>) -> usize {
     }
 }
 
-fn put_nullable(w: &mut BytesMut, bytes: Option<&[u8]>) {
+fn put_nullable(w: &mut Vec<u8>, bytes: Option<&[u8]>) {
     match bytes {
         Some(bytes) => {
             w.varint(bytes.len() as i32);
