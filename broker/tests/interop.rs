@@ -108,6 +108,18 @@ static NODE: Family = Family {
     able: Abilities { null_headers: false, interleaved_headers: false, ..Abilities::ALL },
 };
 
+static PLATFORMATIC: Family = Family {
+    name: "platformatic",
+    recipe: Some(Recipe {
+        folder: "node-platformatic",
+        needs: &[&["node", "--version"], &["npm", "--version"]],
+        build: &[&["npm", "ci", "--no-audit", "--no-fund"]],
+        run: &["node", "./main.js"],
+    }),
+    // zstd only where Node itself has it (22.15+).
+    able: Abilities { codecs: &["none", "gzip", "snappy", "lz4"], reads_all: false, ..Abilities::ALL },
+};
+
 static LIBRDKAFKA: Family = Family {
     name: "librdkafka",
     recipe: Some(Recipe {
@@ -132,7 +144,7 @@ static KCAT: Family = Family {
     },
 };
 
-static FAMILIES: [&Family; 6] = [&JAVA, &FRANZ, &PYTHON, &NODE, &LIBRDKAFKA, &KCAT];
+static FAMILIES: [&Family; 7] = [&JAVA, &FRANZ, &PYTHON, &NODE, &PLATFORMATIC, &LIBRDKAFKA, &KCAT];
 
 #[test]
 fn java_on_one_shard() {
@@ -172,6 +184,16 @@ fn kafkajs_on_one_shard() {
 #[test]
 fn kafkajs_on_two_shards() {
     check("kafkajs_on_two_shards", &NODE, TWO_SHARDS);
+}
+
+#[test]
+fn platformatic_on_one_shard() {
+    check("platformatic_on_one_shard", &PLATFORMATIC, ONE_SHARD);
+}
+
+#[test]
+fn platformatic_on_two_shards() {
+    check("platformatic_on_two_shards", &PLATFORMATIC, TWO_SHARDS);
 }
 
 #[test]

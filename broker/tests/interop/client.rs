@@ -27,6 +27,8 @@ pub(crate) struct Family {
 
 pub(crate) struct Abilities {
     pub(crate) codecs: &'static [&'static str],
+    /// Reads what every other client writes; else it is left out of the readers of the test of all pairs.
+    pub(crate) reads_all: bool,
     /// An idempotent producer: a record exactly once although the broker dies under it.
     pub(crate) idempotent: bool,
     /// Produces headers whose value is null.
@@ -47,6 +49,7 @@ pub(crate) struct Abilities {
 impl Abilities {
     pub(crate) const ALL: Abilities = Abilities {
         codecs: &["none", "gzip", "snappy", "lz4", "zstd"],
+        reads_all: true,
         idempotent: true,
         null_headers: true,
         interleaved_headers: true,

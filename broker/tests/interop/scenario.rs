@@ -337,8 +337,9 @@ fn cross_steps(clients: &[Client], seed: Seed, broker: &mut Broker) -> Result<Ve
         }
     }
     let mut log = Vec::new();
-    for (at, client) in clients.iter().enumerate() {
-        if at == clients.len() / 2 {
+    let readers: Vec<&Client> = clients.iter().filter(|client| client.family.able.reads_all).collect();
+    for (at, client) in readers.iter().enumerate() {
+        if at == readers.len() / 2 {
             // The second half of the readers reads from a restarted broker with another number of shards.
             broker.stop()?;
             broker.start_again(1)?;
