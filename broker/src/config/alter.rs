@@ -82,9 +82,9 @@ impl AlterError {
     }
 }
 
-/// Checks the configs of a topic to be created and gives them in canonical text. A `None` value is refused, as Kafka does.
-pub fn validate_topic_configs<'a>(entries: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> Result<ConfigMap, AlterError> {
-    replace(Scope::Topic, entries)
+/// Checks one override of a topic; the error is the sentence for the client.
+pub fn validate_topic_config(name: &str, value: &str) -> Result<(), String> {
+    replace(Scope::Topic, [(name, Some(value))]).map(|_| ()).map_err(|error| error.message)
 }
 
 /// AlterConfigs (legacy): the entries become the whole set.
