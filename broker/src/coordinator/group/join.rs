@@ -71,16 +71,15 @@ impl ClassicGroup {
 
     /// While members are awaited, those that are there count: so the last ones of a group that is too big stay outside.
     fn has_room(&self, member_id: &str, max_size: usize) -> bool {
+        let member = self.members.get(member_id);
+        let known = member.is_some() || self.pending_joins.contains(member_id);
+        let may_wait = known || self.pending_joins.len() < max_size;
         match self.state {
-            ClassicState::Empty | ClassicState::Dead => self.pending_joins.contains(member_id) || self.pending_joins.len() < max_size,
+            ClassicState::Empty | ClassicState::Dead => may_wait,
             ClassicState::PreparingRebalance => {
-                self.members.get(member_id).is_some_and(|member| member.awaiting_join.is_some())
-                    || self.joined_count() < max_size && (self.pending_joins.contains(member_id) || self.pending_joins.len() < max_size)
+                member.is_some_and(|member| member.awaiting_join.is_some()) || self.joined_count() < max_size && may_wait
             }
-            ClassicState::CompletingRebalance | ClassicState::Stable => {
-                self.members.contains_key(member_id)
-                    || self.members.len() < max_size && (self.pending_joins.contains(member_id) || self.pending_joins.len() < max_size)
-            }
+            ClassicState::CompletingRebalance | ClassicState::Stable => member.is_some() || self.members.len() < max_size && may_wait,
         }
     }
 

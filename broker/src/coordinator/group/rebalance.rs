@@ -45,6 +45,8 @@ impl ClassicGroup {
             self.reset_assignments(ctx, ErrorCode::RebalanceInProgress);
         }
         self.assignment_write = None;
+        // Whatever comes of the rebalance is written.
+        self.unwritten = false;
         self.pending_syncs.clear();
         ctx.clear_timer(Timer::Sync(self.id.clone()));
         let was_empty = self.is(ClassicState::Empty);
@@ -120,9 +122,8 @@ impl ClassicGroup {
     /// Writes the group as it is to the log; for a stable or an empty one.
     pub(super) fn write_state(&mut self, ctx: &mut Context<'_>) {
         self.unwritten = false;
-        let value = self.settled_value();
-        debug_assert!(value.is_some(), "group {:?} is {}, which the log has no form for", self.id, self.state);
-        ctx.append(vec![Record::Group { group: self.id.to_string(), value }], PendingWrite::State);
+        let Some(value) = self.settled_value() else { return };
+        ctx.append(vec![Record::Group { group: self.id.to_string(), value: Some(value) }], PendingWrite::State);
     }
 
     fn begin_sync_phase(&mut self, ctx: &mut Context<'_>) {
@@ -131,7 +132,6 @@ impl ClassicGroup {
             group = %self.id, generation = self.generation_id, members = self.members.len(), protocol = ?self.protocol_name, leader = ?self.leader,
             "all members have joined"
         );
-        self.unwritten = false;
         self.pending_syncs = self.members.keys().cloned().collect();
         for id in self.pending_syncs.clone() {
             let answer = self.join_answer(&id, self.is_leader(&id));

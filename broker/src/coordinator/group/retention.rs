@@ -45,7 +45,12 @@ impl Slot {
         if outcome.is_err() || !group.is_unused() {
             return;
         }
-        if self.image.knows(group_id) || ctx.writes.any_of_group(group_id) {
+        if ctx.writes.any_of_group(group_id) {
+            // Whatever is on its way may need the group; it is written again, or dropped, at the next look.
+            group.unwritten = true;
+            return;
+        }
+        if self.image.knows(group_id) {
             // Offsets were committed meanwhile: they belong to a group that begins again, as it would after a restart.
             *group = ClassicGroup::new(group.id.clone(), ctx.now.wall_ms);
             return;

@@ -1,1 +1,5 @@
-//! Tests of the group machine.
+//! Tests of the group machine: transcripts (`testdata/group/*.txt`), the table of states and events, random histories.
+
+mod history;
+mod table;
+mod transcript;

@@ -1,0 +1,441 @@
+//! Random histories: whatever happens in whatever order, the log says what is alive, every request is answered once, committed offsets
+//! never go back by themselves. Reliability rows 12 and 13.
+//!
+//! `GROUP_HISTORY_SEED=n` runs one history, `GROUP_HISTORIES=n` that many; a failure prints its seed.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use coreline_wire::error_code::ErrorCode;
+
+use crate::coordinator::batch::Encoded;
+use crate::coordinator::group::{Action, Event, GroupCoordinator, Image, Token, WriteId};
+use crate::coordinator::record::{Decoded, Record};
+use crate::coordinator::request::{
+    GroupRequest, GroupResponse, Heartbeat, JoinAnswer, JoinGroup, LeaveGroup, LeavingMember, OffsetCommit, OffsetFetch, PartitionCommit,
+    SyncGroup,
+};
+use crate::coordinator::timer::TimerSet;
+use crate::coordinator::{GroupConfig, Now};
+
+const GROUPS: u64 = 3;
+const PARTITIONS: i32 = 2;
+const CLIENTS: usize = 6;
+const STEPS: usize = 600;
+const HISTORIES: u64 = 150;
+
+#[test]
+fn live_state_is_what_the_log_says_in_every_history() {
+    let seeds = match std::env::var("GROUP_HISTORY_SEED") {
+        Ok(seed) => vec![seed.parse().expect("a number")],
+        Err(_) => (0..std::env::var("GROUP_HISTORIES").map_or(HISTORIES, |count| count.parse().expect("a number"))).collect(),
+    };
+    let mut seen = Seen::default();
+    for seed in seeds {
+        eprintln!("GROUP_HISTORY_SEED={seed}");
+        let mut world = World::new(seed);
+        for n in 0..STEPS {
+            world.step();
+            if n % 16 == 0 {
+                world.check_log();
+            }
+        }
+        world.end();
+        seen.add(&world.seen);
+    }
+    eprintln!("{seen:?}");
+    // A test that never gets anywhere proves nothing.
+    if std::env::var_os("GROUP_HISTORY_SEED").is_none() {
+        assert!(
+            seen.assigned > 500 && seen.committed > 500 && seen.static_returns > 20 && seen.failed > 500 && seen.restarts > 50,
+            "{seen:?}"
+        );
+    }
+}
+
+#[derive(Debug, Default, Clone)]
+struct Seen {
+    assigned: u64,
+    committed: u64,
+    static_returns: u64,
+    failed: u64,
+    restarts: u64,
+}
+
+impl Seen {
+    fn add(&mut self, other: &Seen) {
+        self.assigned += other.assigned;
+        self.committed += other.committed;
+        self.static_returns += other.static_returns;
+        self.failed += other.failed;
+        self.restarts += other.restarts;
+    }
+}
+
+/// What a client believes of itself.
+#[derive(Debug, Default, Clone)]
+struct Client {
+    group: String,
+    instance: Option<String>,
+    member: String,
+    generation: i32,
+    members: Vec<String>,
+}
+
+type OffsetKey = (String, String, i32);
+
+struct World {
+    random: u64,
+    config: GroupConfig,
+    machine: GroupCoordinator,
+    timers: TimerSet,
+    now: Now,
+    /// What is durable, as bytes, by partition.
+    log: Vec<Vec<Encoded>>,
+    in_flight: VecDeque<(WriteId, i32, Rc<Vec<Record>>)>,
+    waiting: BTreeMap<Token, (String, usize)>,
+    next_token: u64,
+    clients: Vec<Client>,
+    /// Offsets whose commit was acknowledged last.
+    committed: BTreeMap<OffsetKey, i64>,
+    asked: BTreeMap<Token, Vec<(OffsetKey, i64)>>,
+    generations: BTreeMap<String, i32>,
+    leaders: BTreeMap<(String, i32), String>,
+    seen: Seen,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let config =
+            GroupConfig { initial_rebalance_delay_ms: 100, max_size: 5, retention_check_interval_ms: 60_000, ..GroupConfig::default() };
+        let client = |n: usize| Client {
+            group: format!("g{}", n as u64 % GROUPS),
+            instance: (n % 4 == 0).then(|| format!("i{n}")),
+            generation: -1,
+            ..Client::default()
+        };
+        let mut world = World {
+            random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5eed,
+            machine: GroupCoordinator::new(config.clone()),
+            config,
+            timers: TimerSet::default(),
+            now: Now { ticks_ms: 0, wall_ms: 1_700_000_000_000 },
+            log: vec![Vec::new(); PARTITIONS as usize],
+            in_flight: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            next_token: 0,
+            clients: (0..CLIENTS).map(client).collect(),
+            committed: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            generations: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            seen: Seen::default(),
+        };
+        world.start();
+        world
+    }
+
+    /// splitmix64.
+    fn draw(&mut self, below: u64) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % below
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.draw(100) < percent
+    }
+
+    /// A new machine with what is durable.
+    fn start(&mut self) {
+        self.machine = GroupCoordinator::new(self.config.clone());
+        self.timers = TimerSet::default();
+        self.in_flight.clear();
+        self.waiting.clear();
+        self.asked.clear();
+        self.generations.clear();
+        self.leaders.clear();
+        self.apply(Event::TopicFound { partitions: PARTITIONS });
+        for partition in 0..PARTITIONS {
+            let records = decode(&self.log[partition as usize]);
+            self.apply(Event::Load { partition, records });
+            self.apply(Event::Loaded { partition });
+        }
+    }
+
+    fn step(&mut self) {
+        match self.draw(100) {
+            0..=24 => self.conclude(),
+            25..=39 => self.wait(),
+            40..=41 => self.cancel(),
+            42 if self.chance(30) => self.restart(),
+            _ => self.ask(),
+        }
+        self.machine.check_against_images();
+    }
+
+    fn restart(&mut self) {
+        // Some of what was under way became durable without anybody hearing of it.
+        while self.chance(50) {
+            let Some((_, partition, records)) = self.in_flight.pop_front() else { break };
+            for record in records.iter() {
+                if let Record::Offset { group, topic, partition, value: Some(value) } = record {
+                    self.committed.insert((group.clone(), topic.clone(), *partition), value.offset);
+                }
+            }
+            self.log[partition as usize].extend(encode(&records));
+        }
+        self.seen.restarts += 1;
+        self.start();
+    }
+
+    fn conclude(&mut self) {
+        let Some((write, partition, records)) = self.in_flight.pop_front() else { return };
+        if self.chance(85) {
+            self.log[partition as usize].extend(encode(&records));
+            self.apply(Event::Appended(write));
+        } else {
+            self.seen.failed += 1;
+            let errors = [ErrorCode::NotLeaderOrFollower, ErrorCode::RequestTimedOut, ErrorCode::KafkaStorageError];
+            let error = errors[self.draw(3) as usize];
+            self.apply(Event::AppendFailed(write, error));
+        }
+    }
+
+    fn wait(&mut self) {
+        let spans = [10, 200, 3_000, 12_000, 70_000];
+        let last = if self.chance(3) { 5 } else { 4 };
+        let ms = spans[self.draw(last) as usize];
+        self.advance(ms);
+    }
+
+    fn advance(&mut self, ms: i64) {
+        let until = self.now.ticks_ms + ms;
+        while let Some(at_ms) = self.timers.next().filter(|at_ms| *at_ms <= until) {
+            self.now.wall_ms += (at_ms - self.now.ticks_ms).max(0);
+            self.now.ticks_ms = self.now.ticks_ms.max(at_ms);
+            let timer = self.timers.pop_due(self.now.ticks_ms).expect("due");
+            self.apply(Event::Expired(timer));
+        }
+        self.now.wall_ms += until - self.now.ticks_ms;
+        self.now.ticks_ms = until;
+    }
+
+    fn cancel(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let nth = self.draw(self.waiting.len() as u64) as usize;
+        let (token, (group_id, _)) = self.waiting.iter().nth(nth).map(|(token, caller)| (*token, caller.clone())).expect("in range");
+        self.waiting.remove(&token);
+        self.apply(Event::Cancelled { token, group_id });
+    }
+
+    fn ask(&mut self) {
+        let who = self.draw(CLIENTS as u64) as usize;
+        let client = self.clients[who].clone();
+        let Client { group: group_id, instance: instance_id, member: member_id, generation: generation_id, .. } = client.clone();
+        // Now and then somebody is confused.
+        let generation_id = if self.chance(3) { generation_id - 1 } else { generation_id };
+        let member_id = if self.chance(2) { "stranger".to_owned() } else { member_id };
+        let request = match self.draw(10) {
+            0..=2 => self.join(client, member_id),
+            3..=4 => {
+                let assignments = client.members.iter().map(|id| (id.clone(), Bytes::from(format!("{generation_id}:{id}")))).collect();
+                GroupRequest::Sync(SyncGroup {
+                    group_id,
+                    generation_id,
+                    member_id,
+                    instance_id,
+                    protocol_type: None,
+                    protocol_name: None,
+                    assignments,
+                })
+            }
+            5 => GroupRequest::Heartbeat(Heartbeat { group_id, generation_id, member_id, instance_id }),
+            6 if self.chance(40) => GroupRequest::Leave(LeaveGroup { group_id, members: vec![LeavingMember { member_id, instance_id }] }),
+            6 | 7 => {
+                let topics = Some(vec![("t".to_owned(), vec![0, 1, 2])]);
+                GroupRequest::Fetch(OffsetFetch { group_id, topics, require_stable: false })
+            }
+            _ => self.commit(group_id, generation_id, member_id, instance_id),
+        };
+        self.request(who, request);
+    }
+
+    fn join(&mut self, client: Client, member_id: String) -> GroupRequest {
+        let version = self.draw(10);
+        let protocols = [vec!["range"], vec!["range", "sticky"], vec!["sticky", "range"]];
+        let protocols = protocols[self.draw(3) as usize].iter();
+        let blob = self.draw(2);
+        // A static member that restarts does not know its id.
+        let restarts = client.instance.is_some() && self.chance(30);
+        GroupRequest::Join(JoinGroup {
+            group_id: client.group,
+            member_id: if restarts { String::new() } else { member_id },
+            instance_id: client.instance,
+            client_id: "c".into(),
+            client_host: "/127.0.0.1".into(),
+            session_timeout_ms: 6_000 + self.draw(10) as i32 * 1_000,
+            rebalance_timeout_ms: 1_000 + self.draw(20) as i32 * 1_000,
+            protocol_type: "consumer".into(),
+            protocols: protocols.map(|name| ((*name).to_owned(), Bytes::from(format!("{name}{blob}")))).collect(),
+            requires_known_member_id: version >= 4,
+            supports_skip_assignment: version >= 9,
+        })
+    }
+
+    fn commit(&mut self, group_id: String, generation_id: i32, member_id: String, instance_id: Option<String>) -> GroupRequest {
+        let simple = self.chance(30);
+        let count = 1 + self.draw(3);
+        let commit = |world: &mut World, partition: u64| PartitionCommit {
+            partition: partition as i32,
+            offset: world.draw(1_000_000) as i64,
+            leader_epoch: world.draw(4) as i32 - 1,
+            metadata: world.chance(20).then(|| "note".to_owned()),
+        };
+        let partitions = (0..count).map(|partition| commit(self, partition)).collect();
+        GroupRequest::Commit(OffsetCommit {
+            group_id,
+            generation_id: if simple { -1 } else { generation_id },
+            member_id: if simple { String::new() } else { member_id },
+            instance_id: if simple { None } else { instance_id },
+            retention_ms: if self.chance(5) { 1_000 } else { -1 },
+            tells_missing_group: self.chance(50),
+            topics: vec![("t".into(), partitions)],
+        })
+    }
+
+    fn request(&mut self, who: usize, request: GroupRequest) {
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        let group_id = request.group_id().unwrap_or_default().to_owned();
+        if let GroupRequest::Commit(commit) = &request {
+            let key = |partition| (group_id.clone(), "t".to_owned(), partition);
+            self.asked.insert(token, commit.topics[0].1.iter().map(|p| (key(p.partition), p.offset)).collect());
+        }
+        self.waiting.insert(token, (group_id, who));
+        let mut nonce = [0; 16];
+        nonce[..8].copy_from_slice(&self.draw(u64::MAX).to_le_bytes());
+        self.apply(Event::Request { token, request, nonce });
+    }
+
+    fn apply(&mut self, event: Event) {
+        for action in self.machine.apply(event, self.now) {
+            match action {
+                Action::Answer(token, response) => self.answered(token, response),
+                Action::Append { write, partition, records } => self.in_flight.push_back((write, partition, records)),
+                Action::SetTimer(timer, at_ms) => {
+                    assert!(at_ms >= self.now.ticks_ms, "a deadline in the past: {timer} at {at_ms}, now {}", self.now.ticks_ms);
+                    self.timers.set(timer, at_ms);
+                }
+                Action::ClearTimer(timer) => self.timers.clear(&timer),
+            }
+        }
+        // A group that is forgotten begins again at generation 1, with other members.
+        let machine = &self.machine;
+        self.generations.retain(|group, _| machine.group(group).is_some());
+        self.leaders.retain(|(group, _), _| machine.group(group).is_some());
+    }
+
+    fn answered(&mut self, token: Token, response: GroupResponse) {
+        let asked = self.asked.remove(&token);
+        if let (GroupResponse::Commit(answer), Some(asked)) = (&response, asked) {
+            for ((key, offset), (_, error)) in asked.into_iter().zip(&answer.topics[0].1) {
+                if error.is_ok() {
+                    self.seen.committed += 1;
+                    self.committed.insert(key, offset);
+                }
+            }
+        }
+        // A cancelled commit may still be answered; everything else that is answered is waited for.
+        let Some((group, who)) = self.waiting.remove(&token) else {
+            assert!(matches!(response, GroupResponse::Commit(_) | GroupResponse::Join(_)), "{token:?} is answered twice: {response:?}");
+            return;
+        };
+        let client = &mut self.clients[who];
+        match response {
+            GroupResponse::Join(answer) if answer.error.is_ok() => self.joined(who, answer),
+            GroupResponse::Join(answer) => match answer.error {
+                ErrorCode::MemberIdRequired => client.member = answer.member_id,
+                ErrorCode::UnknownMemberId | ErrorCode::FencedInstanceId | ErrorCode::GroupMaxSizeReached => client.member = String::new(),
+                _ => {}
+            },
+            GroupResponse::Sync(answer) if answer.error.is_ok() => self.seen.assigned += u64::from(!answer.assignment.is_empty()),
+            GroupResponse::Sync(answer) if answer.error == ErrorCode::UnknownMemberId => client.member = String::new(),
+            GroupResponse::Heartbeat(ErrorCode::UnknownMemberId) => client.member = String::new(),
+            GroupResponse::Fetch(answer) => {
+                for fetched in &answer.topics[0].1 {
+                    let key = (group.clone(), "t".to_owned(), fetched.partition);
+                    let expected = self.committed.get(&key).copied().unwrap_or(-1);
+                    assert_eq!(fetched.offset, expected, "the offset of {key:?} went back");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn joined(&mut self, who: usize, answer: JoinAnswer) {
+        let client = &mut self.clients[who];
+        if client.instance.is_some() && client.generation == answer.generation_id && client.member != answer.member_id {
+            self.seen.static_returns += 1;
+        }
+        client.member = answer.member_id.clone();
+        client.generation = answer.generation_id;
+        client.members = answer.members.iter().map(|member| member.member_id.clone()).collect();
+        let last = self.generations.entry(client.group.clone()).or_insert(answer.generation_id);
+        assert!(answer.generation_id >= *last, "generation regression in {}: {} -> {}", client.group, last, answer.generation_id);
+        *last = answer.generation_id;
+        if answer.leader == answer.member_id && !answer.skip_assignment {
+            assert!(!answer.members.is_empty(), "a leader without members: {answer:?}");
+            let key = (client.group.clone(), answer.generation_id);
+            let leader = self.leaders.entry(key).or_insert_with(|| answer.member_id.clone());
+            assert_eq!(*leader, answer.member_id, "two leaders in generation {} of {}", answer.generation_id, client.group);
+        }
+    }
+
+    /// The durable image of the running machine is what a replay of the log gives.
+    fn check_log(&self) {
+        let replayed = self.log.iter().map(|log| {
+            let mut image = Image::default();
+            decode(log).iter().for_each(|record| image.replay(record));
+            image
+        });
+        assert!(self.machine.images().eq(replayed.collect::<Vec<Image>>().iter()), "the durable image is not what the log says");
+    }
+
+    /// Nobody asks any more: every session ends, every write is concluded, every caller has its answer, and a restart knows the same.
+    fn end(&mut self) {
+        for _ in 0..200 {
+            while !self.in_flight.is_empty() {
+                self.conclude();
+            }
+            self.advance(10_000);
+        }
+        while !self.in_flight.is_empty() {
+            self.conclude();
+        }
+        self.check_log();
+        assert!(self.waiting.is_empty(), "requests without an answer: {:?}", self.waiting);
+        let live: Vec<Image> = self.machine.images().cloned().collect();
+        let groups = self.machine.group_count();
+        self.start();
+        assert!(self.machine.images().eq(live.iter()), "a restart knows something else");
+        assert_eq!(self.machine.group_count(), groups, "a restart knows other groups");
+    }
+}
+
+fn encode(records: &[Record]) -> Vec<Encoded> {
+    records.iter().map(|record| record.encode().expect("encodes")).collect()
+}
+
+fn decode(log: &[Encoded]) -> Vec<Record> {
+    let decode = |(key, value): &Encoded| match Record::decode(key, value.as_deref()).expect("decodes") {
+        Decoded::Known(record) => record,
+        Decoded::Unknown(version) => panic!("key version {version}"),
+    };
+    log.iter().map(decode).collect()
+}
