@@ -2,6 +2,8 @@
 //!
 //! Knows batches and disks; never sockets, groups or replicas. Only `io/` touches the kernel.
 
+pub mod checkpoint;
+mod checkpointer;
 pub mod config;
 pub mod data_dir;
 pub mod error;
@@ -11,7 +13,9 @@ pub mod leader_epoch;
 pub mod limits;
 pub mod loader;
 pub mod log;
+mod notify;
 pub mod producer_state;
+pub mod recovery;
 pub mod segment;
 pub mod snapshot_file;
 pub mod store;

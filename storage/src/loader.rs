@@ -1,10 +1,34 @@
-//! Runs recovery once per process, before the shards open their stores.
+//! Runs recovery once per process, before the shards open their stores; and opens single logs afterwards.
+//!
+//! Recovery: sync, read the checkpoint tables, replay the journals, put back what the segments lack, sync, write the base table. Nothing in the journals is
+//! needed after that. A crash at any point repeats it with the same result. Its time depends on the journals, not on the data. A table that cannot be
+//! read is an error that names the file.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::rc::Rc;
+
+use bytes::Bytes;
 use coreline_wire::ids::TopicPartition;
 
+use crate::checkpoint::{
+    self, BASE_NAME, CheckpointEntry, CheckpointFile, CheckpointTable, RecoveryPoint, SavedProducers, checkpoint_dir, table_names,
+};
+use crate::config::LogConfig;
 use crate::data_dir::{DataDir, JournalId};
 use crate::error::StorageError;
-use crate::io::Disk;
+use crate::io::{Disk, DiskBuffer, DiskFile, OpenMode};
+use crate::journal::{self, ReplayEnd};
+use crate::log::append_plan::producer_batch;
+use crate::log::state::{BlockHead, LogState};
+use crate::log::{Log, scan};
+use crate::producer_state::ProducerTable;
+use crate::recovery::{Redo, RedoSegment, RedoVerdict};
+use crate::segment::name::{self, FileKind};
+use crate::segment::set::SegmentSet;
+use crate::segment::Segment;
+use crate::snapshot_file::{open_envelope, seal_envelope};
+use crate::store::StoreInner;
 
 /// What recovery found and did.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +43,7 @@ pub struct RecoveryReport {
     pub bytes_redone: u64,
     /// Journal entries that the segments had already.
     pub entries_skipped: u64,
-    /// Partitions on the disk or in a journal that `exists` denied: left alone.
+    /// Partitions on the disk or in a journal that `exists` denied: left alone. `Store::delete_log` removes their files.
     pub unknown: Vec<TopicPartition>,
     /// What a person should know: torn ends, files set aside.
     pub notes: Vec<String>,
@@ -27,10 +51,451 @@ pub struct RecoveryReport {
 
 /// Brings segments and checkpoint up to what the journals hold. The caller holds the data directory's lock.
 pub async fn recover<D: Disk>(
-    _disk: &D,
-    _dir: &DataDir,
-    _exists: &dyn Fn(TopicPartition) -> bool,
-    _now_ms: i64,
+    disk: &D,
+    dir: &DataDir,
+    exists: &dyn Fn(TopicPartition) -> bool,
+    now_ms: i64,
 ) -> Result<RecoveryReport, StorageError> {
-    Err(StorageError::Closed)
+    for path in [dir.root(), &dir.journals(), &dir.topics(), &checkpoint_dir(dir)] {
+        disk.create_dir(path).await?;
+    }
+    // Nothing may be decided by bytes that were never durable.
+    disk.sync_all().await?;
+    let mut report = RecoveryReport::default();
+    let (mut base, mut merged, sequence_max, other_tables) = read_tables(disk, dir).await?;
+    report.journals = list_journals(disk, dir).await?;
+    let mut unknown: BTreeSet<TopicPartition> = merged.keys().copied().filter(|tp| !exists(*tp)).collect();
+    let mut redos: BTreeMap<TopicPartition, Redo> = BTreeMap::new();
+    for id in report.journals.clone() {
+        replay_journal(disk, &dir.journal(id), exists, &merged, &mut redos, &mut unknown, &mut report).await?;
+        for (tp, redo) in &mut redos {
+            if !redo.is_empty() {
+                let entry = merged.entry(*tp).or_insert_with(|| CheckpointEntry::empty(redo.start().offset));
+                put_back(disk, &dir.partition(*tp), entry, redo, now_ms, &mut report).await?;
+            }
+            if let Some(why) = redo.stopped() {
+                tracing::error!(partition = %tp, why, "recovery stopped within the journal");
+                report.notes.push(format!("{tp}: stopped at {why}"));
+            }
+        }
+    }
+    for (tp, entry) in &merged {
+        if !unknown.contains(tp) {
+            set_aside_later_segments(disk, &dir.partition(*tp), entry, sequence_max, &mut report).await?;
+        }
+    }
+    disk.sync_all().await?;
+    let sequence = sequence_max + 1;
+    let content = checkpoint::encode(sequence, merged.iter().map(|(tp, entry)| (*tp, entry)));
+    base.write(disk, sequence, &content).await?;
+    // Everything is in the base table now.
+    for mut table in other_tables {
+        table.remove(disk).await?;
+    }
+    report.partitions = merged.len();
+    report.unknown = unknown.into_iter().collect();
+    tracing::info!(
+        partitions = report.partitions,
+        journals = report.journals.len(),
+        entries = report.entries_redone,
+        bytes = report.bytes_redone,
+        skipped = report.entries_skipped,
+        "recovery is done"
+    );
+    Ok(report)
 }
+
+/// Removes a drained journal that no shard will use again.
+pub async fn remove_journal<D: Disk>(disk: &D, dir: &DataDir, id: JournalId) -> Result<(), StorageError> {
+    disk.remove_dir_all(&dir.journal(id)).await?;
+    disk.sync_dir(&dir.journals()).await?;
+    Ok(())
+}
+
+/// All tables merged, newest sequence last; the base table for writing; the others for removal.
+async fn read_tables<D: Disk>(disk: &D, dir: &DataDir) -> Result<(CheckpointFile, CheckpointTable, u64, Vec<CheckpointFile>), StorageError> {
+    let (base, base_table) = CheckpointFile::open(disk, dir, BASE_NAME).await?;
+    let mut tables: Vec<(u64, CheckpointTable)> = vec![(base.sequence(), base_table.unwrap_or_default())];
+    let mut others = Vec::new();
+    for name in table_names(disk, dir).await? {
+        if name != BASE_NAME {
+            let (file, table) = CheckpointFile::open(disk, dir, &name).await?;
+            tables.push((file.sequence(), table.unwrap_or_default()));
+            others.push(file);
+        }
+    }
+    tables.sort_by_key(|(sequence, _)| *sequence);
+    let sequence_max = tables.last().map_or(0, |(sequence, _)| *sequence);
+    let mut merged = CheckpointTable::new();
+    for (_, table) in tables {
+        merged.extend(table);
+    }
+    Ok((base, merged, sequence_max, others))
+}
+
+async fn list_journals<D: Disk>(disk: &D, dir: &DataDir) -> Result<Vec<JournalId>, StorageError> {
+    let mut ids = Vec::new();
+    for entry in disk.list_dir(&dir.journals()).await? {
+        if entry.is_dir
+            && entry.name.len() == 16
+            && let Ok(id) = u64::from_str_radix(&entry.name, 16)
+        {
+            ids.push(JournalId(id));
+        }
+    }
+    Ok(ids)
+}
+
+async fn replay_journal<D: Disk>(
+    disk: &D,
+    path: &Path,
+    exists: &dyn Fn(TopicPartition) -> bool,
+    merged: &CheckpointTable,
+    redos: &mut BTreeMap<TopicPartition, Redo>,
+    unknown: &mut BTreeSet<TopicPartition>,
+    report: &mut RecoveryReport,
+) -> Result<(), StorageError> {
+    let alignment = disk.alignment() as u32;
+    let mut visit = |header: crate::journal::EntryHeader, data: &[u8]| {
+        if unknown.contains(&header.partition) || !exists(header.partition) {
+            unknown.insert(header.partition);
+            return Ok(());
+        }
+        let redo = redos.entry(header.partition).or_insert_with(|| {
+            let entry = merged.get(&header.partition);
+            Redo::new(entry.map(|e| e.point), entry.map_or(-1, |e| e.epochs.latest()), alignment)
+        });
+        match redo.offer(&header, data) {
+            RedoVerdict::Taken => {
+                report.entries_redone += 1;
+                report.bytes_redone += data.len() as u64;
+            }
+            RedoVerdict::Skipped => report.entries_skipped += 1,
+            RedoVerdict::Stopped => {}
+        }
+        Ok(())
+    };
+    let replayed = journal::replay(disk, path, &mut visit).await?;
+    match replayed.end {
+        ReplayEnd::Empty | ReplayEnd::End => Ok(()),
+        ReplayEnd::Torn { file, position } => {
+            report.notes.push(format!("{}: a frame was being written at byte {position} when the process ended", file.display()));
+            Ok(())
+        }
+        ReplayEnd::Corrupt { file, position, expected, proof } => {
+            let why = format!("frame {} is missing although frame {} exists: acknowledged data cannot be read", expected.0, proof.0);
+            Err(StorageError::corrupt(&file, Some(position), why))
+        }
+    }
+}
+
+/// Writes what a redo holds and brings the partition's checkpoint entry up to it.
+async fn put_back<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    entry: &mut CheckpointEntry,
+    redo: &mut Redo,
+    now_ms: i64,
+    report: &mut RecoveryReport,
+) -> Result<(), StorageError> {
+    disk.create_dir(dir).await?;
+    let mut producers = load_producers(disk, dir, &entry.producers).await.unwrap_or_else(|error| {
+        // Rebuilt when the log is opened: its entry names a file that is not there.
+        report.notes.push(format!("{}: {error}", dir.display()));
+        None
+    });
+    let end = redo.end();
+    let start = redo.start();
+    let segments: Vec<&RedoSegment> = redo.segments().iter().collect();
+    if segments.is_empty()
+        && let Some(head) = redo.head()
+    {
+        let block = RedoSegment { base_offset: start.segment_base, start: start.position, bytes: Vec::new() };
+        write_segment(disk, dir, &block, Some(head), false).await?;
+    }
+    for (index, segment) in segments.iter().enumerate() {
+        let head = redo.head().filter(|_| segment.base_offset == start.segment_base);
+        write_segment(disk, dir, segment, head, index + 1 < segments.len()).await?;
+    }
+    if segments.first().is_some_and(|s| s.base_offset != start.segment_base) {
+        // The checkpointed segment got nothing more: it is sealed now.
+        cut_to_size(disk, dir, start).await?;
+    }
+    let mut epochs = entry.epochs.clone();
+    for batch in redo.batches() {
+        let header = &batch.header;
+        epochs.observe(header.partition_leader_epoch, header.base_offset);
+        if let Some((table, covered)) = &mut producers
+            && header.base_offset >= *covered
+            && let Some(producer) = producer_batch(header)
+        {
+            let stamp = if header.attributes.timestamp_type() == coreline_wire::record::TimestampType::LogAppendTime { header.max_timestamp } else { -1 };
+            table.apply(&producer, header.base_offset, stamp, now_ms, PRODUCERS_RECOVERED_MAX);
+        }
+    }
+    if let Some((mut table, _)) = producers {
+        table.truncate_back(end.offset);
+        entry.producers = save_producers(disk, dir, &table, end.offset).await?;
+    }
+    entry.epochs = epochs;
+    entry.point = end;
+    entry.log_start = entry.log_start.min(end.offset);
+    redo.written();
+    Ok(())
+}
+
+/// Writes the bytes of one segment in place; `head` is what stands before them in their first block, when the journal has it.
+async fn write_segment<D: Disk>(disk: &D, dir: &Path, segment: &RedoSegment, head: Option<&[u8]>, sealed: bool) -> Result<(), StorageError> {
+    let path = dir.join(name::log_file(segment.base_offset));
+    let file = match disk.open(&path, OpenMode::ReadWrite).await {
+        Ok(file) => file,
+        Err(error) if error.is_not_found() && segment.start == 0 => disk.open(&path, OpenMode::CreateNew).await?,
+        Err(error) => return Err(error.into()),
+    };
+    let alignment = disk.alignment();
+    let head_len = segment.start as usize % alignment;
+    let block_start = segment.start as usize - head_len;
+    let mut content = match head {
+        Some(head) => head.to_vec(),
+        None => {
+            let head = file.read_at(block_start as u64, head_len).await?;
+            if head.len() != head_len {
+                return Err(StorageError::corrupt(&path, Some((block_start + head.len()) as u64), format!("ends before its checkpoint at {}", segment.start)));
+            }
+            head
+        }
+    };
+    content.extend_from_slice(&segment.bytes);
+    let size = block_start + content.len();
+    content.resize(content.len().next_multiple_of(alignment), 0);
+    let mut from = 0;
+    if head.is_none() && head_len > 0 {
+        // No image: the block was full when it was written, so it is there. It is not written again: that could tear what only it holds.
+        let on_disk = file.read_at(block_start as u64, alignment).await?;
+        if on_disk == content[..alignment] {
+            from = alignment;
+        }
+    }
+    while from < content.len() {
+        let len = (content.len() - from).min(WRITE_BYTES);
+        let mut buffer = disk.buffer(len);
+        buffer.bytes_mut().copy_from_slice(&content[from..from + len]);
+        file.write_at(Rc::new(buffer), (block_start + from) as u64).await?;
+        from += len;
+    }
+    let file_size = if sealed { size } else { size.next_multiple_of(alignment) } as u64;
+    if file.size().await? != file_size {
+        file.truncate(file_size).await?;
+    }
+    // Index files of an earlier life may not fit any more.
+    for stale in [name::offset_index_file(segment.base_offset), name::time_index_file(segment.base_offset)] {
+        if segment.start == 0 {
+            disk.remove_file(&dir.join(stale)).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn cut_to_size<D: Disk>(disk: &D, dir: &Path, point: RecoveryPoint) -> Result<(), StorageError> {
+    let path = dir.join(name::log_file(point.segment_base));
+    let file = disk.open(&path, OpenMode::ReadWrite).await?;
+    let size = file.size().await?;
+    if size < u64::from(point.position) {
+        return Err(StorageError::corrupt(&path, Some(size), format!("ends before its checkpoint at {}", point.position)));
+    }
+    if size != u64::from(point.position) {
+        file.truncate(u64::from(point.position)).await?;
+    }
+    Ok(())
+}
+
+/// Moves files of segments behind the recovered end out of the way: empty ones are removed, others are kept for a person to look at.
+async fn set_aside_later_segments<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    entry: &CheckpointEntry,
+    generation: u64,
+    report: &mut RecoveryReport,
+) -> Result<(), StorageError> {
+    let files = match disk.list_dir(dir).await {
+        Ok(files) => files,
+        Err(error) if error.is_not_found() => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    for file in files {
+        match name::parse(&file.name) {
+            FileKind::Log(base) if base > entry.point.segment_base => {
+                let path = dir.join(&file.name);
+                if file.size_bytes == 0 {
+                    disk.remove_file(&path).await?;
+                } else {
+                    let aside = dir.join(name::cut_file(base, generation));
+                    disk.rename(&path, &aside).await?;
+                    report.notes.push(format!("{} lies behind the recovered end and was moved to {}", path.display(), aside.display()));
+                }
+            }
+            FileKind::OffsetIndex(base) | FileKind::TimeIndex(base) if base > entry.point.segment_base => {
+                disk.remove_file(&dir.join(&file.name)).await?;
+            }
+            FileKind::ProducerSnapshot(offset) if entry.producers != SavedProducers::File(offset) => {
+                disk.remove_file(&dir.join(&file.name)).await?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The saved producers and the offset up to which they are known; `Ok(None)` never stands for damage.
+async fn load_producers<D: Disk>(disk: &D, dir: &Path, saved: &SavedProducers) -> Result<Option<(ProducerTable, i64)>, StorageError> {
+    match saved {
+        SavedProducers::None => Ok(Some((ProducerTable::default(), 0))),
+        SavedProducers::Inline(bytes) => {
+            let decoded = ProducerTable::decode(bytes).map_err(|why| StorageError::corrupt(dir, None, format!("producers in the checkpoint: {why}")))?;
+            Ok(Some(decoded))
+        }
+        SavedProducers::File(offset) => {
+            let path = dir.join(name::producer_snapshot_file(*offset));
+            let bytes = disk.read_file(&path, PRODUCERS_BYTES_MAX).await?.ok_or_else(|| StorageError::corrupt(&path, None, "missing"))?;
+            let snapshot = open_envelope(&path, &bytes, crate::checkpointer::PRODUCERS_KIND, crate::checkpointer::PRODUCERS_VERSION)?;
+            let decoded = ProducerTable::decode(&snapshot.bytes).map_err(|why| StorageError::corrupt(&path, None, why))?;
+            Ok(Some(decoded))
+        }
+    }
+}
+
+async fn save_producers<D: Disk>(disk: &D, dir: &Path, table: &ProducerTable, offset: i64) -> Result<SavedProducers, StorageError> {
+    if table.is_empty() {
+        return Ok(SavedProducers::None);
+    }
+    let bytes = table.encode(offset);
+    if bytes.len() <= crate::checkpointer::PRODUCERS_INLINE_BYTES_MAX {
+        return Ok(SavedProducers::Inline(bytes));
+    }
+    let content = seal_envelope(crate::checkpointer::PRODUCERS_KIND, crate::checkpointer::PRODUCERS_VERSION, offset as u64, &bytes);
+    disk.write_file_unsynced(&dir.join(name::producer_snapshot_file(offset)), &content).await?;
+    Ok(SavedProducers::File(offset))
+}
+
+/// Opens one log: `entry` is what the base table says, `None` for a partition that has none yet.
+pub(crate) async fn open_log<D: Disk>(
+    store: &Rc<StoreInner<D>>,
+    tp: TopicPartition,
+    entry: Option<CheckpointEntry>,
+    config: LogConfig,
+) -> Result<Log<D>, StorageError> {
+    let dir = store.dir.partition(tp);
+    store.disk.create_dir(&dir).await?;
+    let known = entry.is_some();
+    let entry = entry.unwrap_or_else(|| CheckpointEntry::empty(0));
+    let segments = list_segments(store, &dir, &entry, known).await?;
+    let mut state = LogState::new(segments, entry.clone());
+    load_head(store, &dir, &mut state).await?;
+    let producers = load_producers(&store.disk, &dir, &entry.producers).await;
+    let rebuild = match producers {
+        Ok(Some((table, _))) => {
+            state.producers = table;
+            false
+        }
+        Ok(None) => true,
+        Err(error @ StorageError::NewerFormat { .. }) => return Err(error),
+        Err(error) => {
+            tracing::warn!(partition = %tp, %error, "producer state is rebuilt from the log");
+            true
+        }
+    };
+    let log = Log::new(store, tp, state, config);
+    if rebuild {
+        rebuild_producers(store, &log).await?;
+    }
+    Ok(log)
+}
+
+/// The segments on the disk: all but the last are sealed and exactly as long as their files.
+async fn list_segments<D: Disk>(store: &StoreInner<D>, dir: &Path, entry: &CheckpointEntry, known: bool) -> Result<SegmentSet, StorageError> {
+    let point = entry.point;
+    let mut files: Vec<(i64, u64)> = Vec::new();
+    for file in store.disk.list_dir(dir).await? {
+        if let FileKind::Log(base) = name::parse(&file.name) {
+            files.push((base, file.size_bytes));
+        }
+    }
+    files.sort_unstable();
+    let damaged = |base: i64, why: String| StorageError::corrupt(&dir.join(name::log_file(base)), None, why);
+    if !known && let Some((base, size)) = files.iter().find(|(_, size)| *size > 0) {
+        return Err(damaged(*base, format!("{size} bytes, but no checkpoint knows this partition")));
+    }
+    if let Some((base, _)) = files.iter().find(|(base, _)| *base > point.segment_base) {
+        return Err(damaged(*base, format!("lies behind the checkpoint at offset {}", point.offset)));
+    }
+    let mut segments = Vec::with_capacity(files.len().max(1));
+    for (index, &(base, size)) in files.iter().enumerate() {
+        if base == point.segment_base {
+            if size < u64::from(point.position) {
+                return Err(damaged(base, format!("{size} bytes, the checkpoint says {}", point.position)));
+            }
+            let mut active = Segment::on_disk(base, point.offset, point.position, false);
+            active.allocated = size;
+            segments.push(active);
+        } else {
+            let next = files.get(index + 1).map_or(point.segment_base, |(next, _)| *next);
+            let size = u32::try_from(size).map_err(|_| damaged(base, format!("{size} bytes are too many for a segment")))?;
+            segments.push(Segment::on_disk(base, next, size, true));
+        }
+    }
+    if segments.last().is_none_or(|s| s.base_offset != point.segment_base) {
+        if point.position > 0 {
+            return Err(damaged(point.segment_base, format!("missing, the checkpoint says {} bytes", point.position)));
+        }
+        segments.push(Segment::new(point.segment_base));
+    }
+    SegmentSet::from_segments(segments).ok_or_else(|| damaged(point.segment_base, "segments overlap".into()))
+}
+
+/// Reads the partly filled last block: the next append needs its image, the next write its bytes.
+async fn load_head<D: Disk>(store: &StoreInner<D>, dir: &Path, state: &mut LogState) -> Result<(), StorageError> {
+    let (base, size) = (state.segments.active().base_offset, state.segments.active().size);
+    let start = size & !(store.disk.alignment() as u32 - 1);
+    if start == size {
+        return Ok(());
+    }
+    let path = dir.join(name::log_file(base));
+    let file = store.disk.open(&path, OpenMode::Read).await?;
+    let bytes = file.read_at(u64::from(start), (size - start) as usize).await?;
+    if bytes.len() != (size - start) as usize {
+        return Err(StorageError::corrupt(&path, Some(u64::from(start)), format!("ends before its checkpoint at {size}")));
+    }
+    let head = BlockHead { segment_base: base, start, bytes: Bytes::from(bytes) };
+    state.written_head = Some(head.clone());
+    state.flushed_head = Some(head);
+    state.image_needed = true;
+    Ok(())
+}
+
+/// Reads every batch header of the log: only when the saved producers are lost.
+async fn rebuild_producers<D: Disk>(store: &StoreInner<D>, log: &Log<D>) -> Result<(), StorageError> {
+    let log = log.inner();
+    let segments: Vec<(i64, u32)> = log.state.borrow().segments.iter().map(|s| (s.base_offset, s.size)).collect();
+    let producers_max = log.config.borrow().producers_max as usize;
+    let mut table = ProducerTable::default();
+    for (base, size) in segments {
+        scan::scan(store, log, base, 0, size, |batch| {
+            if let Some(producer) = producer_batch(&batch.header) {
+                table.apply(&producer, batch.header.base_offset, -1, batch.header.max_timestamp, producers_max);
+            }
+            true
+        })
+        .await?;
+    }
+    let mut state = log.state.borrow_mut();
+    state.producers = table;
+    state.producers_changed = true;
+    Ok(())
+}
+
+/// Size of one write during recovery, bytes.
+const WRITE_BYTES: usize = 1 << 20;
+/// Largest producer snapshot that is read, bytes.
+const PRODUCERS_BYTES_MAX: usize = 512 << 20;
+/// Producers kept while redoing a journal; the log's own bound applies from the first append on.
+const PRODUCERS_RECOVERED_MAX: usize = 1_000_000;

@@ -1,16 +1,24 @@
-//! `Store`: all logs of one shard, their journal, the background flush and the checkpoint.
+//! `Store`: all logs of one shard, their journal, the memory they share, and the tasks behind them.
+//!
+//! The shell spawns `run_journal` and `run_flusher` once each. Appends are synchronous (`log/appender.rs`); the flusher (`log/flusher.rs`) moves bytes into
+//! segments, the checkpointer (`checkpointer.rs`) makes that durable and releases the journal. Single-threaded; no borrow is held across an await.
 
-use std::marker::PhantomData;
-use std::rc::Rc;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::{Rc, Weak};
 
 use coreline_wire::ids::TopicPartition;
+use futures_util::lock::Mutex;
 
+use crate::checkpoint::{BASE_NAME, CheckpointFile, CheckpointTable, checkpoint_dir, journal_table_name};
 use crate::config::{LogConfig, StoreConfig};
 use crate::data_dir::{DataDir, JournalId};
 use crate::error::StorageError;
-use crate::io::Disk;
-use crate::journal::{FrameCost, JournalStats, JournalUsage, Ticket};
-use crate::log::Log;
+use crate::io::{ChunkPool, Disk, Poison};
+use crate::journal::{FrameCost, Journal, JournalStats, JournalUsage, Ticket};
+use crate::log::{Log, LogInner};
+use crate::notify::Notify;
+use crate::segment::files::{FileCache, IndexCache};
 
 /// Counters and gauges of a store.
 #[derive(Clone, Copy, Debug)]
@@ -19,25 +27,29 @@ pub struct StoreStats {
     pub logs: usize,
     /// Logs with bytes that are not checkpointed.
     pub dirty_logs: usize,
-    /// Memory in tail chunks, bytes.
+    /// Memory in tail chunks, bytes, slices held by readers included.
     pub tail_bytes: usize,
     /// Its bound, bytes.
     pub tail_bytes_max: usize,
+    /// Bytes of batches that are not flushed to segments.
+    pub unflushed_bytes: u64,
     /// How full the journal is.
     pub journal: JournalUsage,
     /// What the journal did.
     pub journal_stats: JournalStats,
     /// Checkpoints written.
     pub checkpoints: u64,
-    /// Bytes written to segments.
+    /// Bytes written to segments, padding included.
     pub segment_bytes_written: u64,
     /// Open segment files.
     pub open_files: usize,
+    /// Appends refused because the journal or the tail budget was full.
+    pub backpressure: u64,
 }
 
 /// All logs of one shard. Clones share it.
 pub struct Store<D: Disk> {
-    inner: Rc<PhantomData<D>>,
+    pub(crate) inner: Rc<StoreInner<D>>,
 }
 
 impl<D: Disk> Clone for Store<D> {
@@ -46,67 +58,306 @@ impl<D: Disk> Clone for Store<D> {
     }
 }
 
+/// An append that waits for its journal frame.
+struct PendingAppend<D: Disk> {
+    ticket: Ticket,
+    log: Rc<LogInner<D>>,
+    end_offset: i64,
+}
+
+pub(crate) struct StoreInner<D: Disk> {
+    pub(crate) disk: D,
+    pub(crate) dir: DataDir,
+    pub(crate) config: StoreConfig,
+    pub(crate) journal: Journal<D>,
+    pub(crate) poison: Poison,
+    pub(crate) pool: ChunkPool,
+    pub(crate) logs: RefCell<BTreeMap<TopicPartition, Log<D>>>,
+    /// What the base checkpoint says of logs that were not opened yet.
+    pub(crate) recovered: RefCell<CheckpointTable>,
+    /// Logs that the checkpoint does not cover.
+    pub(crate) dirty: RefCell<BTreeSet<TopicPartition>>,
+    pending: RefCell<VecDeque<PendingAppend<D>>>,
+    chunks: RefCell<BTreeMap<u64, Weak<LogInner<D>>>>,
+    next_chunk: Cell<u64>,
+    pub(crate) files: RefCell<FileCache<D>>,
+    pub(crate) indexes: RefCell<IndexCache>,
+    pub(crate) unflushed_bytes: Cell<u64>,
+    /// One checkpoint (or write-behind pass) at a time.
+    pub(crate) checkpoint: Mutex<CheckpointFile>,
+    /// Directories of deleted logs, to be removed by the flusher.
+    pub(crate) deleted: RefCell<Vec<TopicPartition>>,
+    pub(crate) wake_flusher: Notify,
+    pub(crate) space: Notify,
+    pub(crate) space_waiters: Cell<usize>,
+    pub(crate) send_supported: Cell<bool>,
+    pub(crate) closing: Cell<bool>,
+    pub(crate) checkpoints: Cell<u64>,
+    pub(crate) segment_bytes_written: Cell<u64>,
+    backpressure: Cell<u64>,
+}
+
 impl<D: Disk> Store<D> {
     /// Opens the shard's journal (its content was recovered before) and the checkpoint. `recover` must have run in this process.
-    pub async fn open(_disk: D, _dir: &DataDir, _journal: JournalId, _config: StoreConfig) -> Result<Self, StorageError> {
-        Err(StorageError::Closed)
+    pub async fn open(disk: D, dir: &DataDir, journal: JournalId, config: StoreConfig) -> Result<Self, StorageError> {
+        config.validate().map_err(|why| StorageError::InvalidConfig { name: "store", value: 0, why })?;
+        let (base, recovered) = CheckpointFile::open(&disk, dir, BASE_NAME).await?;
+        let recovered = recovered.ok_or_else(|| StorageError::corrupt(&checkpoint_dir(dir).join(BASE_NAME), None, "missing: recovery has not run"))?;
+        let (mut table, _) = CheckpointFile::open(&disk, dir, &journal_table_name(journal)).await?;
+        table.start_after(base.sequence());
+        let poison = config.journal.poison.clone();
+        let journal = Journal::open(disk.clone(), dir.journal(journal), config.journal.clone()).await?;
+        let inner = StoreInner {
+            pool: ChunkPool::new(config.tail_budget_bytes),
+            files: RefCell::new(FileCache::new(config.open_files_max)),
+            disk,
+            dir: dir.clone(),
+            config,
+            journal,
+            poison,
+            logs: RefCell::default(),
+            recovered: RefCell::new(recovered),
+            dirty: RefCell::default(),
+            pending: RefCell::default(),
+            chunks: RefCell::default(),
+            next_chunk: Cell::new(0),
+            indexes: RefCell::default(),
+            unflushed_bytes: Cell::new(0),
+            checkpoint: Mutex::new(table),
+            deleted: RefCell::default(),
+            wake_flusher: Notify::default(),
+            space: Notify::default(),
+            space_waiters: Cell::new(0),
+            send_supported: Cell::new(true),
+            closing: Cell::new(false),
+            checkpoints: Cell::new(0),
+            segment_bytes_written: Cell::new(0),
+            backpressure: Cell::new(0),
+        };
+        Ok(Store { inner: Rc::new(inner) })
     }
 
     /// Opens a partition's log, or creates it.
-    pub async fn open_log(&self, _tp: TopicPartition, _config: LogConfig) -> Result<Log<D>, StorageError> {
-        Err(StorageError::Closed)
+    pub async fn open_log(&self, tp: TopicPartition, config: LogConfig) -> Result<Log<D>, StorageError> {
+        config.validate().map_err(|why| StorageError::InvalidConfig { name: "log", value: 0, why })?;
+        if let Some(log) = self.log(tp) {
+            log.update_config(config);
+            return Ok(log);
+        }
+        let entry = self.inner.recovered.borrow().get(&tp).cloned();
+        let log = crate::loader::open_log(&self.inner, tp, entry, config).await?;
+        if self.inner.closing.get() {
+            return Err(StorageError::Closed);
+        }
+        // Two openers may have met at the await: the first one's log stays.
+        let log = self.inner.logs.borrow_mut().entry(tp).or_insert(log).clone();
+        self.inner.recovered.borrow_mut().remove(&tp);
+        Ok(log)
     }
 
     /// The open log of a partition.
-    pub fn log(&self, _tp: TopicPartition) -> Option<Log<D>> {
-        None
+    pub fn log(&self, tp: TopicPartition) -> Option<Log<D>> {
+        self.inner.logs.borrow().get(&tp).cloned()
     }
 
-    /// Closes a partition's log and removes its files in the background.
-    pub async fn delete_log(&self, _tp: TopicPartition) -> Result<(), StorageError> {
-        Err(StorageError::Closed)
+    /// Closes a partition's log and removes its files in the background. Also for a partition that is not open, when only its files are left.
+    pub async fn delete_log(&self, tp: TopicPartition) -> Result<(), StorageError> {
+        let inner = &self.inner;
+        if let Some(log) = inner.logs.borrow_mut().remove(&tp) {
+            let unflushed = log.close();
+            inner.unflushed_bytes.set(inner.unflushed_bytes.get().saturating_sub(unflushed));
+        }
+        inner.recovered.borrow_mut().remove(&tp);
+        inner.dirty.borrow_mut().remove(&tp);
+        inner.files.borrow_mut().remove_partition(tp);
+        inner.deleted.borrow_mut().push(tp);
+        inner.wake_flusher.notify();
+        Ok(())
     }
 
-    /// Waits until the journal and the tail budget take an append of `bytes` again.
-    pub async fn wait_space(&self, _bytes: usize) -> Result<(), StorageError> {
-        Err(StorageError::Closed)
+    /// Waits until the journal and the tail budget take an append of `bytes` again. Somebody else may take the place first: try, and wait again.
+    pub async fn wait_space(&self, bytes: usize) -> Result<(), StorageError> {
+        let inner = &self.inner;
+        inner.space_waiters.set(inner.space_waiters.get() + 1);
+        let result = inner.wait_space(bytes).await;
+        inner.space_waiters.set(inner.space_waiters.get() - 1);
+        result
     }
 
     /// Waits until a ticket is durable.
-    pub async fn wait_durable(&self, _ticket: Ticket) -> Result<(), StorageError> {
-        Err(StorageError::Closed)
+    pub async fn wait_durable(&self, ticket: Ticket) -> Result<(), StorageError> {
+        self.inner.journal.wait(ticket).await
     }
 
     /// The journal's writer: spawn it once. Ends after `shutdown`, or with the device's error.
     pub async fn run_journal(&self) -> Result<(), StorageError> {
-        Err(StorageError::Closed)
+        let inner = self.inner.clone();
+        let result = self.inner.journal.run(|ticket| inner.on_complete(ticket)).await;
+        // Whoever waits for space or durability must hear of a device error.
+        self.inner.space.notify();
+        self.inner.wake_flusher.notify();
+        for log in self.inner.open_logs() {
+            log.inner().durable.notify();
+        }
+        result
     }
 
     /// The flusher and checkpointer: spawn it once. Ends after `shutdown`, or with the device's error.
     pub async fn run_flusher(&self) -> Result<(), StorageError> {
-        Err(StorageError::Closed)
+        crate::checkpointer::run(&self.inner).await
     }
 
-    /// Takes no more appends, flushes everything, writes the last checkpoint; `run_journal` and `run_flusher` end.
+    /// Takes no more appends, flushes everything, writes the last checkpoint; `run_journal` and `run_flusher` end. `run_journal` must be running.
     pub async fn shutdown(&self) -> Result<(), StorageError> {
-        Err(StorageError::Closed)
+        let inner = &self.inner;
+        inner.closing.set(true);
+        for log in inner.open_logs() {
+            log.inner().state.borrow_mut().closed = true;
+        }
+        inner.wake_flusher.notify();
+        inner.space.notify();
+        let result = crate::checkpointer::final_checkpoint(inner).await;
+        inner.journal.close();
+        inner.files.borrow_mut().clear();
+        inner.pending.borrow_mut().clear();
+        result
     }
 
     /// Counters and gauges.
     pub fn stats(&self) -> StoreStats {
+        let inner = &self.inner;
         StoreStats {
-            logs: 0,
-            dirty_logs: 0,
-            tail_bytes: 0,
-            tail_bytes_max: 0,
-            journal: JournalUsage { bytes_used: 0, bytes_limit: 0, oldest: Ticket(0), newest: Ticket(0) },
-            journal_stats: JournalStats::default(),
-            checkpoints: 0,
-            segment_bytes_written: 0,
-            open_files: 0,
+            logs: inner.logs.borrow().len(),
+            dirty_logs: inner.dirty.borrow().len(),
+            tail_bytes: inner.pool.used_bytes(),
+            tail_bytes_max: inner.pool.budget_bytes(),
+            unflushed_bytes: inner.unflushed_bytes.get(),
+            journal: inner.journal.usage(),
+            journal_stats: inner.journal.stats(),
+            checkpoints: inner.checkpoints.get(),
+            segment_bytes_written: inner.segment_bytes_written.get(),
+            open_files: inner.files.borrow().len(),
+            backpressure: inner.backpressure.get(),
         }
     }
 
     /// Calls `hook` after each group commit with what it cost.
-    pub fn set_on_frame(&self, _hook: impl FnMut(FrameCost) + 'static) {}
+    pub fn set_on_frame(&self, hook: impl FnMut(FrameCost) + 'static) {
+        self.inner.journal.set_on_frame(hook);
+    }
 }
+
+impl<D: Disk> StoreInner<D> {
+    /// All open logs, in the order of their partitions.
+    pub(crate) fn open_logs(&self) -> Vec<Log<D>> {
+        self.logs.borrow().values().cloned().collect()
+    }
+
+    /// Open logs that the checkpoint does not cover.
+    pub(crate) fn dirty_logs(&self) -> Vec<Log<D>> {
+        let logs = self.logs.borrow();
+        self.dirty.borrow().iter().filter_map(|tp| logs.get(tp).cloned()).collect()
+    }
+
+    /// Notes an append: its log is dirty and waits for its ticket.
+    pub(crate) fn note_append(&self, log: &Rc<LogInner<D>>, ticket: Ticket, end_offset: i64, bytes: usize) {
+        self.unflushed_bytes.set(self.unflushed_bytes.get() + bytes as u64);
+        self.dirty.borrow_mut().insert(log.tp);
+        let mut pending = self.pending.borrow_mut();
+        match pending.back_mut() {
+            Some(last) if last.ticket == ticket && Rc::ptr_eq(&last.log, log) => last.end_offset = end_offset,
+            _ => pending.push_back(PendingAppend { ticket, log: log.clone(), end_offset }),
+        }
+    }
+
+    /// Age for a new chunk.
+    pub(crate) fn next_chunk_id(&self) -> u64 {
+        let id = self.next_chunk.get();
+        self.next_chunk.set(id + 1);
+        id
+    }
+
+    /// Registers a chunk for eviction.
+    pub(crate) fn note_chunk(&self, id: u64, log: &Rc<LogInner<D>>) {
+        self.chunks.borrow_mut().insert(id, Rc::downgrade(log));
+    }
+
+    /// Counts a refused append and pushes the flusher.
+    pub(crate) fn note_backpressure(&self) {
+        self.backpressure.set(self.backpressure.get() + 1);
+        self.wake_flusher.notify();
+    }
+
+    /// Lets flushed chunks go, oldest first over all partitions, until `bytes` of memory would be free. Looks at no more than `scan_max` chunks. No
+    /// log's state may be borrowed.
+    pub(crate) fn evict(&self, bytes: usize, scan_max: usize) -> bool {
+        let mut chunks = self.chunks.borrow_mut();
+        let free = |freed: usize| (self.pool.budget_bytes() + freed).saturating_sub(self.pool.used_bytes());
+        let mut gone: Vec<u64> = Vec::new();
+        let mut held_by_readers = 0;
+        for (&id, log) in chunks.iter().take(scan_max) {
+            if free(held_by_readers) >= bytes {
+                break;
+            }
+            let Some(log) = log.upgrade() else {
+                gone.push(id);
+                continue;
+            };
+            let before = self.pool.used_bytes();
+            if let Some(capacity) = log.state.borrow_mut().evict_front(id) {
+                gone.push(id);
+                // Slices that readers hold free their memory later; they count as free here, so that one slow reader does not empty the cache.
+                held_by_readers += capacity - (before - self.pool.used_bytes()).min(capacity);
+            }
+        }
+        for id in gone {
+            chunks.remove(&id);
+        }
+        free(0) >= bytes
+    }
+
+    async fn wait_space(&self, bytes: usize) -> Result<(), StorageError> {
+        // A batch, the image of a block before it, and the entries' headers.
+        let journal_bytes = bytes + 2 * self.disk.alignment();
+        loop {
+            let since = self.space.generation();
+            self.poison.check()?;
+            if self.closing.get() {
+                return Err(StorageError::Closed);
+            }
+            if !self.journal.try_reserve(journal_bytes) {
+                self.wake_flusher.notify();
+                self.journal.wait_space(journal_bytes).await?;
+                continue;
+            }
+            if self.evict(bytes.next_multiple_of(4096), EVICT_SCAN_MAX) {
+                return Ok(());
+            }
+            self.wake_flusher.notify();
+            self.space.changed(since).await;
+        }
+    }
+
+    /// Moves durable ends forward, in order, and tells those who asked.
+    fn on_complete(&self, ticket: Ticket) {
+        let mut advanced: Vec<(Rc<LogInner<D>>, i64)> = Vec::new();
+        {
+            let mut pending = self.pending.borrow_mut();
+            while let Some(front) = pending.front()
+                && front.ticket <= ticket
+                && let Some(done) = pending.pop_front()
+            {
+                match advanced.iter_mut().find(|(log, _)| Rc::ptr_eq(log, &done.log)) {
+                    Some((_, end)) => *end = done.end_offset,
+                    None => advanced.push((done.log, done.end_offset)),
+                }
+            }
+        }
+        for (log, end) in advanced {
+            log.set_durable_end(end);
+        }
+    }
+}
+
+/// Chunks looked at by one eviction on the append path.
+pub(crate) const EVICT_SCAN_MAX: usize = 256;

@@ -3,10 +3,21 @@
 //! Standing relations: `log start <= durable end <= log end`; `recovery point <= durable end`. `append` is synchronous and ordered; what it placed is
 //! durable when `durable_end_offset` passes it. Reads never block the thread. Callers: the broker's partition, the coordinators' driver.
 
+pub mod append_plan;
+mod appender;
+pub(crate) mod flusher;
+pub(crate) mod index_loader;
+pub mod read_plan;
+mod reader;
+pub(crate) mod scan;
+pub mod state;
 pub mod tail;
+mod timestamp;
 
+use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::rc::Rc;
+use std::path::PathBuf;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,6 +28,10 @@ use crate::config::LogConfig;
 use crate::error::StorageError;
 use crate::io::Disk;
 use crate::journal::Ticket;
+use crate::notify::Notify;
+use crate::store::StoreInner;
+use read_plan::ReadRequest;
+use state::LogState;
 
 /// Who hands in a batch, which decides what is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,9 +249,18 @@ pub struct TimestampOffset {
 pub struct Log<D: Disk>(Rc<LogInner<D>>);
 
 pub(crate) struct LogInner<D: Disk> {
-    tp: TopicPartition,
-    _disk: D,
+    pub(crate) tp: TopicPartition,
+    /// Directory of the partition.
+    pub(crate) dir: PathBuf,
+    store: Weak<StoreInner<D>>,
+    pub(crate) state: RefCell<LogState>,
+    pub(crate) config: RefCell<LogConfig>,
+    on_durable: RefCell<Option<DurableCallback>>,
+    /// The durable end has moved, or the log was closed.
+    pub(crate) durable: Notify,
 }
+
+type DurableCallback = Rc<dyn Fn(i64)>;
 
 impl<D: Disk> Clone for Log<D> {
     fn clone(&self) -> Self {
@@ -244,97 +268,192 @@ impl<D: Disk> Clone for Log<D> {
     }
 }
 
+impl<D: Disk> std::fmt::Debug for Log<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log").field("partition", &self.0.tp).finish_non_exhaustive()
+    }
+}
+
 impl<D: Disk> Log<D> {
+    pub(crate) fn new(store: &Rc<StoreInner<D>>, tp: TopicPartition, state: LogState, config: LogConfig) -> Log<D> {
+        Log(Rc::new(LogInner {
+            tp,
+            dir: store.dir.partition(tp),
+            store: Rc::downgrade(store),
+            state: RefCell::new(state),
+            config: RefCell::new(config),
+            on_durable: RefCell::default(),
+            durable: Notify::default(),
+        }))
+    }
+
+    pub(crate) fn inner(&self) -> &Rc<LogInner<D>> {
+        &self.0
+    }
+
+    /// Takes no more appends; answers with the bytes that were not flushed.
+    pub(crate) fn close(&self) -> u64 {
+        let mut state = self.0.state.borrow_mut();
+        state.closed = true;
+        let unflushed = state.segments.iter().map(|s| u64::from(s.size - s.flushed)).sum();
+        drop(state);
+        self.0.durable.notify();
+        unflushed
+    }
+
     /// The partition.
     pub fn topic_partition(&self) -> TopicPartition {
         self.0.tp
     }
 
-    /// The synchronous, ordered part: checks, assigns offsets, puts the bytes into the tail and the journal's frame.
-    pub fn append(&self, _batch: &ValidBatch, _ctx: AppendContext) -> Result<Appended, AppendError> {
-        Err(AppendError::Storage(StorageError::Closed))
+    /// The synchronous, ordered part: checks, assigns offsets, puts the bytes into the tail and the journal's frame. On an error nothing was written.
+    pub fn append(&self, batch: &ValidBatch, ctx: AppendContext) -> Result<Appended, AppendError> {
+        let store = self.0.store()?;
+        appender::append(&self.0, &store, batch, &ctx)
     }
 
     /// First offset a client may read.
     pub fn log_start_offset(&self) -> i64 {
-        0
+        self.0.state.borrow().log_start
     }
 
     /// Offset behind the last batch.
     pub fn log_end_offset(&self) -> i64 {
-        0
+        self.0.state.borrow().log_end()
     }
 
     /// Offset behind the last durable batch.
     pub fn durable_end_offset(&self) -> i64 {
-        0
+        self.0.state.borrow().durable_end
     }
 
-    /// The high watermark as of the last checkpoint before this log was opened (at least the log start); what the broker starts from.
+    /// The high watermark as of the last checkpoint, never below the log start; what the broker starts from.
     pub fn recovered_high_watermark(&self) -> i64 {
-        0
+        let state = self.0.state.borrow();
+        state.high_watermark.clamp(state.log_start, state.durable_end)
     }
 
     /// Tells the next checkpoint the high watermark.
-    pub fn set_high_watermark(&self, _offset: i64) {}
+    pub fn set_high_watermark(&self, offset: i64) {
+        self.0.state.borrow_mut().high_watermark = offset;
+    }
 
     /// Calls `f` with the new durable end whenever it has advanced. Replaces an earlier one. `f` may append.
-    pub fn on_durable(&self, _f: impl Fn(i64) + 'static) {}
+    pub fn on_durable(&self, f: impl Fn(i64) + 'static) {
+        *self.0.on_durable.borrow_mut() = Some(Rc::new(f));
+    }
 
-    /// Waits until the durable end is at least `offset`.
-    pub async fn wait_durable(&self, _offset: i64) -> Result<(), StorageError> {
-        Err(StorageError::Closed)
+    /// Waits until the durable end is at least `offset`. `Poisoned` after a device error, `Closed` after the log was deleted or the store shut down.
+    pub async fn wait_durable(&self, offset: i64) -> Result<(), StorageError> {
+        loop {
+            let since = self.0.durable.generation();
+            if self.durable_end_offset() >= offset {
+                return Ok(());
+            }
+            self.0.store()?.poison.check()?;
+            if self.0.state.borrow().closed {
+                return Err(StorageError::Closed);
+            }
+            self.0.durable.changed(since).await;
+        }
     }
 
     /// Whole batches from the one that contains `offset` on, below `upper` (exclusive), at most `max_bytes`; with `at_least_one` the first batch is
     /// taken whatever its size. Empty when `offset` is at or above `upper` but not above the log end.
-    pub async fn read(&self, _offset: i64, _max_bytes: u32, _upper: i64, _at_least_one: bool) -> Result<ReadPlan, ReadError> {
-        Err(ReadError::Storage(StorageError::Closed))
+    pub async fn read(&self, offset: i64, max_bytes: u32, upper: i64, at_least_one: bool) -> Result<ReadPlan, ReadError> {
+        reader::read(&self.0, ReadRequest { offset, max_bytes, upper, at_least_one }).await
     }
 
     /// The same as `read` when the answer lies in memory (or is empty, or an error); `None` when it needs the disk.
-    pub fn read_cached(&self, _offset: i64, _max_bytes: u32, _upper: i64, _at_least_one: bool) -> Option<Result<ReadPlan, ReadError>> {
-        None
+    pub fn read_cached(&self, offset: i64, max_bytes: u32, upper: i64, at_least_one: bool) -> Option<Result<ReadPlan, ReadError>> {
+        reader::read_cached(&self.0, ReadRequest { offset, max_bytes, upper, at_least_one })
     }
 
     /// First record below `upper` whose timestamp is at least `timestamp_ms`, exact to the record.
-    pub async fn offset_for_timestamp(&self, _timestamp_ms: i64, _upper: i64) -> Result<Option<TimestampOffset>, StorageError> {
-        Err(StorageError::Closed)
+    pub async fn offset_for_timestamp(&self, timestamp_ms: i64, upper: i64) -> Result<Option<TimestampOffset>, StorageError> {
+        timestamp::first_at_or_after(&self.0, timestamp_ms, upper).await
     }
 
     /// First record with the largest timestamp below `upper`.
-    pub async fn max_timestamp(&self, _upper: i64) -> Result<Option<TimestampOffset>, StorageError> {
-        Err(StorageError::Closed)
+    pub async fn max_timestamp(&self, upper: i64) -> Result<Option<TimestampOffset>, StorageError> {
+        timestamp::largest(&self.0, upper).await
     }
 
     /// Answer to OffsetForLeaderEpoch: (largest epoch not above the asked one, where it ended); (-1, -1) when unknown.
-    pub fn epoch_end_offset(&self, _epoch: i32) -> (i32, i64) {
-        (-1, -1)
+    pub fn epoch_end_offset(&self, epoch: i32) -> (i32, i64) {
+        let state = self.0.state.borrow();
+        state.epochs.end_offset(epoch, state.log_end())
     }
 
     /// Leader epoch of the batch at `offset`, -1 when unknown.
-    pub fn leader_epoch_at(&self, _offset: i64) -> i32 {
-        -1
+    pub fn leader_epoch_at(&self, offset: i64) -> i32 {
+        self.0.state.borrow().epochs.at(offset)
     }
 
     /// Newest leader epoch in the log, -1 for none.
     pub fn latest_epoch(&self) -> i32 {
-        -1
+        self.0.state.borrow().epochs.latest()
     }
 
-    /// Moves the log start up to `before` (never back, never beyond the durable end) and answers with the log start once that is durable.
-    pub async fn delete_records(&self, _before: i64) -> Result<i64, ReadError> {
-        Err(ReadError::Storage(StorageError::Closed))
+    /// Moves the log start up to `before` and answers with the log start once that is durable. Never moves back; beyond the durable end is
+    /// `OffsetOutOfRange`. Segments wholly below it are removed in the background.
+    pub async fn delete_records(&self, before: i64) -> Result<i64, ReadError> {
+        crate::checkpointer::move_log_start(&self.0, before).await
     }
 
     /// Bytes of batches, in memory and on the disk.
     pub fn size_bytes(&self) -> u64 {
-        0
+        self.0.state.borrow().segments.size_bytes()
     }
 
-    /// Configuration for what is appended from now on.
-    pub fn update_config(&self, _config: LogConfig) {}
+    /// Number of segments, the active one included.
+    pub fn segment_count(&self) -> usize {
+        self.0.state.borrow().segments.count()
+    }
+
+    /// Configuration for what is appended from now on. An invalid one is refused by name and the old one stays.
+    pub fn update_config(&self, config: LogConfig) {
+        match config.validate() {
+            Ok(()) => *self.0.config.borrow_mut() = config,
+            Err(why) => tracing::error!(partition = %self.0.tp, why, "log configuration refused"),
+        }
+    }
 
     /// Forgets producers idle for longer than the configured time. Call now and then.
-    pub fn expire_producers(&self, _now_ms: i64) {}
+    pub fn expire_producers(&self, now_ms: i64) {
+        let expiration_ms = self.0.config.borrow().producer_id_expiration_ms;
+        let mut state = self.0.state.borrow_mut();
+        let before = state.producers.len();
+        state.producers.expire(now_ms, expiration_ms);
+        state.producers_changed |= state.producers.len() != before;
+    }
+}
+
+impl<D: Disk> LogInner<D> {
+    /// The store, while it lives.
+    pub(crate) fn store(&self) -> Result<Rc<StoreInner<D>>, StorageError> {
+        self.store.upgrade().ok_or(StorageError::Closed)
+    }
+
+    /// Moves the durable end forward and tells those who asked.
+    pub(crate) fn set_durable_end(&self, end: i64) {
+        {
+            let mut state = self.state.borrow_mut();
+            if state.closed && end > state.log_end() || end <= state.durable_end {
+                return;
+            }
+            state.durable_end = end;
+            state.debug_check();
+        }
+        self.durable.notify();
+        let callback = self.on_durable.borrow().clone();
+        if let Some(callback) = callback {
+            callback(end);
+        }
+    }
+
+    /// Path of a file of this partition.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
 }

@@ -48,6 +48,11 @@ impl TailChunk {
         self.start + self.memory.len() as u32
     }
 
+    /// Memory it takes, bytes.
+    pub fn capacity(&self) -> usize {
+        self.memory.capacity()
+    }
+
     fn next_offset(&self) -> i64 {
         self.batches.last().map_or(i64::MIN, |b| b.next_offset)
     }

@@ -3,6 +3,7 @@
 //! Active -> Sealed -> (deleted). Positions: `flushed <= written <= size`; below `flushed` the file's bytes are durable, and below `send_mark` they never
 //! change again. Pure bookkeeping; the flusher and the reader do the I/O. The index files' bytes are described in `FORMAT.md`.
 
+pub(crate) mod files;
 pub mod name;
 pub mod offset_index;
 pub mod set;
@@ -30,6 +31,8 @@ pub struct Segment {
     pub trimmed: bool,
     /// When its first batch was appended, ms; `None` while empty.
     pub first_append_ms: Option<i64>,
+    /// The file exists.
+    pub on_disk: bool,
     /// Space reserved in the file, bytes.
     pub allocated: u64,
     /// Sparse indexes of the batches from `index_from` on.
@@ -54,6 +57,7 @@ impl Segment {
             sealed: false,
             trimmed: false,
             first_append_ms: None,
+            on_disk: false,
             allocated: 0,
             index: SegmentIndex::default(),
             index_from: 0,
@@ -71,6 +75,7 @@ impl Segment {
             flushed: size,
             sealed,
             trimmed: sealed,
+            on_disk: true,
             allocated: u64::from(size),
             index_from: size,
             ..Segment::new(base_offset)
@@ -113,6 +118,11 @@ pub struct SegmentIndex {
 }
 
 impl SegmentIndex {
+    /// Puts together what index files hold.
+    pub fn from_parts(offsets: OffsetIndex, times: TimeIndex, max_timestamp: Option<(i64, i64)>) -> SegmentIndex {
+        SegmentIndex { offsets, times, max_timestamp, bytes_since_entry: 0 }
+    }
+
     /// Memory it takes, bytes.
     pub fn memory_bytes(&self) -> usize {
         self.offsets.size_bytes() + self.times.entries().len() * TimeIndex::ENTRY_BYTES

@@ -1,0 +1,370 @@
+//! The background of a store: write-behind, the checkpoint cycle, removal of deleted logs and of segments below the log start.
+//!
+//! A cycle: write what the journal must not keep any longer, cut sealed segments to size, save indexes and producers, ONE sync of the file system, write
+//! the checkpoint table, release the journal, let memory go. Cycles start under journal or memory pressure, after `flush_interval` when something is
+//! dirty, and at shutdown. Nothing here runs on the append path.
+
+use std::rc::Rc;
+
+use coreline_wire::ids::TopicPartition;
+use futures_util::future::{Either, select};
+use futures_util::lock::MutexGuard;
+use futures_util::stream::TryStreamExt;
+
+use crate::checkpoint::{self, CheckpointEntry, CheckpointFile, RecoveryPoint, SavedProducers};
+use crate::error::StorageError;
+use crate::io::{Disk, DiskFile};
+use crate::journal::Ticket;
+use crate::log::flusher::{FlushMode, flush_log, segment_file};
+use crate::log::state::BlockHead;
+use crate::log::{Log, LogInner, ReadError, index_loader};
+use crate::segment::name;
+use crate::snapshot_file::{SnapshotKind, seal_envelope};
+use crate::store::StoreInner;
+
+/// The background task: ends when the store closes, or with the device's error.
+pub(crate) async fn run<D: Disk>(store: &Rc<StoreInner<D>>) -> Result<(), StorageError> {
+    let mut last_cycle = store.disk.now();
+    let mut last_completed = Ticket(0);
+    let mut last_released = None;
+    loop {
+        let since = store.wake_flusher.generation();
+        if store.closing.get() {
+            return Ok(());
+        }
+        store.poison.check()?;
+        remove_deleted(store).await?;
+        let usage = store.journal.usage();
+        let journal_pressed = usage.bytes_used.saturating_mul(2) >= usage.bytes_limit;
+        let memory_pressed = store.unflushed_bytes.get().saturating_mul(2) >= store.config.tail_budget_bytes as u64;
+        let due = store.disk.now().saturating_sub(last_cycle) >= store.config.flush_interval;
+        let waited_for = store.space_waiters.get() > 0;
+        let dirty = !store.dirty.borrow().is_empty();
+        if dirty && (journal_pressed || memory_pressed || due || waited_for) {
+            // Under pressure everything durable goes; otherwise only what was durable a whole interval ago, so that busy partitions keep their last block.
+            let completed = store.journal.completed();
+            let horizon = if due && !journal_pressed && !memory_pressed && !waited_for { last_completed } else { completed };
+            let file = store.checkpoint.lock().await;
+            cycle(store, file, horizon, false).await?;
+            last_completed = completed;
+            last_cycle = store.disk.now();
+            store.space.notify();
+            // Without progress (everything is in flight) wait for the journal instead of turning in a circle.
+            let released = store.journal.usage().oldest;
+            if last_released == Some(released) {
+                wait(store, since).await;
+            }
+            last_released = Some(released);
+            continue;
+        }
+        if store.unflushed_bytes.get() >= 2 * store.config.flush_chunk_bytes as u64 {
+            let _lock = store.checkpoint.lock().await;
+            flush_all(store, &store.dirty_logs(), FlushMode::WriteBehind).await?;
+        }
+        wait(store, since).await;
+    }
+}
+
+/// Waits for a wake-up, for pressure in the journal, or for a while.
+async fn wait<D: Disk>(store: &StoreInner<D>, since: u64) {
+    let pause = (store.config.flush_interval / 4).clamp(PAUSE_MIN, PAUSE_MAX);
+    let wake = std::pin::pin!(store.wake_flusher.changed(since));
+    let sleep = std::pin::pin!(store.disk.sleep(pause));
+    match select(wake, sleep).await {
+        Either::Left(_) | Either::Right(_) => {}
+    }
+}
+
+/// Flushes everything and writes the last checkpoint. Appends have stopped.
+pub(crate) async fn final_checkpoint<D: Disk>(store: &Rc<StoreInner<D>>) -> Result<(), StorageError> {
+    let file = store.checkpoint.lock().await;
+    let newest = store.journal.usage().newest;
+    store.journal.wait(newest).await?;
+    cycle(store, file, newest, true).await
+}
+
+/// One checkpoint. Partly filled blocks are written where they hold bytes of frames up to `horizon`.
+async fn cycle<D: Disk>(store: &Rc<StoreInner<D>>, mut file: MutexGuard<'_, CheckpointFile>, horizon: Ticket, last: bool) -> Result<(), StorageError> {
+    let logs = store.dirty_logs();
+    flush_all(store, &logs, FlushMode::Checkpoint(horizon)).await?;
+    let mut flushed: Vec<Flushed<D>> = Vec::with_capacity(logs.len());
+    for log in &logs {
+        let log = log.inner();
+        let trimmed = trim_sealed(store, log).await?;
+        save_active_index(store, log, last).await?;
+        let producers = capture_producers(store, log).await?;
+        flushed.push(Flushed::capture(log, trimmed, producers));
+    }
+    store.poison.guard(store.disk.sync_all().await)?;
+    let mut stale_snapshots = Vec::new();
+    for done in flushed {
+        stale_snapshots.extend(done.apply(store));
+    }
+    write_table(store, &mut file, &[]).await?;
+    store.dirty.borrow_mut().retain(|tp| store.logs.borrow().get(tp).is_some_and(|log| log.inner().state.borrow().is_dirty()));
+    release_journal(store);
+    // Memory behind the flushed marks goes when somebody asks for it; a little is kept free so that the append path finds it.
+    store.evict(store.pool.budget_bytes() / 8, usize::MAX);
+    store.checkpoints.set(store.checkpoints.get() + 1);
+    for path in stale_snapshots {
+        store.poison.guard(store.disk.remove_file(&path).await)?;
+    }
+    remove_segments_below_start(store, &logs).await
+}
+
+/// Flushes logs, a few at a time.
+async fn flush_all<D: Disk>(store: &StoreInner<D>, logs: &[Log<D>], mode: FlushMode) -> Result<(), StorageError> {
+    futures_util::stream::iter(logs.iter().map(Ok))
+        .try_for_each_concurrent(store.config.flush_concurrency, |log| flush_log(store, log.inner(), mode))
+        .await
+}
+
+/// What of one log will be durable after the sync.
+struct Flushed<D: Disk> {
+    log: Rc<LogInner<D>>,
+    written: Vec<(i64, u32)>,
+    head: Option<BlockHead>,
+    trimmed: Vec<i64>,
+    producers: Option<SavedProducers>,
+}
+
+impl<D: Disk> Flushed<D> {
+    fn capture(log: &Rc<LogInner<D>>, trimmed: Vec<i64>, producers: Option<SavedProducers>) -> Flushed<D> {
+        let state = log.state.borrow();
+        let written = state.segments.iter().filter(|s| s.flushed < s.written).map(|s| (s.base_offset, s.written)).collect();
+        Flushed { log: log.clone(), written, head: state.written_head.clone(), trimmed, producers }
+    }
+
+    /// After the sync: moves the flushed marks and what the next table says. Answers with producer snapshots that no table will name any more.
+    fn apply(self, store: &StoreInner<D>) -> Option<std::path::PathBuf> {
+        let mut state = self.log.state.borrow_mut();
+        let state = &mut *state;
+        let mut newly = 0u64;
+        for (base, written) in self.written {
+            if let Some(segment) = state.segments.get_mut(base) {
+                newly += u64::from(written.saturating_sub(segment.flushed));
+                segment.flushed = segment.flushed.max(written);
+            }
+        }
+        if !state.closed || store.closing.get() {
+            store.unflushed_bytes.set(store.unflushed_bytes.get().saturating_sub(newly));
+        }
+        for base in self.trimmed {
+            if let Some(segment) = state.segments.get_mut(base) {
+                segment.trimmed = true;
+                segment.allocated = u64::from(segment.size);
+            }
+        }
+        state.flushed_head = self.head;
+        let point = state.flushed_point();
+        let mut epochs = state.epochs.clone();
+        epochs.truncate_back(point.offset);
+        let stale = match (&self.producers, &state.saved.producers) {
+            (Some(new), SavedProducers::File(old)) if *new != SavedProducers::File(*old) => Some(self.log.path(&name::producer_snapshot_file(*old))),
+            _ => None,
+        };
+        state.saved = CheckpointEntry {
+            log_start: state.log_start,
+            high_watermark: state.high_watermark,
+            point,
+            epochs,
+            producers: self.producers.unwrap_or_else(|| std::mem::take(&mut state.saved.producers)),
+        };
+        state.debug_check();
+        stale
+    }
+}
+
+/// Cuts completely written sealed segments to their exact size and saves their indexes. Answers with those that will be finished by the sync.
+async fn trim_sealed<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>>) -> Result<Vec<i64>, StorageError> {
+    let ready: Vec<(i64, u32, u64)> = {
+        let state = log.state.borrow();
+        state.segments.iter().filter(|s| s.sealed && !s.trimmed && s.written == s.size).map(|s| (s.base_offset, s.size, s.allocated)).collect()
+    };
+    for &(base, size, allocated) in &ready {
+        if !size.is_multiple_of(store.disk.alignment() as u32) || allocated > u64::from(size) {
+            let file = segment_file(store, log, base).await?;
+            store.poison.guard(file.truncate(u64::from(size)).await)?;
+        }
+        index_loader::ensure(store, log, base).await?;
+        // Sealed and written means that all of it is durable in the journal: the index may be saved.
+        if let Some(files) = index_loader::encode(log, base) {
+            index_loader::save(store, log, base, files).await?;
+        }
+        let mut state = log.state.borrow_mut();
+        if let Some(segment) = state.segments.get_mut(base) {
+            segment.max_timestamp_ms = segment.index.max_timestamp.map(|(max, _)| max);
+            let bytes = segment.index.memory_bytes();
+            drop(state);
+            let surplus = store.indexes.borrow_mut().add((log.tp, base), bytes, store.config.index_cache_bytes);
+            unload(store, log, &surplus);
+        }
+    }
+    Ok(ready.into_iter().map(|(base, _, _)| base).collect())
+}
+
+fn unload<D: Disk>(store: &StoreInner<D>, this: &Rc<LogInner<D>>, surplus: &[(TopicPartition, i64)]) {
+    for &(tp, base) in surplus {
+        let log = if tp == this.tp { Some(this.clone()) } else { store.logs.borrow().get(&tp).map(|log| log.inner().clone()) };
+        if let Some(log) = log
+            && let Some(segment) = log.state.borrow_mut().segments.get_mut(base).filter(|s| s.trimmed)
+        {
+            segment.unload_index();
+        }
+    }
+}
+
+/// Saves the active segment's index when it has grown a lot, and at shutdown.
+async fn save_active_index<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>>, last: bool) -> Result<(), StorageError> {
+    let (base, grown, loaded) = {
+        let state = log.state.borrow();
+        let active = state.segments.active();
+        (active.base_offset, active.size - active.index_saved.min(active.size), active.index_from == 0)
+    };
+    if grown < if last && loaded { INDEX_SAVE_BYTES_LAST } else { INDEX_SAVE_BYTES } {
+        return Ok(());
+    }
+    index_loader::ensure(store, log, base).await?;
+    let files = index_loader::encode(log, base);
+    let ticket = log.state.borrow().last_ticket;
+    store.journal.wait(ticket).await?;
+    match files {
+        Some(files) => index_loader::save(store, log, base, files).await,
+        None => Ok(()),
+    }
+}
+
+/// Takes a snapshot of the producers when they have changed, waits until every batch in it is durable, and writes it if it is large.
+async fn capture_producers<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>>) -> Result<Option<SavedProducers>, StorageError> {
+    let (bytes, offset, ticket) = {
+        let mut state = log.state.borrow_mut();
+        if !state.producers_changed {
+            return Ok(None);
+        }
+        state.producers_changed = false;
+        if state.producers.is_empty() {
+            return Ok(Some(SavedProducers::None));
+        }
+        let end = state.log_end();
+        (state.producers.encode(end), end, state.last_ticket)
+    };
+    // A batch in the snapshot that a crash takes back would make its retry look like a duplicate.
+    store.journal.wait(ticket).await?;
+    if bytes.len() <= PRODUCERS_INLINE_BYTES_MAX {
+        return Ok(Some(SavedProducers::Inline(bytes)));
+    }
+    let path = log.path(&name::producer_snapshot_file(offset));
+    let content = seal_envelope(PRODUCERS_KIND, PRODUCERS_VERSION, offset as u64, &bytes);
+    store.poison.guard(store.disk.write_file_unsynced(&path, &content).await)?;
+    Ok(Some(SavedProducers::File(offset)))
+}
+
+/// Writes the table of all open logs, with entries replaced by `instead`.
+async fn write_table<D: Disk>(store: &StoreInner<D>, file: &mut CheckpointFile, instead: &[(TopicPartition, CheckpointEntry)]) -> Result<(), StorageError> {
+    let sequence = file.sequence() + 1;
+    let content = {
+        let logs = store.logs.borrow();
+        let states: Vec<_> = logs.iter().map(|(tp, log)| (*tp, log.inner().state.borrow())).collect();
+        let entries = states.iter().map(|(tp, state)| (*tp, instead.iter().find(|(other, _)| other == tp).map_or(&state.saved, |(_, entry)| entry)));
+        checkpoint::encode(sequence, entries)
+    };
+    let written = file.write(&store.disk, sequence, &content).await;
+    if let Err(error) = &written {
+        // Whatever failed: after it nobody knows which table a restart would find.
+        store.poison.set(error);
+    }
+    written
+}
+
+/// Gives back what no log needs any more for its recovery.
+fn release_journal<D: Disk>(store: &StoreInner<D>) {
+    let logs = store.dirty_logs();
+    let first_live = logs.iter().filter_map(|log| log.inner().state.borrow().first_live().map(|batch| batch.ticket_first)).min();
+    let up_to = match first_live {
+        Some(ticket) => Ticket(ticket.0.saturating_sub(1)),
+        None => store.journal.completed(),
+    };
+    store.journal.release(up_to);
+}
+
+/// Moves a log's start and answers when that is durable.
+pub(crate) async fn move_log_start<D: Disk>(log: &Rc<LogInner<D>>, before: i64) -> Result<i64, ReadError> {
+    let store = log.store()?;
+    let mut file = store.checkpoint.lock().await;
+    store.poison.check()?;
+    let entry = {
+        let state = log.state.borrow();
+        if before > state.durable_end || before < 0 {
+            return Err(ReadError::OffsetOutOfRange { offset: before, log_start: state.log_start, log_end: state.durable_end });
+        }
+        if before <= state.log_start {
+            return Ok(state.log_start);
+        }
+        if state.closed {
+            return Err(StorageError::Closed.into());
+        }
+        CheckpointEntry { log_start: before, ..state.saved.clone() }
+    };
+    write_table(&store, &mut file, &[(log.tp, entry)]).await?;
+    let mut state = log.state.borrow_mut();
+    state.log_start = before;
+    state.saved.log_start = before;
+    state.epochs.truncate_front(before);
+    state.high_watermark = state.high_watermark.max(before);
+    drop(state);
+    // The flusher removes what lies below.
+    store.dirty.borrow_mut().insert(log.tp);
+    store.wake_flusher.notify();
+    Ok(before)
+}
+
+/// Removes sealed segments that lie wholly below the log start. The table that says so is durable.
+async fn remove_segments_below_start<D: Disk>(store: &StoreInner<D>, logs: &[Log<D>]) -> Result<(), StorageError> {
+    for log in logs {
+        let log = log.inner();
+        loop {
+            let taken = {
+                let mut state = log.state.borrow_mut();
+                let start = state.saved.log_start;
+                let point: RecoveryPoint = state.saved.point;
+                // The recovery point's segment must stay: recovery begins there.
+                let droppable = state.segments.iter().next().is_some_and(|s| s.base_offset < point.segment_base);
+                if droppable { state.segments.take_below(start) } else { None }
+            };
+            let Some(segment) = taken else { break };
+            let base = segment.base_offset;
+            store.files.borrow_mut().remove((log.tp, base));
+            for file in [name::offset_index_file(base), name::time_index_file(base), name::log_file(base)] {
+                store.poison.guard(store.disk.remove_file(&log.path(&file)).await)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes the directories of deleted logs.
+async fn remove_deleted<D: Disk>(store: &StoreInner<D>) -> Result<(), StorageError> {
+    loop {
+        let Some(tp) = store.deleted.borrow_mut().pop() else { return Ok(()) };
+        // Not while a cycle might still write into it.
+        let _lock = store.checkpoint.lock().await;
+        if store.logs.borrow().contains_key(&tp) {
+            continue;
+        }
+        store.files.borrow_mut().remove_partition(tp);
+        store.poison.guard(store.disk.remove_dir_all(&store.dir.partition(tp)).await)?;
+    }
+}
+
+/// Kind of a producer snapshot file.
+pub(crate) const PRODUCERS_KIND: SnapshotKind = *b"PROD";
+/// Version of its content.
+pub(crate) const PRODUCERS_VERSION: u32 = 1;
+/// A producer snapshot up to this size lies in the checkpoint table itself, which saves a file per partition and cycle.
+pub(crate) const PRODUCERS_INLINE_BYTES_MAX: usize = 1024;
+/// Growth of the active segment after which its index is saved again.
+const INDEX_SAVE_BYTES: u32 = 16 << 20;
+/// The same at shutdown.
+const INDEX_SAVE_BYTES_LAST: u32 = 64 << 10;
+const PAUSE_MIN: std::time::Duration = std::time::Duration::from_millis(1);
+const PAUSE_MAX: std::time::Duration = std::time::Duration::from_millis(250);

@@ -1,0 +1,183 @@
+//! Moves batches from the tail into segment files: whole blocks, large aligned direct writes, in order, only bytes that the journal has made durable.
+//!
+//! `next_write` decides (pure), `flush_log` does. A partly filled last block is written only for a checkpoint, only while nothing lies behind it,
+//! and from then on the next append puts its image into the journal first (see `LogState::image_needed`); so a block that holds acknowledged bytes is
+//! never rewritten in place without a copy of them in the journal. Making the writes durable is the checkpointer's part.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::LogInner;
+use super::state::{BlockHead, LogState};
+use crate::error::StorageError;
+use crate::io::{Disk, DiskBuffer, DiskFile, OpenMode};
+use crate::journal::Ticket;
+use crate::segment::name;
+use crate::store::StoreInner;
+
+/// How far a flush goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FlushMode {
+    /// Only large writes of whole blocks.
+    WriteBehind,
+    /// Whole blocks, and the partly filled last one when it holds bytes whose journal frame is not above the ticket.
+    Checkpoint(Ticket),
+}
+
+/// One write to a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) struct SegmentWrite {
+    /// The segment.
+    pub segment_base: i64,
+    /// Aligned position of the first byte.
+    pub from: u32,
+    /// Position behind the last byte of batches; the rest of its block is padding.
+    pub to: u32,
+    /// More may be appended to the last block: it was written before it was full.
+    pub partial: bool,
+}
+
+/// The next write a log needs, or `None`. `completed` is the newest durable journal frame; `write_bytes` and `alignment` are powers of two or multiples.
+pub(crate) fn next_write(state: &LogState, mode: FlushMode, completed: Ticket, write_bytes: u32, alignment: u32) -> Option<SegmentWrite> {
+    let floor = |position: u32| position & !(alignment - 1);
+    let segment = state.segments.iter().find(|s| s.written < s.size)?;
+    let base = segment.base_offset;
+    let from = floor(segment.written);
+    let mut durable = segment.written;
+    for (segment_base, batch) in state.tail.batches_from_position(base, segment.written) {
+        if segment_base != base || batch.ticket > completed {
+            break;
+        }
+        durable = batch.end;
+        if durable - from >= write_bytes {
+            break;
+        }
+    }
+    if durable - from > write_bytes {
+        return Some(SegmentWrite { segment_base: base, from, to: from + write_bytes, partial: false });
+    }
+    let whole = floor(durable);
+    let all = durable == segment.size;
+    if all && segment.sealed {
+        return Some(SegmentWrite { segment_base: base, from, to: durable, partial: false });
+    }
+    let ragged = durable > whole.max(segment.written);
+    let write_ragged = match mode {
+        FlushMode::WriteBehind => {
+            let large = whole > segment.written && whole - from >= write_bytes;
+            return large.then_some(SegmentWrite { segment_base: base, from, to: whole, partial: false });
+        }
+        FlushMode::Checkpoint(horizon) => {
+            let oldest = state.tail.batches_from_position(base, whole.max(segment.written)).next();
+            all && ragged && oldest.is_some_and(|(_, batch)| batch.ticket <= horizon)
+        }
+    };
+    let to = if write_ragged { durable } else { whole };
+    (to > segment.written).then_some(SegmentWrite { segment_base: base, from, to, partial: write_ragged })
+}
+
+/// Writes everything that `mode` asks for. The caller holds the checkpoint lock, so that one log is flushed by one task at a time.
+pub(crate) async fn flush_log<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>>, mode: FlushMode) -> Result<(), StorageError> {
+    let alignment = store.disk.alignment() as u32;
+    let write_bytes = (store.config.flush_chunk_bytes as u32).next_multiple_of(alignment);
+    loop {
+        store.poison.check()?;
+        let step = {
+            let mut state = log.state.borrow_mut();
+            if state.closed && !store.closing.get() {
+                return Ok(());
+            }
+            let Some(step) = next_write(&state, mode, store.journal.completed(), write_bytes, alignment) else { return Ok(()) };
+            let buffer = fill(store, &state, &step);
+            if step.partial {
+                // From this moment on, not from the write's end: an append that comes while the write is in flight needs the image already.
+                state.written_head = Some(head_of(&step, buffer.bytes(), alignment));
+                state.image_needed = true;
+            }
+            (step, buffer)
+        };
+        let (step, buffer) = step;
+        let file = segment_file(store, log, step.segment_base).await?;
+        reserve_space(store, log, &file, &step).await;
+        let written = buffer.len() as u64;
+        store.poison.guard(file.write_at(Rc::new(buffer), u64::from(step.from)).await)?;
+        store.segment_bytes_written.set(store.segment_bytes_written.get() + written);
+        let mut state = log.state.borrow_mut();
+        let whole_block = !step.partial;
+        let Some(segment) = state.segments.get_mut(step.segment_base) else { return Ok(()) };
+        segment.written = step.to;
+        if whole_block && state.written_head.as_ref().is_some_and(|head| (head.segment_base, head.start) < (step.segment_base, step.to)) {
+            state.written_head = None;
+        }
+    }
+}
+
+/// The bytes of a write: what the last block held already, then batches from the tail, then padding.
+fn fill<D: Disk>(store: &StoreInner<D>, state: &LogState, step: &SegmentWrite) -> D::Buffer {
+    let len = (step.to - step.from) as usize;
+    let mut buffer = store.disk.buffer(len.next_multiple_of(store.disk.alignment()));
+    let bytes = buffer.bytes_mut();
+    let mut from = step.from;
+    if let Some(head) = state.written_head.as_ref().filter(|h| h.segment_base == step.segment_base && h.start == step.from) {
+        bytes[..head.bytes.len()].copy_from_slice(&head.bytes);
+        from = head.end();
+    }
+    let at = (from - step.from) as usize;
+    let copied = state.tail.copy_to(step.segment_base, from, step.to, &mut bytes[at..]);
+    assert_eq!(copied, (step.to - from) as usize, "unflushed bytes of segment {} left the memory", step.segment_base);
+    buffer
+}
+
+fn head_of(step: &SegmentWrite, written: &[u8], alignment: u32) -> BlockHead {
+    let start = step.to & !(alignment - 1);
+    let bytes = &written[(start - step.from) as usize..(step.to - step.from) as usize];
+    BlockHead { segment_base: step.segment_base, start, bytes: Bytes::copy_from_slice(bytes) }
+}
+
+/// The segment's file, opened or created.
+pub(crate) async fn segment_file<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, base: i64) -> Result<D::File, StorageError> {
+    let key = (log.tp, base);
+    if let Some(file) = store.files.borrow_mut().direct(key) {
+        return Ok(file);
+    }
+    let exists = log.state.borrow().segments.get(base).is_some_and(|s| s.on_disk);
+    let path = log.path(&name::log_file(base));
+    let file = if exists {
+        store.disk.open(&path, OpenMode::ReadWrite).await?
+    } else {
+        let file = store.disk.open(&path, OpenMode::CreateNew).await?;
+        if let Some(segment) = log.state.borrow_mut().segments.get_mut(base) {
+            segment.on_disk = true;
+        }
+        file
+    };
+    store.files.borrow_mut().put_direct(key, file.clone());
+    Ok(file)
+}
+
+/// Reserves space ahead of a segment that has grown beyond a megabyte, in doubling steps. A refusal is not an error: the write will tell.
+async fn reserve_space<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, file: &D::File, step: &SegmentWrite) {
+    let end = u64::from(step.to).next_multiple_of(store.disk.alignment() as u64);
+    let (allocated, sealed) = match log.state.borrow().segments.get(step.segment_base) {
+        Some(segment) => (segment.allocated, segment.sealed),
+        None => return,
+    };
+    if sealed || end <= allocated || end < RESERVE_FROM_BYTES || store.config.preallocate_step_bytes == 0 {
+        return;
+    }
+    let limit = u64::from(log.config.borrow().segment_bytes).next_multiple_of(store.disk.alignment() as u64);
+    let target = (end + end.min(store.config.preallocate_step_bytes)).next_multiple_of(RESERVE_FROM_BYTES).min(limit.max(end));
+    match file.allocate(allocated, target - allocated).await {
+        Ok(()) => {
+            if let Some(segment) = log.state.borrow_mut().segments.get_mut(step.segment_base) {
+                segment.allocated = target;
+            }
+        }
+        Err(error) => tracing::warn!(%error, "space could not be reserved ahead"),
+    }
+}
+
+/// Segments below this size get no reservation.
+const RESERVE_FROM_BYTES: u64 = 1 << 20;
