@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use crate::journal::JournalConfig;
+use crate::io::Poison;
+use crate::journal::{JournalConfig, SyncMode};
+use crate::limits::JOURNAL_FILE_BYTES_MIN;
 
 pub use coreline_wire::record::TimestampType;
 
@@ -109,11 +111,14 @@ impl LogConfig {
 }
 
 /// Configuration of one shard's store.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreConfig {
-    /// The journal: file size, bound, how frames are made durable, where device errors are remembered (share one `Poison` per data directory).
-    /// Default: files of 64 MiB, 512 MiB in all.
-    pub journal: JournalConfig,
+    /// Size of one journal file, bytes, a multiple of 4096. Default 64 MiB, range 64 KiB to 1 GiB; rounded up to what the journal takes (at least 1 MiB).
+    pub journal_file_bytes: u64,
+    /// Bound of the journal, bytes; at the bound appends wait. Default 512 MiB, at least three files.
+    pub journal_bytes_max: u64,
+    /// How journal frames are made durable. Default: measured when the journal opens.
+    pub journal_sync_mode: SyncMode,
     /// Memory for tail chunks of all partitions of the shard, bytes; unflushed data counts, flushed data stays cached within it. Default 256 MiB, at least 1 MiB.
     pub tail_budget_bytes: usize,
     /// Largest chunk of memory a partition's tail takes at once, bytes, a multiple of 4096. Default 256 KiB, range 4 KiB to 16 MiB.
@@ -137,7 +142,9 @@ pub struct StoreConfig {
 impl Default for StoreConfig {
     fn default() -> Self {
         StoreConfig {
-            journal: JournalConfig { journal_bytes_max: 512 << 20, ..JournalConfig::default() },
+            journal_file_bytes: 64 << 20,
+            journal_bytes_max: 512 << 20,
+            journal_sync_mode: SyncMode::Probe,
             tail_budget_bytes: 256 << 20,
             tail_chunk_bytes_max: 256 << 10,
             flush_chunk_bytes: 1 << 20,
@@ -152,8 +159,11 @@ impl Default for StoreConfig {
 }
 
 impl StoreConfig {
-    /// Refuses values out of their range; the text names the field. The journal's own fields are checked when it opens.
+    /// Refuses values out of their range; the text names the field.
     pub fn validate(&self) -> Result<(), &'static str> {
+        check(self.journal_file_bytes >= 64 << 10 && self.journal_file_bytes <= 1 << 30, "journal_file_bytes outside 64 KiB..1 GiB")?;
+        check(self.journal_file_bytes.is_multiple_of(4096), "journal_file_bytes not a multiple of 4096")?;
+        check(self.journal_bytes_max >= 3 * self.journal_file_bytes, "journal_bytes_max below three files")?;
         check(self.tail_budget_bytes >= 1 << 20, "tail_budget_bytes below 1 MiB")?;
         check(is_block_size(self.tail_chunk_bytes_max), "tail_chunk_bytes_max not a multiple of 4096 within 4 KiB..16 MiB")?;
         check(is_block_size(self.flush_chunk_bytes), "flush_chunk_bytes not a multiple of 4096 within 4 KiB..16 MiB")?;
@@ -162,6 +172,20 @@ impl StoreConfig {
         check(self.open_files_max >= 8, "open_files_max below 8")?;
         check(self.index_cache_bytes >= 64 << 10, "index_cache_bytes below 64 KiB")?;
         check(self.copied_read_bytes_max >= 4096, "copied_read_bytes_max below 4096")
+    }
+}
+
+impl StoreConfig {
+    /// The journal's part of it.
+    pub(crate) fn journal(&self, poison: Poison) -> JournalConfig {
+        let file_bytes = self.journal_file_bytes.max(JOURNAL_FILE_BYTES_MIN).next_multiple_of(64 << 10);
+        JournalConfig {
+            file_bytes,
+            journal_bytes_max: self.journal_bytes_max.max(3 * file_bytes),
+            sync_mode: self.journal_sync_mode,
+            poison,
+            ..JournalConfig::default()
+        }
     }
 }
 
@@ -187,6 +211,8 @@ mod tests {
     fn values_out_of_range_are_named() {
         let log = LogConfig { segment_bytes: 100, ..LogConfig::default() };
         assert!(log.validate().unwrap_err().contains("segment_bytes"));
+        let store = StoreConfig { journal_bytes_max: 64 << 20, ..StoreConfig::default() };
+        assert!(store.validate().unwrap_err().contains("journal_bytes_max"));
         let store = StoreConfig { flush_chunk_bytes: 5000, ..StoreConfig::default() };
         assert!(store.validate().unwrap_err().contains("flush_chunk_bytes"));
     }

@@ -99,14 +99,19 @@ pub(crate) struct StoreInner<D: Disk> {
 
 impl<D: Disk> Store<D> {
     /// Opens the shard's journal (its content was recovered before) and the checkpoint. `recover` must have run in this process.
+    /// Device errors poison this store alone: see `open_sharing`.
     pub async fn open(disk: D, dir: &DataDir, journal: JournalId, config: StoreConfig) -> Result<Self, StorageError> {
+        Store::open_sharing(disk, dir, journal, config, Poison::new()).await
+    }
+
+    /// As `open`, with a place for device errors that all stores of a data directory share.
+    pub async fn open_sharing(disk: D, dir: &DataDir, journal: JournalId, config: StoreConfig, poison: Poison) -> Result<Self, StorageError> {
         config.validate().map_err(|why| StorageError::InvalidConfig { name: "store", value: 0, why })?;
         let (base, recovered) = CheckpointFile::open(&disk, dir, BASE_NAME).await?;
         let recovered = recovered.ok_or_else(|| StorageError::corrupt(&checkpoint_dir(dir).join(BASE_NAME), None, "missing: recovery has not run"))?;
         let (mut table, _) = CheckpointFile::open(&disk, dir, &journal_table_name(journal)).await?;
         table.start_after(base.sequence());
-        let poison = config.journal.poison.clone();
-        let journal = Journal::open(disk.clone(), dir.journal(journal), config.journal.clone()).await?;
+        let journal = Journal::open(disk.clone(), dir.journal(journal), config.journal(poison.clone())).await?;
         let inner = StoreInner {
             pool: ChunkPool::new(config.tail_budget_bytes),
             files: RefCell::new(FileCache::new(config.open_files_max)),
