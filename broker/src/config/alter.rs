@@ -77,14 +77,10 @@ pub struct AlterError {
 }
 
 impl AlterError {
-    fn new(code: ErrorCode, message: impl Into<String>) -> AlterError {
+    /// An error with its message.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> AlterError {
         AlterError { code, message: message.into() }
     }
-}
-
-/// Checks one override of a topic; the error is the sentence for the client.
-pub fn validate_topic_config(name: &str, value: &str) -> Result<(), String> {
-    replace(Scope::Topic, [(name, Some(value))]).map(|_| ()).map_err(|error| error.message)
 }
 
 /// AlterConfigs (legacy): the entries become the whole set.
@@ -99,7 +95,14 @@ pub fn replace<'a>(scope: Scope, entries: impl IntoIterator<Item = (&'a str, Opt
             return Err(AlterError::new(ErrorCode::InvalidRequest, "Error due to duplicate config keys"));
         }
     }
-    canonical(scope, result)
+    let result = canonical(scope, result)?;
+    fits_together(scope, &result)?;
+    Ok(result)
+}
+
+/// Checks one override of a topic; the error is the sentence for the client.
+pub fn validate_topic_config(name: &str, value: &str) -> Result<(), String> {
+    replace(Scope::Topic, [(name, Some(value))]).map(|_| ()).map_err(|error| error.message)
 }
 
 /// IncrementalAlterConfigs: applies the entries to the set of today. `overrides` gives the effective value that a list operation starts from
@@ -119,7 +122,6 @@ pub fn incremental(
         match (entry.op, &entry.value) {
             // DELETE of a key that is unknown or not set is fine.
             (AlterOp::Delete, _) => {
-                refuse_restart_keys(scope, [entry.name.as_str()])?;
                 result.remove(entry.name.as_str());
             }
             (_, None) => {
@@ -131,7 +133,11 @@ pub fn incremental(
             (AlterOp::Append | AlterOp::Subtract, Some(value)) => {
                 let key = scope.key(&entry.name).filter(|key| key.kind == Kind::List);
                 let Some(key) = key else {
-                    let message = format!("Can't {} to key {} because its type is not LIST.", entry.op.name(), entry.name);
+                    let (op, name) = (entry.op.name(), &entry.name);
+                    let message = match scope {
+                        Scope::Topic => format!("Can't {op} to key {name} because its type is not LIST."),
+                        Scope::Broker => format!("Config value {} is not allowed for config key: {name}", op.to_lowercase()),
+                    };
                     return Err(AlterError::new(ErrorCode::InvalidConfig, message));
                 };
                 let mut items = match current.get(entry.name.as_str()) {
@@ -155,7 +161,11 @@ pub fn incremental(
             }
         }
     }
-    canonical(scope, result)
+    let named = |name: &str| entries.iter().any(|entry| entry.name == name);
+    let touched = result.iter().filter(|(name, _)| named(name)).map(|(k, v)| (k.clone(), v.clone())).collect();
+    result.extend(canonical(scope, touched)?);
+    fits_together(scope, &result)?;
+    Ok(result)
 }
 
 fn effective(config: &Config, scope: Scope, key: &'static Key, overrides: &Overrides<'_>) -> Value {
@@ -185,6 +195,18 @@ fn canonical(scope: Scope, map: ConfigMap) -> Result<ConfigMap, AlterError> {
         };
     }
     Ok(result)
+}
+
+/// Checks that the values of a topic do not exclude each other.
+fn fits_together(scope: Scope, map: &ConfigMap) -> Result<(), AlterError> {
+    let number = |name: &str| map.get(name).and_then(|text| text.parse::<i64>().ok());
+    match (number("min.compaction.lag.ms"), number("max.compaction.lag.ms")) {
+        (Some(min), Some(max)) if scope == Scope::Topic && min > max => {
+            let message = format!("conflict topic config setting min.compaction.lag.ms ({min}) > max.compaction.lag.ms ({max})");
+            Err(AlterError::new(ErrorCode::InvalidConfig, message))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn refuse_restart_keys<'a>(scope: Scope, names: impl IntoIterator<Item = &'a str>) -> Result<(), AlterError> {

@@ -15,6 +15,7 @@ pub mod key;
 pub mod listener;
 pub mod print;
 pub mod registry;
+pub mod resource;
 pub mod topic;
 pub mod topic_keys;
 pub mod value;

@@ -3,9 +3,12 @@
 //! A handler takes the shard, the request's context and its body and gives a [`Response`] (body only: the header is added by
 //! `dispatch`). It never writes to the socket. Handlers are listed one per line in alphabetical order.
 
+pub mod alter_configs;
 pub mod codec;
 pub mod delete_records;
+pub mod describe_configs;
 pub mod fetch;
+pub mod incremental_alter_configs;
 pub mod init_producer_id;
 pub mod list_offsets;
 pub mod offset_for_leader_epoch;

@@ -84,6 +84,14 @@ fn what_kafka_refuses_is_refused_with_its_code() {
             InvalidConfig,
             "Can't SUBTRACT to key unknown.key because its type is not LIST.",
         ),
+        (
+            Scope::Broker,
+            "log.retention.ms",
+            Append,
+            Some("5"),
+            InvalidConfig,
+            "Config value append is not allowed for config key: log.retention.ms",
+        ),
         (Scope::Broker, "num.partitions", Set, Some("5"), InvalidRequest, "Cannot update these configs dynamically: [num.partitions]"),
         (
             Scope::Broker,
@@ -117,4 +125,32 @@ fn the_legacy_form_replaces_the_whole_set() {
 #[test]
 fn a_dynamic_broker_key_is_accepted() {
     assert_eq!(alter(Scope::Broker, &[], &[("log.retention.ms", AlterOp::Set, Some("5"))]), Ok(map(&[("log.retention.ms", "5")])));
+}
+
+#[test]
+fn compaction_lags_must_fit_together() {
+    let max = [("max.compaction.lag.ms", "5")];
+    assert_eq!(
+        alter(Scope::Topic, &max, &[("min.compaction.lag.ms", AlterOp::Set, Some("6"))]).map_err(|e| e.0),
+        Err(ErrorCode::InvalidConfig)
+    );
+    assert!(alter(Scope::Topic, &max, &[("min.compaction.lag.ms", AlterOp::Set, Some("5"))]).is_ok());
+}
+
+#[test]
+fn a_stored_key_of_another_version_is_left_alone() {
+    let old = [("gone.key", "1")];
+    assert_eq!(
+        alter(Scope::Topic, &old, &[("retention.ms", AlterOp::Set, Some("2"))]),
+        Ok(map(&[("gone.key", "1"), ("retention.ms", "2")]))
+    );
+    assert_eq!(alter(Scope::Topic, &old, &[("gone.key", AlterOp::Delete, None)]), Ok(ConfigMap::new()));
+}
+
+#[test]
+fn every_dynamic_broker_key_reaches_topics() {
+    // Otherwise an alteration would be accepted and nobody would read it.
+    for key in super::super::BROKER_KEYS.iter().filter(|key| key.applies() == Applies::Dynamic) {
+        assert!(super::super::TOPIC_KEYS.iter().any(|topic| topic.synonym() == Some(key.name)), "{}", key.name);
+    }
 }

@@ -1,0 +1,94 @@
+//! Which settings a resource of the config APIs names: a topic, this broker, all brokers, a group; or the error Kafka 4.3.1 gives.
+//!
+//! Callers: the handlers of DescribeConfigs, AlterConfigs and IncrementalAlterConfigs.
+
+use coreline_wire::error_code::ErrorCode;
+
+use super::Config;
+use super::alter::AlterError;
+use crate::metadata::{ConfigResource, MetadataImage, topic_name};
+
+const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
+const BROKER_LOGGER: i8 = 8;
+const CLIENT_METRICS: i8 = 16;
+const GROUP: i8 = 32;
+
+/// What the resource is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// An existing topic.
+    Topic(&'a str),
+    /// This broker.
+    ThisBroker,
+    /// The default of all brokers.
+    AllBrokers,
+    /// A group, which has no settings of its own here.
+    Group,
+}
+
+impl Target<'_> {
+    /// Its key in the metadata image; `None` for what has no settings.
+    pub fn resource(&self, config: &Config) -> Option<ConfigResource> {
+        match self {
+            Target::Topic(name) => Some(ConfigResource::topic(name)),
+            Target::ThisBroker => Some(ConfigResource::broker(config.node_id)),
+            Target::AllBrokers => Some(ConfigResource::broker_default()),
+            Target::Group => None,
+        }
+    }
+}
+
+/// The resource of a DescribeConfigs entry.
+pub fn to_describe<'a>(config: &Config, image: &MetadataImage, kind: i8, name: &'a str) -> Result<Target<'a>, AlterError> {
+    let id = config.node_id;
+    match kind {
+        TOPIC => {
+            topic_name::validate(name).map_err(|reason| AlterError::new(ErrorCode::InvalidTopicException, reason))?;
+            // Kafka gives no message here, and clients show the code's own.
+            existing(image, name).ok_or(AlterError { code: ErrorCode::UnknownTopicOrPartition, message: String::new() })
+        }
+        BROKER if name.is_empty() => Ok(Target::AllBrokers),
+        BROKER if broker_id(name)? == id => Ok(Target::ThisBroker),
+        BROKER => refuse(format!("Unexpected broker id, expected {id} or empty string, but received {name}")),
+        BROKER_LOGGER => refuse("Levels of single loggers are not supported; log.level is read at start.".into()),
+        CLIENT_METRICS => refuse("Client metrics subscriptions are not supported.".into()),
+        GROUP if name.is_empty() => refuse("Group name must not be empty".into()),
+        GROUP => Ok(Target::Group),
+        _ => refuse(format!("Unknown resource type {kind}")),
+    }
+}
+
+/// The resource of an AlterConfigs or IncrementalAlterConfigs entry.
+pub fn to_alter<'a>(config: &Config, image: &MetadataImage, kind: i8, name: &'a str) -> Result<Target<'a>, AlterError> {
+    let id = config.node_id;
+    match kind {
+        TOPIC if name.is_empty() => refuse("Default topic resources are not allowed.".into()),
+        TOPIC => {
+            topic_name::validate(name).map_err(|reason| AlterError::new(ErrorCode::InvalidTopicException, reason))?;
+            let unknown = || AlterError::new(ErrorCode::UnknownTopicOrPartition, format!("The topic '{name}' does not exist."));
+            existing(image, name).ok_or_else(unknown)
+        }
+        BROKER if name.is_empty() => Ok(Target::AllBrokers),
+        BROKER => match name.parse::<i32>() {
+            Ok(asked) if asked == id => Ok(Target::ThisBroker),
+            Ok(_) => refuse(format!("Unexpected broker id, expected {id}, but received {name}")),
+            Err(_) => refuse(format!("Node id must be an integer, but it is: {name}")),
+        },
+        GROUP if name.is_empty() => refuse("Group name must not be empty".into()),
+        GROUP => Ok(Target::Group),
+        _ => refuse(format!("Unknown resource type {kind}")),
+    }
+}
+
+fn existing<'a>(image: &MetadataImage, name: &'a str) -> Option<Target<'a>> {
+    image.topic_id(name).map(|_| Target::Topic(name))
+}
+
+fn broker_id(name: &str) -> Result<i32, AlterError> {
+    name.parse().map_err(|_| AlterError::new(ErrorCode::InvalidRequest, format!("Broker id must be an integer, but it is: {name}")))
+}
+
+fn refuse<T>(message: String) -> Result<T, AlterError> {
+    Err(AlterError::new(ErrorCode::InvalidRequest, message))
+}

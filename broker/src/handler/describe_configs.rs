@@ -1,0 +1,157 @@
+//! DescribeConfigs (key 32, v1-4): every setting of topics, this broker, or the defaults of all brokers, with source and synonyms.
+//!
+//! - v1: source and synonyms (KIP-226)
+//! - v3: type and documentation (KIP-569)
+//! - v4: flexible
+//!
+//! Left out: levels of single loggers and client metrics subscriptions, which are answered with 42. A group has no settings.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym};
+use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
+use kafka_protocol::protocol::StrBytes;
+
+use super::{HandlerResult, RequestContext, codec};
+use crate::config::alter::AlterError;
+use crate::config::describe::{self, DescribedConfig};
+use crate::config::effective::with_topic_overrides;
+use crate::config::resource::{self, Target};
+use crate::config::{Config, Value};
+use crate::metadata::MetadataImage;
+use crate::shard::Shard;
+
+/// Answers at once from this shard's image.
+pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> HandlerResult {
+    let request: DescribeConfigsRequest = codec::decode(ctx, body)?;
+    codec::encode(ctx, &answer(&shard.config, &shard.image(), &request))
+}
+
+/// One result per resource, in the request's order.
+pub fn answer(config: &Config, image: &MetadataImage, request: &DescribeConfigsRequest) -> DescribeConfigsResponse {
+    let results = request.resources.iter().map(|asked| {
+        let result =
+            DescribeConfigsResult::default().with_resource_type(asked.resource_type).with_resource_name(asked.resource_name.clone());
+        match describe_resource(config, image, asked) {
+            Ok(described) => {
+                let show = |d: DescribedConfig| entry(d, request.include_synonyms, request.include_documentation);
+                result.with_error_message(Some(StrBytes::default())).with_configs(described.into_iter().map(show).collect())
+            }
+            Err(error) => result.with_error_code(error.code.code()).with_error_message(Some(error.message.into())),
+        }
+    });
+    DescribeConfigsResponse::default().with_results(results.collect())
+}
+
+fn describe_resource(config: &Config, image: &MetadataImage, asked: &DescribeConfigsResource) -> Result<Vec<DescribedConfig>, AlterError> {
+    let target = resource::to_describe(config, image, asked.resource_type, asked.resource_name.as_str())?;
+    let names: Option<Vec<&str>> = asked.configuration_keys.as_ref().map(|keys| keys.iter().map(StrBytes::as_str).collect());
+    let filter = names.as_deref();
+    // The name of no topic: only the brokers' dynamic settings count.
+    let topic = if let Target::Topic(name) = target { name } else { "" };
+    Ok(with_topic_overrides(config, image, topic, |overrides| match target {
+        Target::Topic(_) => describe::topic(config, overrides, filter),
+        Target::ThisBroker => describe::broker(config, overrides, filter),
+        Target::AllBrokers => describe::cluster_default(config, overrides, filter),
+        Target::Group => Vec::new(),
+    }))
+}
+
+fn entry(described: DescribedConfig, with_synonyms: bool, with_documentation: bool) -> DescribeConfigsResourceResult {
+    let text = |value: &Value| if described.sensitive { None } else { value.text().map(StrBytes::from) };
+    let synonyms = described
+        .synonyms
+        .iter()
+        .filter(|_| with_synonyms)
+        .map(|s| DescribeConfigsSynonym::default().with_name(s.name.into()).with_value(text(&s.value)).with_source(s.source.code()));
+    DescribeConfigsResourceResult::default()
+        .with_name(described.key.name.into())
+        .with_value(described.value.clone().map(StrBytes::from))
+        .with_read_only(described.read_only)
+        .with_config_source(described.source.code())
+        .with_is_sensitive(described.sensitive)
+        .with_synonyms(synonyms.collect())
+        .with_config_type(described.key.kind.code())
+        .with_documentation(with_documentation.then(|| described.key.doc_text().into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{BROKER_KEYS, TOPIC_KEYS};
+    use crate::controller::request::{ConfigAlteration, NewTopic};
+    use crate::controller::testing::World;
+    use crate::metadata::ConfigResource;
+
+    fn world() -> World {
+        let mut world = World::with_topics(&["t"]);
+        let set = |resource, key: &str, value: &str| ConfigAlteration {
+            resource,
+            replace_all: false,
+            entries: vec![(key.to_string(), Some(value.to_string()))],
+        };
+        world.alter(set(ConfigResource::topic("t"), "retention.ms", "5")).expect("altered");
+        world.alter(set(ConfigResource::broker_default(), "log.retention.bytes", "7")).expect("altered");
+        world
+    }
+
+    fn ask(resources: &[(i8, &str)], keys: Option<&[&'static str]>) -> Vec<DescribeConfigsResult> {
+        let asked = |(kind, name): &(i8, &str)| {
+            DescribeConfigsResource::default()
+                .with_resource_type(*kind)
+                .with_resource_name(name.to_string().into())
+                .with_configuration_keys(keys.map(|keys| keys.iter().map(|k| StrBytes::from(*k)).collect()))
+        };
+        let request = DescribeConfigsRequest::default()
+            .with_resources(resources.iter().map(asked).collect())
+            .with_include_synonyms(true)
+            .with_include_documentation(true);
+        answer(&Config::default(), &world().image, &request).results
+    }
+
+    #[test]
+    fn every_key_of_a_topic_and_of_the_broker_is_listed() {
+        let results = ask(&[(2, "t"), (4, "1"), (4, ""), (32, "g")], None);
+        let lens: Vec<_> = results.iter().map(|r| (r.error_code, r.configs.len())).collect();
+        assert_eq!(lens, vec![(0, TOPIC_KEYS.len()), (0, BROKER_KEYS.len()), (0, 1), (0, 0)]);
+        let bytes = results[0].configs.iter().find(|c| c.name.as_str() == "retention.bytes").expect("listed");
+        let synonyms: Vec<_> = bytes.synonyms.iter().map(|s| (s.name.as_str(), s.source)).collect();
+        assert_eq!((bytes.value.as_deref(), bytes.config_source, bytes.config_type), (Some("7"), 3, 5));
+        assert_eq!(synonyms, vec![("log.retention.bytes", 3), ("log.retention.bytes", 5)]);
+        assert!(bytes.documentation.as_ref().is_some_and(|d| d.contains("-1")));
+        let fixed = results[1].configs.iter().find(|c| c.name.as_str() == "num.partitions").expect("listed");
+        assert!(fixed.read_only && fixed.config_source == 5);
+    }
+
+    #[test]
+    fn errors_are_kafkas() {
+        let asked = [(2, "nope"), (2, "a b"), (4, "7"), (4, "x"), (8, "1"), (16, "m"), (32, ""), (99, "z")];
+        let answers: Vec<_> = ask(&asked, None).iter().map(|r| (r.error_code, r.error_message.clone().unwrap_or_default())).collect();
+        assert_eq!(answers.iter().map(|a| a.0).collect::<Vec<_>>(), vec![3, 17, 42, 42, 42, 42, 42, 42]);
+        assert_eq!(answers[2].1.as_str(), "Unexpected broker id, expected 1 or empty string, but received 7");
+        assert_eq!(answers[3].1.as_str(), "Broker id must be an integer, but it is: x");
+    }
+
+    #[test]
+    fn only_the_keys_asked_for_are_listed() {
+        let results = ask(&[(2, "t")], Some(&["retention.ms", "cleanup.policy", "nope"]));
+        let names: Vec<_> = results[0].configs.iter().map(|c| (c.name.as_str(), c.value.as_deref(), c.config_source)).collect();
+        assert_eq!(names, vec![("cleanup.policy", Some("delete"), 5), ("retention.ms", Some("5"), 1)]);
+        assert!(ask(&[(2, "t")], Some(&[]))[0].configs.is_empty());
+    }
+
+    #[test]
+    fn every_version_encodes() {
+        let mut world = World::new();
+        world.create(NewTopic { name: "t".into(), partitions: 1, replication_factor: 1, ..NewTopic::default() }).expect("created");
+        let resource =
+            DescribeConfigsResource::default().with_resource_type(2).with_resource_name("t".into()).with_configuration_keys(None);
+        let request = DescribeConfigsRequest::default().with_resources(vec![resource]).with_include_synonyms(true);
+        let response = answer(&Config::default(), &world.image, &request);
+        for version in 1..=4 {
+            assert!(codec::encode(&RequestContext::for_test(32, version), &response).is_ok_and(|r| r.len() > 1000), "v{version}");
+        }
+    }
+}
