@@ -200,6 +200,7 @@ impl<Q: MeshRequest, R: Send + 'static> Mesh<Q, R> {
         self.inner.on_peer_gone.borrow_mut().take();
         for lane in self.inner.lanes.iter().flatten() {
             lane.fail_all();
+            lane.sender.close();
             let running: Vec<_> = lane.running.borrow_mut().drain().map(|(_, task)| task).collect();
             for task in running {
                 task.cancel().await;
