@@ -54,7 +54,7 @@ impl SnapshotFile {
         len_max: usize,
     ) -> StorageResult<(SnapshotFile, Option<Snapshot>)> {
         let mut found: Vec<Snapshot> = Vec::new();
-        let mut damaged: Option<(PathBuf, String)> = None;
+        let mut damaged: Option<StorageError> = None;
         for slot in 0..2 {
             let path = slot_path(dir, name, slot);
             let Some(bytes) = disk.read_file(&path, len_max + ENVELOPE_BYTES).await? else {
@@ -62,17 +62,17 @@ impl SnapshotFile {
             };
             match open_envelope(&path, &bytes, kind, version_max) {
                 Ok(snapshot) => found.push(snapshot),
-                Err(StorageError::Corrupt { path, why, .. }) => damaged = Some((path, why)),
+                Err(error @ StorageError::Corrupt { .. }) => damaged = Some(error),
                 Err(other) => return Err(other),
             }
         }
         found.sort_by_key(|s| s.sequence);
         let mut newest = found.pop();
-        if let Some((path, why)) = damaged {
-            tracing::error!(path = %path.display(), why, "a snapshot file is damaged");
+        if let Some(error) = damaged {
+            tracing::error!(%error, "a snapshot file cannot be used");
             match &mut newest {
-                None => return Err(StorageError::corrupt(&path, None, why)),
-                Some(snapshot) => snapshot.damaged = Some(format!("{}: {why}", path.display())),
+                None => return Err(error),
+                Some(snapshot) => snapshot.damaged = Some(error.to_string()),
             }
         }
         let file = SnapshotFile {
@@ -161,4 +161,115 @@ pub fn open_envelope(path: &Path, bytes: &[u8], kind: SnapshotKind, version_max:
     let mut aligned = AlignedVec::with_capacity(content.len());
     aligned.extend_from_slice(content);
     Ok(Snapshot { version, sequence: u64_at(16), bytes: aligned, path: path.to_path_buf(), damaged: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::SimDisk;
+    use crate::io::sim::{CrashMode, Rng};
+    use futures_lite::future::{block_on, or};
+    use proptest::prelude::*;
+
+    const KIND: SnapshotKind = *b"TEST";
+    const DIR: &str = "/d";
+
+    fn disk(seed: u64) -> SimDisk {
+        let disk = SimDisk::new(seed);
+        disk.mkdir(DIR);
+        disk
+    }
+
+    async fn open(disk: &SimDisk) -> StorageResult<(SnapshotFile, Option<Snapshot>)> {
+        SnapshotFile::open(disk, Path::new(DIR), "table", KIND, 3, 1 << 20).await
+    }
+
+    #[test]
+    fn the_newest_write_is_read_and_the_one_before_is_kept() {
+        block_on(async {
+            let disk = disk(1);
+            let (mut file, none) = open(&disk).await.unwrap();
+            assert!(none.is_none());
+            for n in 1..=5u8 {
+                file.write(&disk, 2, &[n; 100]).await.unwrap();
+                let (again, found) = open(&disk).await.unwrap();
+                let found = found.unwrap();
+                assert_eq!((found.version, found.sequence, &found.bytes[..], found.damaged), (2, u64::from(n), &[n; 100][..], None));
+                assert_eq!(again.sequence(), file.sequence());
+                assert_eq!(found.bytes.as_ptr() as usize % 16, 0, "aligned for rkyv");
+            }
+            disk.damage("/d/table.b", 50, 1);
+            let (mut file, found) = open(&disk).await.unwrap();
+            let found = found.unwrap();
+            assert_eq!((found.sequence, found.bytes[0]), (4, 4), "the one before");
+            assert!(found.damaged.unwrap().contains("/d/table.b"));
+            file.write(&disk, 2, b"new").await.unwrap();
+            assert_eq!(&open(&disk).await.unwrap().1.unwrap().bytes[..], b"new", "written over the damaged one");
+            file.remove(&disk).await.unwrap();
+            assert!(open(&disk.crash(0, CrashMode::LoseAll)).await.unwrap().1.is_none());
+        });
+    }
+
+    #[test]
+    fn unreadable_is_not_absent() {
+        block_on(async {
+            let disk = disk(2);
+            let (mut file, _) = open(&disk).await.unwrap();
+            file.write(&disk, 1, b"only").await.unwrap();
+            disk.damage("/d/table.b", 33, 1);
+            let error = open(&disk).await.unwrap_err().to_string();
+            assert!(error.starts_with("/d/table.b is damaged at byte 4: checksum"), "{error}");
+            let too_long = disk.write_file(Path::new("/d/table.b"), &vec![0; (1 << 20) + 33]).await;
+            too_long.unwrap();
+            assert!(matches!(open(&disk).await, Err(StorageError::Io(_))), "longer than allowed");
+        });
+    }
+
+    #[test]
+    fn other_kinds_and_newer_versions_are_refused() {
+        let path = Path::new("f");
+        let sealed = seal_envelope(KIND, 3, 1, b"content");
+        assert!(open_envelope(path, &sealed, KIND, 3).is_ok());
+        assert!(matches!(open_envelope(path, &sealed, *b"ELSE", 3), Err(StorageError::Corrupt { .. })));
+        assert!(matches!(open_envelope(path, &sealed, KIND, 2), Err(StorageError::NewerFormat { found: 3, supported: 2, .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn every_flip_and_every_cut_is_found(content in proptest::collection::vec(any::<u8>(), 0..200), at in any::<usize>(), bit in 0u8..8) {
+            let path = Path::new("f");
+            let sealed = seal_envelope(KIND, 1, 9, &content);
+            prop_assert_eq!(&open_envelope(path, &sealed, KIND, 1).unwrap().bytes[..], &content[..]);
+            let at = at % sealed.len();
+            let mut flipped = sealed.clone();
+            flipped[at] ^= 1 << bit;
+            prop_assert!(open_envelope(path, &flipped, KIND, 1).is_err());
+            prop_assert!(open_envelope(path, &sealed[..at], KIND, 1).is_err());
+        }
+    }
+
+    #[test]
+    fn a_crash_during_a_write_leaves_the_old_or_the_new() {
+        for seed in 0..400 {
+            let mut rng = Rng::new(seed);
+            block_on(async {
+                let disk = disk(seed);
+                let (mut file, _) = open(&disk).await.unwrap();
+                file.write(&disk, 1, &[1; 3000]).await.unwrap();
+                file.write(&disk, 1, &[2; 3000]).await.unwrap();
+                disk.halt_after(disk.stats().events + rng.below(14));
+                let done = or(async { file.write(&disk, 1, &[3; 3000]).await.map(|()| true).unwrap() }, async {
+                    disk.halted().await;
+                    false
+                })
+                .await;
+                let survivor = disk.crash(rng.next_u64(), CrashMode::Mixed);
+                let found = open(&survivor).await.unwrap().1.unwrap();
+                let sequence = found.sequence;
+                assert!(sequence == 3 || (sequence == 2 && !done), "seed {seed}: {sequence}");
+                assert_eq!(found.bytes[..], [sequence as u8; 3000], "seed {seed}");
+                assert_eq!(found.damaged, None, "seed {seed}: a write never damages what was there");
+            });
+        }
+    }
 }

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 pub mod aligned;
 pub mod glommio;
+#[cfg(test)]
+mod glommio_tests;
 pub mod poison;
 pub mod probe;
 pub mod sim;

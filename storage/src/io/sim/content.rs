@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 const PAGE: usize = 4096;
+static ZEROS: [u8; PAGE] = [0; PAGE];
 
 /// A file's bytes. Absent pages are zeros; nothing is stored above the size.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,7 +45,7 @@ impl Content {
             let take = (PAGE - within).min(data.len() - at);
             let bytes = &data[at..at + take];
             let number = place / PAGE as u64;
-            if take == PAGE && bytes.iter().all(|&b| b == 0) {
+            if bytes == ZEROS {
                 self.pages.remove(&number);
             } else {
                 let page = self.pages.entry(number).or_insert_with(|| Rc::new([0; PAGE]));

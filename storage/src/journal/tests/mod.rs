@@ -51,9 +51,12 @@ fn header(n: u64) -> EntryHeader {
 
 /// The data of entry n: its length and content follow from n and `len`.
 fn data(n: u64, len: usize) -> Vec<u8> {
+    // A period that is no multiple or part of a sector: no two sectors of an entry are alike.
     let mut rng = Rng::new(n);
-    let first = rng.next_u64();
-    (0..len).map(|i| (first >> (i % 8 * 8)) as u8 ^ (i / 8) as u8).collect()
+    let period: [u8; 509] = std::array::from_fn(|_| rng.next_u64() as u8);
+    let mut out = period.repeat(len.div_ceil(509));
+    out.truncate(len);
+    out
 }
 
 async fn open<D: Disk>(disk: &D, dir: &Path, config: JournalConfig) -> Journal<D> {
