@@ -203,7 +203,7 @@ mod tests {
     fn an_arrow_that_goes_up_is_found_in_every_spelling() {
         let up = |path: &str, text: &str| modules(&[Source::new(path, text)]).into_iter().filter(|c| c.starts_with(path)).count();
         assert_eq!(up("broker/src/partition/append.rs", "use crate::net::send;\n"), 1);
-        assert_eq!(up("broker/src/partition/append.rs", "let x = crate::handler::fetch::y();\n"), 1);
+        assert_eq!(up("broker/src/partition/append.rs", "let x = crate::dispatch::y();\n"), 1);
         assert_eq!(up("broker/src/metadata/image.rs", "use crate::{\n    stage::Stage,\n    dispatch::{a, b},\n};\n"), 1);
         assert_eq!(up("broker/src/handler/fetch.rs", "use crate::partition::x;\nuse crate::metadata::y;\n"), 0);
         assert_eq!(up("broker/src/handler/fetch.rs", "use crate::shard::start::run;\n"), 1);
