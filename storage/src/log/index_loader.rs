@@ -34,8 +34,8 @@ pub(crate) async fn ensure<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, ba
         segment.index.prepend(head);
         segment.index_from = 0;
         segment.index_saved = segment.index_saved.max(covered);
-        segment.max_timestamp_ms = segment.index.max_timestamp.map(|(max, _)| max);
         if segment.sealed {
+            segment.max_timestamp_ms = segment.index.max_timestamp.map(|(max, _)| max);
             let bytes = segment.index.memory_bytes();
             store.indexes.borrow_mut().add((log.tp, base), bytes, store.config.index_cache_bytes)
         } else {

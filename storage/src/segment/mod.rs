@@ -41,7 +41,7 @@ pub struct Segment {
     pub index_from: u32,
     /// How far the index files reach that were saved last.
     pub index_saved: u32,
-    /// Largest timestamp in the whole segment, ms, once it is known.
+    /// Largest timestamp in the whole segment, ms, once it is sealed and that is known.
     pub max_timestamp_ms: Option<i64>,
 }
 
