@@ -9,10 +9,12 @@
 //!
 //! Modules are listed one per line in alphabetical order so that parts can be added without touching each other.
 
+pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod controller;
 pub mod coordinator;
+pub mod dispatch;
 pub mod error;
 pub mod fetch_session;
 pub mod handler;
@@ -20,8 +22,12 @@ pub mod limits;
 pub mod logging;
 pub mod metadata;
 pub mod metrics;
+pub mod net;
 pub mod partition;
+pub mod preflight;
 pub mod purgatory;
 pub mod quorum;
 pub mod shard;
+pub mod shutdown;
 pub mod stage;
+pub mod sys;

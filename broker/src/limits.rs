@@ -18,6 +18,24 @@ pub const SHARD_REQUEST_BYTES_MAX: usize = 512 * 1024 * 1024;
 pub const REQUESTS_PER_TURN: usize = 32;
 /// Largest step of one `sendfile`, in bytes.
 pub const SENDFILE_STEP_BYTES: usize = 256 * 1024;
+/// Bytes brought into the page cache at once, on the blocking pool, when the next step is not there.
+pub const SENDFILE_READ_BYTES: usize = 1024 * 1024;
+/// Parts of one `sendmsg`; more are sent by the next one.
+pub const SEND_PARTS_MAX: usize = 64;
+/// Bytes that a connection sends before it gives way to the others through the reactor.
+pub const SEND_STEP_BYTES: usize = 1024 * 1024;
+/// Share of a big frame that must arrive within [`FRAME_PROGRESS_SECONDS`]: one part in this many, at least 64 KiB or all of it.
+pub const FRAME_PROGRESS_PARTS: usize = 128;
+/// New connections per second and shard; more wait in the listener's backlog.
+pub const CONNECTIONS_PER_SECOND: u32 = 500;
+/// Least length of the listener's backlog, so that a burst within the accept rate is not refused by the kernel.
+pub const LISTEN_BACKLOG_MIN: i32 = 1024;
+/// Bytes of an admin request's head; more is answered with 431.
+pub const ADMIN_HEAD_BYTES_MAX: usize = 8 * 1024;
+/// Admin connections at once; more are closed at once.
+pub const ADMIN_CONNECTIONS_MAX: usize = 32;
+/// Seconds that an admin request may take to arrive and to be answered.
+pub const ADMIN_SECONDS: u64 = 10;
 /// Seconds that a frame may take without a byte of progress before its connection is closed.
 pub const FRAME_PROGRESS_SECONDS: u64 = 30;
 

@@ -3,12 +3,14 @@
 //! Callers: every handler but produce and fetch, whose bodies the wire crate reads itself.
 
 use bytes::{Buf, Bytes, BytesMut};
+use coreline_wire::fence;
 use kafka_protocol::protocol::{Decodable, Encodable};
 
 use super::{HandlerError, RequestContext, Response};
 
 /// Decodes a request body. A malformed body closes the connection, as in Kafka.
 pub fn decode<T: Decodable>(ctx: &RequestContext, mut body: Bytes) -> Result<T, HandlerError> {
+    fence::check_request(ctx.api_key, ctx.api_version, &body).map_err(|error| HandlerError::close(format!("malformed request: {error}")))?;
     let request = T::decode(&mut body, ctx.api_version).map_err(|error| HandlerError::close(format!("malformed request: {error}")))?;
     if body.has_remaining() {
         return Err(HandlerError::close(format!("malformed request: {} bytes after its end", body.remaining())));

@@ -14,18 +14,21 @@ pub mod list_offsets;
 pub mod offset_for_leader_epoch;
 pub mod produce;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use coreline_storage::SendFile;
 
 pub use crate::error::HandlerError;
+use crate::shard::rescue::WorkGuard;
+use crate::stage::{Stage, StageStamps, monotonic_us};
 
 /// What a handler knows about the request beside its body.
 #[derive(Clone, Debug)]
@@ -44,9 +47,44 @@ pub struct RequestContext {
     pub connection: Rc<ConnectionState>,
     /// When the last byte of the request was received.
     pub received_at: Instant,
+    /// Its stage stamps and its claim on the rescue thread.
+    pub track: Rc<Track>,
 }
 
 impl RequestContext {
+    /// Ends a stage of this request.
+    pub fn mark(&self, stage: Stage) {
+        let mut stamps = self.track.stamps.get();
+        stamps.mark(stage, monotonic_us());
+        self.track.stamps.set(stamps);
+    }
+
+    /// Takes over the stamps of a part of this request that ran on another shard.
+    pub fn adopt(&self, part: &StageStamps) {
+        let mut stamps = self.track.stamps.get();
+        stamps.adopt(part);
+        self.track.stamps.set(stamps);
+    }
+
+    /// The stamps so far, to send along with a part of this request.
+    pub fn stamps(&self) -> StageStamps {
+        self.track.stamps.get()
+    }
+
+    /// Waits for something that may take long and is nobody's fault (a long poll, a rebalance): meanwhile the request is not work that
+    /// the rescue thread expects to progress, and its time is charged to the park stage.
+    pub async fn parked<T>(&self, wait: impl Future<Output = T>) -> T {
+        let released = self.track.work.borrow_mut().take();
+        let again = released.as_ref().map(WorkGuard::pulse);
+        drop(released);
+        let out = wait.await;
+        if let Some(pulse) = again {
+            *self.track.work.borrow_mut() = Some(pulse.work());
+        }
+        self.mark(Stage::Park);
+        out
+    }
+
     /// A context as a client on this host would have, for tests of handlers.
     pub fn for_test(api_key: i16, api_version: i16) -> Self {
         let peer = SocketAddr::from(([127, 0, 0, 1], 40_000));
@@ -59,7 +97,23 @@ impl RequestContext {
             peer,
             connection: Rc::new(ConnectionState { id: 1, peer, local, client_software: RefCell::new(None) }),
             received_at: Instant::now(),
+            track: Rc::new(Track::start(monotonic_us(), None)),
         }
+    }
+}
+
+/// What is measured of a request while it runs.
+#[derive(Debug)]
+pub struct Track {
+    stamps: Cell<StageStamps>,
+    /// Tells the rescue thread that this request must make progress; released while it is parked.
+    work: RefCell<Option<WorkGuard>>,
+}
+
+impl Track {
+    /// Starts the clock, at the first byte of the request on the clock of [`monotonic_us`].
+    pub fn start(first_byte_us: u64, work: Option<WorkGuard>) -> Self {
+        Track { stamps: Cell::new(StageStamps::start(first_byte_us)), work: RefCell::new(work) }
     }
 }
 
@@ -131,12 +185,17 @@ impl Chunk {
 #[derive(Debug, Clone)]
 pub struct FileSpan {
     /// A read-only descriptor through the page cache.
-    pub file: Arc<SendFile>,
+    pub file: Arc<dyn SendSource>,
     /// Byte position in the file.
     pub position: u64,
     /// Bytes.
     pub len: u32,
 }
+
+/// A file that `sendfile` may read: the storage layer's `SendFile`.
+pub trait SendSource: AsFd + fmt::Debug + Send + Sync {}
+
+impl<T: AsFd + fmt::Debug + Send + Sync> SendSource for T {}
 
 /// What handling a request comes to.
 pub type HandlerResult = Result<Response, HandlerError>;

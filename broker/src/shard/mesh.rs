@@ -488,6 +488,7 @@ async fn start_request<Q: MeshRequest, R: Send + 'static>(
     request: Q,
 ) {
     let queue = request.queue();
+    let work = if request.parks() { None } else { task_queue::pulse().map(|pulse| pulse.work()) };
     let started = std::panic::catch_unwind(AssertUnwindSafe(|| service(peer, request)));
     let Ok(future) = started else {
         lane.post(Envelope::Reply { id, reply: None });
@@ -502,6 +503,7 @@ async fn start_request<Q: MeshRequest, R: Send + 'static>(
             let owner = Rc::downgrade(lane);
             let task = task_queue::spawn(queue, async move {
                 let reply = future.await;
+                drop(work);
                 if let Some(lane) = owner.upgrade()
                     && let Some(task) = { lane.running.borrow_mut().remove(&id) }
                 {

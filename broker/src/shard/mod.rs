@@ -5,22 +5,27 @@
 pub mod blocking;
 pub mod clock;
 pub mod credits;
+pub mod lifecycle;
 pub mod mesh;
 pub mod offsets_log;
 pub mod placement;
+pub mod remote;
 pub mod request;
 pub mod rescue;
 pub mod route;
+pub mod start;
 pub mod task_queue;
 
 use std::cell::RefCell;
 use std::fmt;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use coreline_storage::StorageError;
 use coreline_wire::ids::BrokerId;
 
 pub use request::{Mesh, ShardReply, ShardRequest};
+use lifecycle::Lifecycle;
 use rescue::Pulse;
 
 use crate::config::Config;
@@ -30,6 +35,8 @@ use crate::fetch_session::SessionCache;
 use crate::handler::init_producer_id::ProducerIdBlock;
 use crate::metadata::{MetadataImage, Publication};
 use crate::partition::PartitionManager;
+use crate::metrics::{Counter, ShardMetrics, ShardSnapshot};
+use crate::net::accept::Net;
 
 /// Number of a shard within this process, from 0. Never written to disk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -75,6 +82,12 @@ pub struct Shard {
     pub sessions: RefCell<SessionCache>,
     /// Producer ids that may still be handed out here.
     pub producer_ids: RefCell<ProducerIdBlock>,
+    /// What is counted here.
+    pub metrics: Rc<ShardMetrics>,
+    /// The phase of the process.
+    pub lifecycle: Arc<Lifecycle>,
+    /// Connections accepted here.
+    pub net: Rc<Net>,
 }
 
 impl Shard {
@@ -98,6 +111,13 @@ impl Shard {
     /// A number that clients cannot guess.
     pub fn random_i32(&self) -> i32 {
         getrandom::u32().map_or(1, |r| r as i32)
+    }
+
+    /// All that is counted here, brought up to date.
+    pub fn snapshot(&self) -> ShardSnapshot {
+        self.net.observe();
+        self.metrics.total(Counter::Rescues, self.pulse.rescues());
+        self.metrics.snapshot()
     }
 
     /// Wall clock, milliseconds since 1970.

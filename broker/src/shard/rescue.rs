@@ -118,6 +118,13 @@ pub struct WorkGuard {
     pulse: Arc<Pulse>,
 }
 
+impl WorkGuard {
+    /// The shard whose work it is.
+    pub fn pulse(&self) -> Arc<Pulse> {
+        Arc::clone(&self.pulse)
+    }
+}
+
 impl Drop for WorkGuard {
     fn drop(&mut self) {
         self.pulse.work.fetch_sub(1, Ordering::Relaxed);

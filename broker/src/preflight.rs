@@ -1,0 +1,253 @@
+//! What must be true of the host before the first executor starts: CPUs, io_uring, locked memory, descriptors, the data directory.
+//!
+//! Facts are read here, decided on by pure functions, and each refusal is one sentence that says what to do. Callers: `start`.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::Pid;
+
+use crate::error::Fatal;
+use crate::sys;
+
+/// What the executors get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// One CPU per shard; repeated when there are more shards than CPUs.
+    pub cpus: Vec<usize>,
+    /// I/O memory registered per shard, bytes.
+    pub io_memory: usize,
+}
+
+/// Locked memory below which an executor does not start, bytes.
+const MEMLOCK_MIN: u64 = 512 * 1024;
+/// I/O memory per shard that is registered with each of its three rings, bytes. Small: data is written from buffers of our own.
+const IO_MEMORY: usize = 256 * 1024;
+/// The same where locked memory is short, bytes; the executor takes no less.
+const IO_MEMORY_MIN: usize = 64 * 1024;
+/// Rings of a shard that register its I/O memory.
+const RINGS: u64 = 3;
+/// Descriptors below which the log warns.
+const DESCRIPTORS_WANTED: u64 = 65_536;
+
+/// Checks the host and prepares the process; `shards` is the setting, 0 for one per CPU.
+pub fn check(shards: i32, data_dir: &Path) -> Result<Plan, Fatal> {
+    let cpus = plan_cpus(&allowed_cpus()?, shards)?;
+    judge_io_uring(sys::probe_io_uring().map_err(|error| error.raw_os_error().unwrap_or(0)), io_uring_disabled())?;
+    let io_memory = prepare_locked_memory(cpus.len() as u64)?;
+    raise_descriptors();
+    prepare_data_dir(data_dir)?;
+    sys::register_membarrier();
+    Ok(Plan { cpus, io_memory })
+}
+
+/// CPUs that this process may run on (`taskset`, cpusets and containers restrict them).
+fn allowed_cpus() -> Result<Vec<usize>, Fatal> {
+    let set = sched_getaffinity(Pid::from_raw(0))
+        .map_err(|error| Fatal::new(format!("the CPUs that this process may use cannot be read: {error}")))?;
+    Ok((0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).collect())
+}
+
+/// Which CPU each shard is pinned to.
+fn plan_cpus(allowed: &[usize], shards: i32) -> Result<Vec<usize>, Fatal> {
+    if allowed.is_empty() {
+        return Err(Fatal::new("this process may run on no CPU: check taskset, cpusets or the container's CPU setting"));
+    }
+    let count = match usize::try_from(shards) {
+        Ok(0) | Err(_) => allowed.len(),
+        Ok(count) => count,
+    };
+    Ok(allowed.iter().copied().cycle().take(count).collect())
+}
+
+/// `kernel.io_uring_disabled`, on kernels that have it (6.6 and later).
+fn io_uring_disabled() -> Option<i32> {
+    fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?.trim().parse().ok()
+}
+
+/// Whether io_uring can be used; `probe` is the outcome of a trial set-up or its error number.
+fn judge_io_uring(probe: Result<(), i32>, disabled: Option<i32>) -> Result<(), Fatal> {
+    let Err(number) = probe else { return Ok(()) };
+    let errno = Errno::from_raw(number);
+    Err(Fatal::new(match (errno, disabled) {
+        (Errno::ENOSYS, _) => "this kernel has no io_uring: Coreline needs Linux 5.15 or later, built with CONFIG_IO_URING".to_string(),
+        (Errno::EPERM | Errno::EACCES, Some(2)) => {
+            "io_uring is switched off on this host (kernel.io_uring_disabled = 2): run `sysctl -w kernel.io_uring_disabled=0` as root"
+                .to_string()
+        }
+        (Errno::EPERM | Errno::EACCES, Some(1)) => "io_uring is reserved to privileged processes on this host (kernel.io_uring_disabled = 1): \
+             run `sysctl -w kernel.io_uring_disabled=0` as root, or add this user's group to kernel.io_uring_group"
+            .to_string(),
+        (Errno::EPERM | Errno::EACCES, _) => "io_uring is forbidden to this process, most likely by a container's seccomp profile: \
+             allow io_uring_setup, io_uring_enter and io_uring_register (with Docker: --security-opt seccomp=unconfined)"
+            .to_string(),
+        (Errno::ENOMEM, _) => {
+            "io_uring gets no memory: raise the locked memory limit (`ulimit -l unlimited`, LimitMEMLOCK=infinity in the unit file)"
+                .to_string()
+        }
+        (Errno::EMFILE | Errno::ENFILE, _) => {
+            "no file descriptor is left for io_uring: raise the limit (`ulimit -n 65536`, LimitNOFILE=65536 in the unit file)".to_string()
+        }
+        _ => format!("io_uring cannot be set up: {}", io::Error::from_raw_os_error(number)),
+    }))
+}
+
+/// What to do about locked memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct MemlockPlan {
+    /// New limits to set first (soft, hard), if any.
+    raise: Option<(u64, u64)>,
+    io_memory: usize,
+}
+
+/// Decides by the limits in bytes. `may_raise_hard` is true for a process with CAP_SYS_RESOURCE.
+fn plan_memlock(soft: u64, hard: u64, shards: u64, may_raise_hard: bool) -> Option<MemlockPlan> {
+    let need = MEMLOCK_MIN.max(shards * RINGS * IO_MEMORY as u64);
+    let need_least = MEMLOCK_MIN.max(shards * RINGS * IO_MEMORY_MIN as u64);
+    if soft >= need {
+        Some(MemlockPlan { raise: None, io_memory: IO_MEMORY })
+    } else if hard >= need {
+        Some(MemlockPlan { raise: Some((hard, hard)), io_memory: IO_MEMORY })
+    } else if may_raise_hard {
+        Some(MemlockPlan { raise: Some((need, need)), io_memory: IO_MEMORY })
+    } else if hard >= MEMLOCK_MIN {
+        // Between the least need and the executor's own minimum the rings run with memory that is not registered.
+        let raise = (soft < need_least.min(hard)).then_some((hard, hard));
+        Some(MemlockPlan { raise, io_memory: IO_MEMORY_MIN })
+    } else {
+        None
+    }
+}
+
+fn prepare_locked_memory(shards: u64) -> Result<usize, Fatal> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_MEMLOCK).map_err(|error| Fatal::new(format!("the locked memory limit cannot be read: {error}")))?;
+    let refuse = || {
+        Fatal::new(format!(
+            "this process may lock {} KiB of memory and needs {} KiB for io_uring: raise the limit (`ulimit -l unlimited`, \
+             LimitMEMLOCK=infinity in the unit file, --ulimit memlock=-1 with Docker)",
+            hard / 1024,
+            MEMLOCK_MIN / 1024
+        ))
+    };
+    // Whether the hard limit may be raised is found out by trying.
+    for may_raise_hard in [true, false] {
+        let plan = plan_memlock(soft, hard, shards, may_raise_hard).ok_or_else(refuse)?;
+        match plan.raise {
+            None => return Ok(plan.io_memory),
+            Some((soft, hard)) if setrlimit(Resource::RLIMIT_MEMLOCK, soft, hard).is_ok() => return Ok(plan.io_memory),
+            Some(_) => {}
+        }
+    }
+    Err(refuse())
+}
+
+/// As many descriptors as the host lets us have; a low limit is only worth a warning.
+fn raise_descriptors() {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+    let now = if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft };
+    if now < DESCRIPTORS_WANTED {
+        tracing::warn!(limit = now, "few file descriptors: raise the limit (`ulimit -n {DESCRIPTORS_WANTED}`) for many connections or partitions");
+    }
+}
+
+/// Creates the data directory and checks that files can be made in it.
+fn prepare_data_dir(path: &Path) -> Result<(), Fatal> {
+    let trial = path.join(".writable");
+    let tried = fs::create_dir_all(path).and_then(|()| fs::write(&trial, b"")).and_then(|()| fs::remove_file(&trial));
+    tried.map_err(|error| judge_data_dir(path, &error))
+}
+
+fn judge_data_dir(path: &Path, error: &io::Error) -> Fatal {
+    let path = path.display();
+    Fatal::new(match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            format!("the data directory {path} is not writable by this user: change its owner or choose another with --data-dir")
+        }
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            format!("the data directory {path} is not a directory: choose another with --data-dir")
+        }
+        io::ErrorKind::ReadOnlyFilesystem => format!("the data directory {path} is on a read-only file system: choose another with --data-dir"),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            format!("the disk of the data directory {path} is full: free some space or choose another with --data-dir")
+        }
+        _ => format!("the data directory {path} cannot be used: {error}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_are_spread_over_the_allowed_cpus() {
+        for (allowed, shards, expected) in [
+            (&[0, 1][..], 0, Some(vec![0, 1])),
+            (&[2, 5, 7], 0, Some(vec![2, 5, 7])),
+            (&[2, 5, 7], 1, Some(vec![2])),
+            (&[2, 5], 5, Some(vec![2, 5, 2, 5, 2])),
+            (&[], 0, None),
+            (&[], 1, None),
+        ] {
+            assert_eq!(plan_cpus(allowed, shards).ok(), expected, "{allowed:?}, {shards} shards");
+        }
+    }
+
+    #[test]
+    fn each_io_uring_refusal_says_what_to_do() {
+        assert_eq!(judge_io_uring(Ok(()), Some(2)), Ok(()));
+        for (errno, disabled, expected) in [
+            (Errno::ENOSYS, None, "Linux 5.15"),
+            (Errno::EPERM, Some(2), "kernel.io_uring_disabled=0"),
+            (Errno::EPERM, Some(1), "kernel.io_uring_group"),
+            (Errno::EPERM, Some(0), "seccomp"),
+            (Errno::EPERM, None, "seccomp"),
+            (Errno::ENOMEM, None, "locked memory"),
+            (Errno::EMFILE, None, "ulimit -n"),
+            (Errno::EIO, None, "cannot be set up"),
+        ] {
+            let sentence = judge_io_uring(Err(errno as i32), disabled).unwrap_err().sentence;
+            assert!(sentence.contains(expected), "{errno:?}: {sentence}");
+            assert_eq!(sentence.lines().count(), 1);
+        }
+    }
+
+    #[test]
+    fn locked_memory_is_raised_shrunk_or_refused() {
+        let enough = 2 * RINGS * IO_MEMORY as u64;
+        let full = |raise| Some(MemlockPlan { raise, io_memory: IO_MEMORY });
+        let small = |raise| Some(MemlockPlan { raise, io_memory: IO_MEMORY_MIN });
+        for (soft, hard, may_raise_hard, expected) in [
+            (u64::MAX, u64::MAX, false, full(None)),
+            (enough, enough, false, full(None)),
+            (0, u64::MAX, false, full(Some((u64::MAX, u64::MAX)))),
+            (64 << 10, enough, false, full(Some((enough, enough)))),
+            (0, 0, true, full(Some((enough, enough)))),
+            (MEMLOCK_MIN, MEMLOCK_MIN, false, small(None)),
+            (64 << 10, MEMLOCK_MIN, false, small(Some((MEMLOCK_MIN, MEMLOCK_MIN)))),
+            (0, MEMLOCK_MIN - 1, false, None),
+            (0, 0, false, None),
+        ] {
+            assert_eq!(plan_memlock(soft, hard, 2, may_raise_hard), expected, "{soft} {hard} {may_raise_hard}");
+        }
+    }
+
+    #[test]
+    fn an_unusable_data_directory_is_one_sentence() {
+        let dir = tempfile::tempdir().unwrap();
+        let inside = dir.path().join("a/b");
+        prepare_data_dir(&inside).unwrap();
+        assert_eq!(fs::read_dir(&inside).unwrap().count(), 0, "the trial file is gone");
+        let file = dir.path().join("file");
+        fs::write(&file, "x").unwrap();
+        let sentence = prepare_data_dir(&file).unwrap_err().sentence;
+        assert!(sentence.contains("is not a directory"), "{sentence}");
+        for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::ReadOnlyFilesystem, io::ErrorKind::StorageFull] {
+            let sentence = judge_data_dir(&file, &io::Error::from(kind)).sentence;
+            assert!(sentence.contains("--data-dir"), "{sentence}");
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! Start and stop order of the process and of each shard.
+//!
+//! ```text
+//!  main: preflight, lock the data directory, bind the listeners, rescue thread, one pinned executor per shard
+//!  each shard                                       enters
+//!    joins the mesh; shard 0: `open_metadata`         Recovered   (store recovered, image known)
+//!    `open_partitions`, answers the mesh              Meshed
+//!    `start_services` (shard 0: controller, groups)   Serving     (listeners accept, "ready")
+//!    ... until a signal ...                           Draining    (no new requests, parked ones answered)
+//!    waits for its requests in flight                 Stopping    (`flush`, leaves the mesh, ends)
+//! ```
+//! A shard waits at each phase for all others. A failure anywhere ends the process with one sentence.
+
+use std::cell::{OnceCell, RefCell};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use coreline_storage::StorageError;
+use coreline_storage::data_dir::{DataDir, JournalId};
+use coreline_storage::io::HostDisk;
+use coreline_wire::TopicPartition;
+use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
+use socket2::Socket;
+
+use super::lifecycle::{Event, Lifecycle, Phase};
+use super::mesh::{self, MeshEnd};
+use super::remote::{MeshController, NoController};
+use super::request::{self, Mesh, ShardReply, ShardRequest};
+use super::rescue::{self, Pulse, Rescue};
+use super::task_queue::{self, Queue, Task};
+use super::{Shard, ShardId};
+use crate::admin;
+use crate::config::{Config, HostPort, effective};
+use crate::controller::ControllerClient;
+use crate::coordinator::GroupClient;
+use crate::error::Fatal;
+use crate::fetch_session::SessionCache;
+use crate::limits;
+use crate::metadata::{MetadataDelta, MetadataImage, Publication};
+use crate::metrics::ShardMetrics;
+use crate::net::accept::{self, Net};
+use crate::net::connection::panic_text;
+use crate::net::quota::{ConnectionLimits, ConnectionQuota};
+use crate::partition::{PartitionConfig, PartitionManager, ShardStore};
+use crate::preflight;
+use crate::shutdown;
+
+/// Runs the broker until it is told to stop or cannot go on.
+pub fn run(config: Arc<Config>) -> Result<(), Fatal> {
+    let started = Instant::now();
+    let plan = preflight::check(config.shards, &config.data_dir())?;
+    let count = u16::try_from(plan.cpus.len()).map_err(|_| Fatal::new("more than 65535 shards"))?;
+
+    let (events, received) = mpsc::channel();
+    let lifecycle = Arc::new(Lifecycle::new(events));
+    shutdown::watch_signals(Arc::clone(&lifecycle))?;
+
+    let (listeners, bound) = accept::bind(resolve(&config.listen(), "listeners")?, count, "listeners")?;
+    let (mut admin_listeners, admin_bound) = accept::bind(resolve(&config.admin_listen(), "admin.listen")?, 1, "admin.listen")?;
+    // Scripts and tests read the ports from these two lines; connections are accepted when the last one, "ready", is there.
+    tracing::info!("listening on {bound}");
+    tracing::info!("admin on http://{admin_bound}");
+
+    let quota = ConnectionQuota::new(ConnectionLimits {
+        total: usize::try_from(config.max_connections).unwrap_or(0),
+        per_address: usize::try_from(config.max_connections_per_ip).unwrap_or(0),
+        per_second: limits::CONNECTIONS_PER_SECOND,
+    });
+    let pulses = Pulse::for_shards(count);
+    let watchdog = u64::try_from(config.runtime_watchdog_ms).ok().filter(|ms| *ms > 0).map_or(Duration::MAX, Duration::from_millis);
+    let _rescue = Rescue::start(pulses.clone(), watchdog, move |shard| {
+        eprintln!("coreline: shard {shard} has work and did not turn for {} s; the process ends", watchdog.as_secs());
+        std::process::exit(1);
+    })
+    .map_err(|error| Fatal::new(format!("the rescue thread cannot be started: {error}")))?;
+
+    let boot = Arc::new(OnceLock::new());
+    let mut threads = Vec::new();
+    let ends = mesh::ends::<ShardRequest, ShardReply>(count);
+    for (i, ((mesh, listener), pulse)) in ends.into_iter().zip(listeners).zip(&pulses).enumerate() {
+        let setup = Setup {
+            id: ShardId(i as u16),
+            cpu: plan.cpus[i],
+            io_memory: plan.io_memory,
+            config: Arc::clone(&config),
+            lifecycle: Arc::clone(&lifecycle),
+            pulse: Arc::clone(pulse),
+            mesh,
+            listener,
+            bound,
+            admin: if i == 0 { admin_listeners.pop() } else { None },
+            quota: Arc::clone(&quota),
+            boot: Arc::clone(&boot),
+        };
+        let thread = std::thread::Builder::new().name(format!("shard-{i}")).spawn(move || thread_main(setup));
+        threads.push(thread.map_err(|error| Fatal::new(format!("a thread for shard {i} cannot be started: {error}")))?);
+    }
+
+    shutdown::supervise(&received, &lifecycle, usize::from(count), started)?;
+    for thread in threads {
+        // A panic has been reported as an event already.
+        let _ = thread.join();
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The first address of a host and port.
+fn resolve(address: &HostPort, setting: &str) -> Result<SocketAddr, Fatal> {
+    let text = address.to_string();
+    let resolved = text.to_socket_addrs().map(|mut all| all.next());
+    match resolved {
+        Ok(Some(address)) => Ok(address),
+        Ok(None) => Err(Fatal::new(format!("{setting} {text} has no address: check the name"))),
+        Err(error) => Err(Fatal::new(format!("{setting} {text} cannot be resolved: {error}"))),
+    }
+}
+
+/// What a shard's thread starts with.
+struct Setup {
+    id: ShardId,
+    cpu: usize,
+    io_memory: usize,
+    config: Arc<Config>,
+    lifecycle: Arc<Lifecycle>,
+    pulse: Arc<Pulse>,
+    mesh: MeshEnd<ShardRequest, ShardReply>,
+    listener: Socket,
+    /// Address of the Kafka listener with its real port.
+    bound: SocketAddr,
+    /// The admin listener, on shard 0.
+    admin: Option<Socket>,
+    quota: Arc<ConnectionQuota>,
+    /// Set by shard 0 before `Recovered`.
+    boot: Arc<OnceLock<Boot>>,
+}
+
+/// What shard 0 found out for all.
+#[derive(Debug)]
+struct Boot {
+    /// The metadata as of the last run.
+    image: Arc<MetadataImage>,
+    /// A journal for each shard.
+    journals: Vec<JournalId>,
+}
+
+/// A shard's thread, from its executor's birth to its end. Every way out is reported.
+fn thread_main(setup: Setup) {
+    let (id, lifecycle, pulse) = (setup.id, Arc::clone(&setup.lifecycle), Arc::clone(&setup.pulse));
+    let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        let executor = LocalExecutorBuilder::new(Placement::Fixed(setup.cpu))
+            .name("shard")
+            .io_memory(setup.io_memory)
+            .ring_depth(limits::RING_ENTRIES)
+            .preempt_timer(Duration::from_millis(u64::try_from(setup.config.runtime_preempt_timer_ms).unwrap_or(3_600_000)))
+            // Spinning would take the CPU from the kernel's own workers: each flush would be longer by the spin.
+            .spin_before_park(Duration::ZERO)
+            .blocking_thread_pool_placement(PoolPlacement::Unbound(limits::BLOCKING_THREADS))
+            .make()
+            .map_err(|error| Fatal::new(format!("the executor of shard {id} on CPU {} cannot be started: {error}", setup.cpu)))?;
+        executor.run(shard_main(setup))
+    }));
+    task_queue::forget();
+    pulse.end();
+    match outcome {
+        Ok(Ok(())) => lifecycle.report(Event::Ended(id)),
+        Ok(Err(fatal)) => lifecycle.fail(fatal),
+        Err(panic) => lifecycle.report(Event::Panicked(id, panic_text(&*panic).to_string())),
+    }
+}
+
+/// A shard's life.
+async fn shard_main(setup: Setup) -> Result<(), Fatal> {
+    let Setup { id, config, lifecycle, pulse, mesh, listener, bound, admin, quota, boot, .. } = setup;
+    let failed = |what: &str, error: &dyn std::fmt::Display| Fatal::new(format!("shard {id}: {what}: {error}"));
+    task_queue::create(Arc::clone(&pulse)).map_err(|error| failed("queues", &error))?;
+    let pokes = rescue::answer_pokes(id, Arc::clone(&pulse));
+    let mesh = mesh.join().await;
+    let peers = Arc::clone(&lifecycle);
+    mesh.on_peer_gone(move |peer| {
+        if peers.phase() < Phase::Stopping {
+            peers.report(Event::Ended(peer));
+        }
+    });
+    let known = Rc::new(OnceCell::new());
+    let admin = match admin {
+        Some(listener) => {
+            let answering = admin::start(Arc::clone(&lifecycle), Rc::clone(&known), listener);
+            Some(answering.map_err(|error| failed("admin listener", &error))?)
+        }
+        None => None,
+    };
+
+    let dir = DataDir::new(config.data_dir());
+    let disk = HostDisk::open(dir.root()).await.map_err(|error| failed("data directory", &error))?;
+    let controller = match id {
+        ShardId::METADATA => {
+            let (opened, controller) = open_metadata(&config, &disk, &dir, &mesh, bound).await?;
+            // Set once, here.
+            let _ = boot.set(opened);
+            controller
+        }
+        _ => ControllerClient::new(Rc::new(MeshController(mesh.clone()))),
+    };
+    enter(id, &lifecycle, Phase::Recovered).await;
+
+    let boot = boot.get().ok_or_else(|| failed("start", &"shard 0 has left nothing"))?;
+    let store = open_store(id, &config, disk, &dir, boot).await?;
+    let metrics = Rc::new(ShardMetrics::new(id.0));
+    let net = Net::new(&config, Rc::clone(&metrics), quota);
+    let resolve = {
+        let config = Arc::clone(&config);
+        Rc::new(move |image: &MetadataImage, topic: &str| PartitionConfig::of_topic(&config, image, topic))
+    };
+    let shard = Rc::new(Shard {
+        id,
+        count: mesh.count(),
+        groups: if id == ShardId::METADATA { GroupClient::unavailable() } else { GroupClient::remote(mesh.clone()) },
+        partitions: PartitionManager::new(id, mesh.count(), config.node_id, store, resolve),
+        sessions: RefCell::new(SessionCache::new(usize::try_from(config.max_incremental_fetch_session_cache_slots).unwrap_or(0))),
+        image: RefCell::new(Arc::new(MetadataImage::empty())),
+        producer_ids: RefCell::default(),
+        mesh,
+        pulse,
+        config: Arc::clone(&config),
+        metrics,
+        lifecycle: Arc::clone(&lifecycle),
+        net: Rc::clone(&net),
+        controller,
+    });
+    let _ = known.set(Rc::clone(&shard));
+    let storing = run_store(&shard);
+    let everything = Publication { image: Arc::clone(&boot.image), delta: Arc::new(MetadataDelta::full(&boot.image)) };
+    shard.publish(&everything).await.map_err(|error| failed("opening the partitions", &error))?;
+    let serving = Rc::clone(&shard);
+    shard.mesh.serve(Rc::new(move |from, request| request::serve(Rc::clone(&serving), from, request)));
+    enter(id, &lifecycle, Phase::Meshed).await;
+
+    let services = start_services(&shard).await?;
+    enter(id, &lifecycle, Phase::Serving).await;
+
+    let backlog = config.socket_listen_backlog_size.max(limits::LISTEN_BACKLOG_MIN);
+    let accepting = accept::start(&shard, &net, listener, backlog, limits::CONNECTIONS_PER_SECOND)
+        .map_err(|error| failed("listener", &error))?;
+    let sweeping = task_queue::spawn(Queue::Background, Rc::clone(&net).sweep());
+
+    lifecycle.reached(Phase::Draining).await;
+    accepting.cancel().await;
+    answer_parked(&shard).await;
+    net.drain(Duration::from_millis(u64::try_from(config.shutdown_drain_ms).unwrap_or(0))).await;
+    sweeping.cancel().await;
+    // Requests of other shards are still answered until every shard has drained.
+    enter(id, &lifecycle, Phase::Stopping).await;
+
+    for service in services {
+        service.cancel().await;
+    }
+    close_store(&shard, storing).await?;
+    if let Some(admin) = admin {
+        admin.cancel().await;
+    }
+    shard.mesh.close().await;
+    pokes.cancel().await;
+    Ok(())
+}
+
+/// This shard is ready for a phase; waits until all are.
+async fn enter(id: ShardId, lifecycle: &Lifecycle, phase: Phase) {
+    lifecycle.arrive(id, phase);
+    lifecycle.reached(phase).await;
+}
+
+// What follows is called in this order by `shard_main`.
+
+/// Shard 0, before `Recovered`: opens the metadata quorum, then recovers the store of the whole process.
+async fn open_metadata(
+    _config: &Arc<Config>,
+    disk: &HostDisk,
+    dir: &DataDir,
+    mesh: &Mesh,
+    _bound: SocketAddr,
+) -> Result<(Boot, ControllerClient), Fatal> {
+    let image = Arc::new(MetadataImage::empty());
+    let exists = |id: TopicPartition| image.contains(id);
+    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+    let report = coreline_storage::recover(disk, dir, &exists, now_ms)
+        .await
+        .map_err(|error| Fatal::new(format!("the data directory cannot be recovered: {error}")))?;
+    tracing::info!(?report, "recovered");
+    let mut journals = report.journals;
+    while journals.len() < usize::from(mesh.count()) {
+        let random = getrandom::u64().map_err(|error| Fatal::new(format!("no random numbers: {error}")))?;
+        journals.push(JournalId(random));
+    }
+    Ok((Boot { image, journals }, ControllerClient::new(Rc::new(NoController))))
+}
+
+/// Every shard, after `Recovered`.
+async fn open_store(id: ShardId, config: &Config, disk: HostDisk, dir: &DataDir, boot: &Boot) -> Result<ShardStore, Fatal> {
+    ShardStore::open(disk, dir, boot.journals[id.index()], effective::store_config(config))
+        .await
+        .map_err(|error| Fatal::new(format!("shard {id}: the store cannot be opened: {error}")))
+}
+
+/// Every shard: the journal's writer and the flusher. A failure of the disk ends the process: what was acknowledged is durable, and
+/// nothing more can be.
+fn run_store(shard: &Rc<Shard>) -> Vec<Task<()>> {
+    let (id, lifecycle) = (shard.id, Arc::clone(&shard.lifecycle));
+    let fail = move |what: &str, outcome: Result<(), StorageError>| {
+        if let Err(error) = outcome {
+            lifecycle.fail(Fatal::new(format!("shard {id}: {what} failed: {error}")));
+        }
+    };
+    let (store, failed) = (shard.partitions.store().clone(), fail.clone());
+    let journal = task_queue::spawn(Queue::Produce, async move { failed("the journal", store.run_journal().await) });
+    let store = shard.partitions.store().clone();
+    let flusher = task_queue::spawn(Queue::Background, async move { fail("writing segments", store.run_flusher().await) });
+    vec![journal, flusher]
+}
+
+/// Every shard, before `Serving`: background work; shard 0: controller, group coordinator. The mesh answers from here on.
+async fn start_services(_shard: &Rc<Shard>) -> Result<Vec<Task<()>>, Fatal> {
+    Ok(Vec::new())
+}
+
+/// Every shard, in `Draining`: answers what is parked (long polls, rebalances), so that draining need not wait for it.
+async fn answer_parked(_shard: &Rc<Shard>) {}
+
+/// Every shard, in `Stopping`: writes and flushes everything.
+async fn close_store(shard: &Rc<Shard>, running: Vec<Task<()>>) -> Result<(), Fatal> {
+    shard.partitions.close();
+    let closed = shard.partitions.store().shutdown().await;
+    for task in running {
+        task.cancel().await;
+    }
+    closed.map_err(|error| Fatal::new(format!("shard {}: the last flush failed: {error}", shard.id)))
+}

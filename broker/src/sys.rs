@@ -1,0 +1,87 @@
+//! The few system calls that no safe wrapper covers: reading into uninitialised memory, probing io_uring, page-cache residency.
+//!
+//! One of the homes of `unsafe` in this crate; everything here is a thin, checked call.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use bytes::{BufMut, BytesMut};
+
+/// Reads at most `len_max` bytes from a socket into the spare capacity of `buffer`, without waiting. 0 is the end of the stream.
+pub fn recv(socket: BorrowedFd<'_>, buffer: &mut BytesMut, len_max: usize) -> io::Result<usize> {
+    let spare = buffer.spare_capacity_mut();
+    let len = spare.len().min(len_max);
+    debug_assert!(len > 0, "a read of no bytes would look like the end of the stream");
+    // SAFETY: the pointer and length describe spare capacity that this buffer owns and nobody else sees during the call.
+    let read = unsafe { libc::recv(socket.as_raw_fd(), spare.as_mut_ptr().cast(), len, libc::MSG_DONTWAIT) };
+    if read < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let read = read as usize;
+    // SAFETY: the kernel has initialised the first `read` bytes of the spare capacity, and `read <= len`.
+    unsafe { buffer.advance_mut(read) };
+    Ok(read)
+}
+
+/// Tries to set up a ring of four entries and closes it again.
+pub fn probe_io_uring() -> io::Result<()> {
+    // `struct io_uring_params` is 120 bytes, all zero for defaults.
+    let mut params = [0u64; 15];
+    // SAFETY: the kernel reads and writes exactly one `io_uring_params` at this pointer.
+    let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 4u32, params.as_mut_ptr()) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just returned to us and nobody else knows it.
+    unsafe { libc::close(fd as i32) };
+    Ok(())
+}
+
+/// Registers the process for private expedited memory barriers, once, before other threads exist.
+pub fn register_membarrier() {
+    const REGISTER_PRIVATE_EXPEDITED: libc::c_int = 1 << 4;
+    // SAFETY: no pointers; a kernel without the call answers with an error, and the executor then uses its own fallback.
+    unsafe { libc::syscall(libc::SYS_membarrier, REGISTER_PRIVATE_EXPEDITED, 0, 0) };
+}
+
+#[repr(C)]
+struct CachestatRange {
+    position: u64,
+    len: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct Cachestat {
+    cached: u64,
+    dirty: u64,
+    writeback: u64,
+    evicted: u64,
+    recently_evicted: u64,
+}
+
+/// True when the whole range of the file is in the page cache. `Unsupported` or a permission error where the kernel does not say.
+pub fn is_resident(file: BorrowedFd<'_>, position: u64, len: u64) -> io::Result<bool> {
+    const SYS_CACHESTAT: libc::c_long = 451;
+    const PAGE_BYTES: u64 = 4096;
+    let range = CachestatRange { position, len };
+    let mut stat = Cachestat::default();
+    // SAFETY: both pointers are to live structs of the layout that the call defines.
+    let rc = unsafe { libc::syscall(SYS_CACHESTAT, file.as_raw_fd(), &raw const range, &raw mut stat, 0) };
+    if rc < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let pages = (position + len).div_ceil(PAGE_BYTES) - position / PAGE_BYTES;
+    Ok(stat.cached >= pages)
+}
+
+/// True when the byte at this position can be read from the page cache without waiting (a miss starts the read).
+pub fn can_read_now(file: BorrowedFd<'_>, position: u64) -> bool {
+    let mut byte = 0u8;
+    let iov = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    let Ok(position) = libc::off_t::try_from(position) else { return false };
+    // SAFETY: one iovec, which describes one live byte.
+    let read = unsafe { libc::preadv2(file.as_raw_fd(), &raw const iov, 1, position, libc::RWF_NOWAIT) };
+    read == 1
+}
