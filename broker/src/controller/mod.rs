@@ -8,6 +8,7 @@ pub mod broker;
 pub mod client;
 pub mod config;
 pub mod decide;
+pub mod driver;
 pub mod partitions;
 pub mod placement;
 pub mod producer_id;
@@ -23,6 +24,7 @@ mod decide_tests;
 
 pub use client::{ControllerClient, ControllerTransport};
 pub use decide::{ConfigValidator, ControllerLimits, Randomness};
+pub use driver::{Controller, SystemRandom};
 pub use record::MetadataRecord;
 pub use request::{
     ApiError, BrokerRegistration, ConfigAlteration, ControllerError, ControllerRequest, ControllerResponse, CreatedTopic,
