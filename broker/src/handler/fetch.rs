@@ -23,6 +23,7 @@ use crate::partition::request::{FetchPart, Fetched, PartitionReply, PartitionReq
 use crate::purgatory::first_of::first_of;
 use crate::shard::route::{self, Share};
 use crate::shard::{Shard, ShardReply, ShardRequest, clock};
+use crate::stage::Stage;
 
 /// First version that names topics by id (KIP-516).
 const TOPIC_ID_VERSION_MIN: i16 = 13;
@@ -48,6 +49,7 @@ struct Row {
 pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> HandlerResult {
     let version = ctx.api_version;
     let request = FetchRequest::decode(&body, version).map_err(|e| HandlerError::close(format!("malformed Fetch: {e}")))?;
+    ctx.mark(Stage::Decode);
     let by_id = version >= TOPIC_ID_VERSION_MIN;
     let image = shard.image();
     let (asked, forgotten) = (wants(&image, &request, by_id), forgotten(&image, &request, by_id));
@@ -75,7 +77,7 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
         })
         .collect();
     let max_bytes = request.max_bytes.clamp(0, shard.config.fetch_max_bytes);
-    long_poll(shard, &mut rows, &request, max_bytes).await?;
+    long_poll(shard, ctx, &mut rows, &request, max_bytes).await?;
     Ok(encode(answer(shard, rows, &context, &request, by_id), version))
 }
 
@@ -121,8 +123,22 @@ fn locate(image: &MetadataImage, key: &FetchKey) -> Result<TopicPartition, Error
     Ok(TopicPartition { topic: topic.id, partition: key.1 })
 }
 
+/// What ended a wait before its deadline.
+enum Waited {
+    /// A partition has more.
+    Moved,
+    /// The broker is stopping.
+    Stopping,
+}
+
 /// Reads until there is enough, nothing to wait for, or no time left.
-async fn long_poll(shard: &Rc<Shard>, rows: &mut [Row], request: &FetchRequest, max_bytes: i32) -> Result<(), HandlerError> {
+async fn long_poll(
+    shard: &Rc<Shard>,
+    ctx: &RequestContext,
+    rows: &mut [Row],
+    request: &FetchRequest,
+    max_bytes: i32,
+) -> Result<(), HandlerError> {
     let deadline = Instant::now() + Duration::from_millis(request.max_wait_ms.max(0) as u64);
     loop {
         read(shard, rows, max_bytes).await?;
@@ -130,9 +146,16 @@ async fn long_poll(shard: &Rc<Shard>, rows: &mut [Row], request: &FetchRequest, 
         if left.is_zero() || is_enough(rows, request.min_bytes) {
             return Ok(());
         }
-        if clock::within(left, wait(shard, rows)).await.is_none() {
+        let stopping = async {
+            shard.stopping.at_least(1).await;
+            Ok(Waited::Stopping)
+        };
+        let waited = clock::within(left, futures_lite::future::or(wait(shard, rows), stopping));
+        match ctx.parked(waited).await {
+            Some(Ok(Waited::Moved)) => {}
+            Some(Err(error)) => return Err(error),
             // One last look: what came without filling `min_bytes` is answered too.
-            return read(shard, rows, max_bytes).await;
+            Some(Ok(Waited::Stopping)) | None => return read(shard, rows, max_bytes).await,
         }
     }
 }
@@ -182,7 +205,7 @@ async fn read(shard: &Rc<Shard>, rows: &mut [Row], max_bytes: i32) -> Result<(),
 }
 
 /// Waits until one of the rows has more than it had; ends with an error when an owner shard is gone.
-async fn wait(shard: &Rc<Shard>, rows: &[Row]) -> Result<(), HandlerError> {
+async fn wait(shard: &Rc<Shard>, rows: &[Row]) -> Result<Waited, HandlerError> {
     let parts = rows.iter().enumerate().filter_map(|(i, row)| {
         let known: Offset = row.fetched.as_ref()?.high_watermark;
         Some((i, row.target.ok()?, (row.target.ok()?, known + 1)))
@@ -193,7 +216,7 @@ async fn wait(shard: &Rc<Shard>, rows: &[Row]) -> Result<(), HandlerError> {
     }
     let (_, first) = first_of(calls).await;
     first?;
-    Ok(())
+    Ok(Waited::Moved)
 }
 
 fn answer(shard: &Shard, rows: Vec<Row>, context: &FetchContext, request: &FetchRequest, by_id: bool) -> FetchResponse<Chunk> {

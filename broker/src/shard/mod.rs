@@ -5,8 +5,10 @@
 pub mod blocking;
 pub mod clock;
 pub mod credits;
+pub mod group;
 pub mod lifecycle;
 pub mod mesh;
+pub mod metadata;
 pub mod offsets_log;
 pub mod placement;
 pub mod remote;
@@ -35,6 +37,7 @@ use crate::fetch_session::SessionCache;
 use crate::handler::init_producer_id::ProducerIdBlock;
 use crate::metadata::{MetadataImage, Publication};
 use crate::partition::PartitionManager;
+use crate::purgatory::Watermark;
 use crate::metrics::{Counter, ShardMetrics, ShardSnapshot};
 use crate::net::accept::Net;
 
@@ -88,6 +91,8 @@ pub struct Shard {
     pub lifecycle: Arc<Lifecycle>,
     /// Connections accepted here.
     pub net: Rc<Net>,
+    /// 0, and 1 once the broker drains: long polls wait for it too.
+    pub stopping: Watermark,
 }
 
 impl Shard {
@@ -101,6 +106,11 @@ impl Shard {
         self.partitions.apply(&publication.image, &publication.delta).await?;
         *self.image.borrow_mut() = publication.image.clone();
         Ok(())
+    }
+
+    /// Ends the long polls of this shard: the broker is stopping.
+    pub fn stop_parked(&self) {
+        self.stopping.advance(1);
     }
 
     /// Number of this node.

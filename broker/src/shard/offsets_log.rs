@@ -2,6 +2,7 @@
 //!
 //! Used on the metadata shard alone. Appends take the same way as a client's, with acks=all; reads are whole batches in memory.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
@@ -12,6 +13,7 @@ use coreline_wire::record::batch::Batches;
 
 use super::placement::owner_shard;
 use super::{Shard, ShardReply, ShardRequest, blocking};
+use crate::config::Config;
 use crate::controller::{ControllerRequest, ControllerResponse, NewTopic};
 use crate::coordinator::OffsetsLog;
 use crate::fetch_session::FetchWant;
@@ -24,25 +26,31 @@ const READ_BYTES: i32 = 1 << 20;
 
 /// The topic's partitions as seen from the metadata shard.
 pub struct PartitionsLog {
-    shard: Rc<Shard>,
+    /// Set while the shard starts, before the driver runs.
+    shard: Rc<OnceCell<Rc<Shard>>>,
 }
 
 impl PartitionsLog {
-    /// On the metadata shard.
-    pub fn new(shard: Rc<Shard>) -> PartitionsLog {
+    /// On the metadata shard, which may be set up later.
+    pub fn new(shard: Rc<OnceCell<Rc<Shard>>>) -> PartitionsLog {
         PartitionsLog { shard }
     }
 
+    fn shard(&self) -> Result<&Rc<Shard>, ErrorCode> {
+        self.shard.get().ok_or(ErrorCode::CoordinatorNotAvailable)
+    }
+
     fn locate(&self, partition: i32) -> Result<TopicPartition, ErrorCode> {
-        let image = self.shard.image();
+        let image = self.shard()?.image();
         let topic = image.topic_by_name(GROUP_OFFSETS_TOPIC).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         topic.partition(partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         Ok(TopicPartition { topic: topic.id, partition })
     }
 
     async fn ask(&self, id: TopicPartition, request: PartitionRequest) -> Result<PartitionReply, ErrorCode> {
-        let owner = owner_shard(id, self.shard.count);
-        match self.shard.mesh.call(owner, ShardRequest::Partition(request)).await {
+        let shard = self.shard()?;
+        let owner = owner_shard(id, shard.count);
+        match shard.mesh.call(owner, ShardRequest::Partition(request)).await {
             Ok(ShardReply::Partition(reply)) => Ok(reply),
             Ok(_) => Err(ErrorCode::UnknownServerError),
             Err(_) => Err(ErrorCode::NotLeaderOrFollower),
@@ -50,8 +58,7 @@ impl PartitionsLog {
     }
 
     /// How `__consumer_offsets` is created: compacted, as in Kafka.
-    fn new_topic(&self) -> NewTopic {
-        let config = &self.shard.config;
+    fn new_topic(config: &Config) -> NewTopic {
         let configs = [
             ("cleanup.policy", "compact".to_owned()),
             ("compression.type", "producer".to_owned()),
@@ -69,15 +76,16 @@ impl PartitionsLog {
 
 impl OffsetsLog for PartitionsLog {
     async fn partition_count(&self) -> Result<Option<i32>, ErrorCode> {
-        Ok(self.shard.image().topic_by_name(GROUP_OFFSETS_TOPIC).map(|t| t.partitions.len() as i32))
+        Ok(self.shard()?.image().topic_by_name(GROUP_OFFSETS_TOPIC).map(|t| t.partitions.len() as i32))
     }
 
     async fn ensure_topic(&self) -> Result<i32, ErrorCode> {
         if let Some(count) = self.partition_count().await? {
             return Ok(count);
         }
-        let request = ControllerRequest::CreateTopics { topics: vec![self.new_topic()], validate_only: false };
-        match self.shard.controller.submit(request).await {
+        let shard = self.shard()?;
+        let request = ControllerRequest::CreateTopics { topics: vec![Self::new_topic(&shard.config)], validate_only: false };
+        match shard.controller.submit(request).await {
             Ok(ControllerResponse::CreateTopics(mut answers)) => match answers.pop() {
                 Some(Ok(topic)) => Ok(topic.partitions),
                 Some(Err(error)) if error.code == ErrorCode::TopicAlreadyExists => {

@@ -3,9 +3,9 @@
 //! ```text
 //!  main: preflight, lock the data directory, bind the listeners, rescue thread, one pinned executor per shard
 //!  each shard                                       enters
-//!    joins the mesh; shard 0: `open_metadata`         Recovered   (store recovered, image known)
-//!    `open_partitions`, answers the mesh              Meshed
-//!    `start_services` (shard 0: controller, groups)   Serving     (listeners accept, "ready")
+//!    joins the mesh; shard 0: `metadata::open`        Recovered   (quorum leads, store recovered, image known)
+//!    opens its partitions, answers the mesh           Meshed
+//!    shard 0: publishes, loads the groups             Serving     (listeners accept, "ready")
 //!    ... until a signal ...                           Draining    (no new requests, parked ones answered)
 //!    waits for its requests in flight                 Stopping    (`flush`, leaves the mesh, ends)
 //! ```
@@ -22,17 +22,16 @@ use std::time::{Duration, Instant};
 use coreline_storage::StorageError;
 use coreline_storage::data_dir::{DataDir, JournalId};
 use coreline_storage::io::HostDisk;
-use coreline_wire::TopicPartition;
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use socket2::Socket;
 
 use super::lifecycle::{Event, Lifecycle, Phase};
 use super::mesh::{self, MeshEnd};
-use super::remote::{MeshController, NoController};
-use super::request::{self, Mesh, ShardReply, ShardRequest};
+use super::remote::{MeshController, MeshPublisher};
+use super::request::{self, ShardReply, ShardRequest};
 use super::rescue::{self, Pulse, Rescue};
 use super::task_queue::{self, Queue, Task};
-use super::{Shard, ShardId};
+use super::{Shard, ShardId, group, metadata};
 use crate::admin;
 use crate::config::{Config, HostPort, effective};
 use crate::controller::ControllerClient;
@@ -47,6 +46,7 @@ use crate::net::connection::panic_text;
 use crate::net::quota::{ConnectionLimits, ConnectionQuota};
 use crate::partition::{PartitionConfig, PartitionManager, ShardStore};
 use crate::preflight;
+use crate::purgatory::Watermark;
 use crate::shutdown;
 
 /// Runs the broker until it is told to stop or cannot go on.
@@ -141,11 +141,11 @@ struct Setup {
 
 /// What shard 0 found out for all.
 #[derive(Debug)]
-struct Boot {
-    /// The metadata as of the last run.
-    image: Arc<MetadataImage>,
+pub(super) struct Boot {
+    /// The metadata as of the last run, with this run's registration.
+    pub(super) image: Arc<MetadataImage>,
     /// A journal for each shard.
-    journals: Vec<JournalId>,
+    pub(super) journals: Vec<JournalId>,
 }
 
 /// A shard's thread, from its executor's birth to its end. Every way out is reported.
@@ -197,14 +197,18 @@ async fn shard_main(setup: Setup) -> Result<(), Fatal> {
 
     let dir = DataDir::new(config.data_dir());
     let disk = HostDisk::open(dir.root()).await.map_err(|error| failed("data directory", &error))?;
-    let controller = match id {
+    let metadata = match id {
         ShardId::METADATA => {
-            let (opened, controller) = open_metadata(&config, &disk, &dir, &mesh, bound).await?;
+            let (opened, metadata) = metadata::open(&config, &disk, &dir, mesh.count(), bound, {
+                let lifecycle = Arc::clone(&lifecycle);
+                move |fatal| lifecycle.fail(fatal)
+            })
+            .await?;
             // Set once, here.
             let _ = boot.set(opened);
-            controller
+            Some(metadata)
         }
-        _ => ControllerClient::new(Rc::new(MeshController(mesh.clone()))),
+        _ => None,
     };
     enter(id, &lifecycle, Phase::Recovered).await;
 
@@ -216,10 +220,15 @@ async fn shard_main(setup: Setup) -> Result<(), Fatal> {
         let config = Arc::clone(&config);
         Rc::new(move |image: &MetadataImage, topic: &str| PartitionConfig::of_topic(&config, image, topic))
     };
+    let controller = match &metadata {
+        Some(metadata) => metadata.controller.client(),
+        None => ControllerClient::new(Rc::new(MeshController(mesh.clone()))),
+    };
+    let groups = metadata.as_ref().map(|_| group::driver(&config, Rc::clone(&known)));
     let shard = Rc::new(Shard {
         id,
         count: mesh.count(),
-        groups: if id == ShardId::METADATA { GroupClient::unavailable() } else { GroupClient::remote(mesh.clone()) },
+        groups: groups.as_ref().map_or_else(|| GroupClient::remote(mesh.clone()), GroupClient::local),
         partitions: PartitionManager::new(id, mesh.count(), config.node_id, store, resolve),
         sessions: RefCell::new(SessionCache::new(usize::try_from(config.max_incremental_fetch_session_cache_slots).unwrap_or(0))),
         image: RefCell::new(Arc::new(MetadataImage::empty())),
@@ -230,6 +239,7 @@ async fn shard_main(setup: Setup) -> Result<(), Fatal> {
         metrics,
         lifecycle: Arc::clone(&lifecycle),
         net: Rc::clone(&net),
+        stopping: Watermark::new(0),
         controller,
     });
     let _ = known.set(Rc::clone(&shard));
@@ -240,7 +250,10 @@ async fn shard_main(setup: Setup) -> Result<(), Fatal> {
     shard.mesh.serve(Rc::new(move |from, request| request::serve(Rc::clone(&serving), from, request)));
     enter(id, &lifecycle, Phase::Meshed).await;
 
-    let services = start_services(&shard).await?;
+    if let Some(metadata) = &metadata {
+        metadata.controller.attach_publisher(Rc::new(MeshPublisher(shard.mesh.clone())));
+    }
+    let coordinating = groups.clone().map(|groups| task_queue::spawn(Queue::Background, async move { groups.run().await }));
     enter(id, &lifecycle, Phase::Serving).await;
 
     let backlog = config.socket_listen_backlog_size.max(limits::LISTEN_BACKLOG_MIN);
@@ -250,14 +263,20 @@ async fn shard_main(setup: Setup) -> Result<(), Fatal> {
 
     lifecycle.reached(Phase::Draining).await;
     accepting.cancel().await;
-    answer_parked(&shard).await;
+    shard.stop_parked();
+    if let Some(groups) = &groups {
+        groups.stop();
+    }
     net.drain(Duration::from_millis(u64::try_from(config.shutdown_drain_ms).unwrap_or(0))).await;
     sweeping.cancel().await;
     // Requests of other shards are still answered until every shard has drained.
     enter(id, &lifecycle, Phase::Stopping).await;
 
-    for service in services {
-        service.cancel().await;
+    if let Some(coordinating) = coordinating {
+        coordinating.cancel().await;
+    }
+    if let Some(metadata) = metadata {
+        metadata.close().await;
     }
     close_store(&shard, storing).await?;
     if let Some(admin) = admin {
@@ -275,29 +294,6 @@ async fn enter(id: ShardId, lifecycle: &Lifecycle, phase: Phase) {
 }
 
 // What follows is called in this order by `shard_main`.
-
-/// Shard 0, before `Recovered`: opens the metadata quorum, then recovers the store of the whole process.
-async fn open_metadata(
-    _config: &Arc<Config>,
-    disk: &HostDisk,
-    dir: &DataDir,
-    mesh: &Mesh,
-    _bound: SocketAddr,
-) -> Result<(Boot, ControllerClient), Fatal> {
-    let image = Arc::new(MetadataImage::empty());
-    let exists = |id: TopicPartition| image.contains(id);
-    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-    let report = coreline_storage::recover(disk, dir, &exists, now_ms)
-        .await
-        .map_err(|error| Fatal::new(format!("the data directory cannot be recovered: {error}")))?;
-    tracing::info!(?report, "recovered");
-    let mut journals = report.journals;
-    while journals.len() < usize::from(mesh.count()) {
-        let random = getrandom::u64().map_err(|error| Fatal::new(format!("no random numbers: {error}")))?;
-        journals.push(JournalId(random));
-    }
-    Ok((Boot { image, journals }, ControllerClient::new(Rc::new(NoController))))
-}
 
 /// Every shard, after `Recovered`.
 async fn open_store(id: ShardId, config: &Config, disk: HostDisk, dir: &DataDir, boot: &Boot) -> Result<ShardStore, Fatal> {
@@ -321,14 +317,6 @@ fn run_store(shard: &Rc<Shard>) -> Vec<Task<()>> {
     let flusher = task_queue::spawn(Queue::Background, async move { fail("writing segments", store.run_flusher().await) });
     vec![journal, flusher]
 }
-
-/// Every shard, before `Serving`: background work; shard 0: controller, group coordinator. The mesh answers from here on.
-async fn start_services(_shard: &Rc<Shard>) -> Result<Vec<Task<()>>, Fatal> {
-    Ok(Vec::new())
-}
-
-/// Every shard, in `Draining`: answers what is parked (long polls, rebalances), so that draining need not wait for it.
-async fn answer_parked(_shard: &Rc<Shard>) {}
 
 /// Every shard, in `Stopping`: writes and flushes everything.
 async fn close_store(shard: &Rc<Shard>, running: Vec<Task<()>>) -> Result<(), Fatal> {

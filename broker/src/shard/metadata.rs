@@ -1,0 +1,99 @@
+//! The metadata shard's own part of the start: the quorum, the controller on it, this broker's registration, and the store's recovery,
+//! which needs to know the partitions.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use coreline_storage::data_dir::{DataDir, JournalId};
+use coreline_storage::io::HostDisk;
+
+use super::start::Boot;
+use super::task_queue::{self, Queue, Task};
+use crate::config::Config;
+use crate::controller::decide::ControllerLimits;
+use crate::controller::driver::{Controller, SystemRandom};
+use crate::controller::rules::RegisteredConfigs;
+use crate::controller::{BrokerRegistration, ControllerRequest};
+use crate::error::Fatal;
+use crate::metadata::Endpoint;
+use crate::quorum::{QuorumConfig, QuorumHandle};
+
+/// Name of the one listener, as Kafka names it.
+const LISTENER: &str = "PLAINTEXT";
+
+/// The running controller.
+pub struct Metadata {
+    /// The controller; its requests are answered by the task below.
+    pub controller: Controller,
+    running: Task<()>,
+}
+
+impl Metadata {
+    /// Ends the controller and the quorum; everything it acknowledged is on the disk.
+    pub async fn close(self) {
+        self.controller.shutdown().await;
+        self.running.cancel().await;
+    }
+}
+
+/// Opens the quorum, registers this broker, recovers the store of the whole process.
+pub(super) async fn open(
+    config: &Arc<Config>,
+    disk: &HostDisk,
+    dir: &DataDir,
+    shards: u16,
+    bound: SocketAddr,
+    fail: impl Fn(Fatal) + 'static,
+) -> Result<(Boot, Metadata), Fatal> {
+    let no_randomness = |error: getrandom::Error| Fatal::new(format!("the system gives no random numbers: {error}"));
+    let salt = getrandom::u64().map_err(no_randomness)?;
+    let quorum = QuorumHandle::start(disk.clone(), &dir.quorum(), QuorumConfig::new(config.node_id, salt))
+        .await
+        .map_err(|error| Fatal::new(format!("the metadata quorum cannot be started: {error}")))?;
+    let controller = Controller::new(
+        Rc::new(quorum),
+        ControllerLimits::from_config(config),
+        Box::new(RegisteredConfigs),
+        Box::new(SystemRandom),
+    );
+    let running = {
+        let controller = controller.clone();
+        task_queue::spawn(Queue::Net, async move {
+            if let Err(error) = controller.run().await {
+                fail(Fatal::new(format!("the controller has failed: {error}")));
+            }
+        })
+    };
+    let mut incarnation = [0; 16];
+    getrandom::fill(&mut incarnation).map_err(no_randomness)?;
+    let advertised = config.advertised(bound);
+    let registration = BrokerRegistration {
+        id: config.node_id,
+        incarnation,
+        endpoints: vec![Endpoint { name: LISTENER.into(), host: advertised.host, port: advertised.port }],
+        rack: config.broker_rack.clone(),
+    };
+    let registered = controller.client().submit(ControllerRequest::RegisterBroker(registration)).await;
+    registered.map_err(|error| Fatal::new(format!("this broker cannot be registered in the metadata: {error}")))?;
+
+    let image = controller.image();
+    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+    let report = coreline_storage::recover(disk, dir, &|id| image.contains(id), now_ms)
+        .await
+        .map_err(|error| Fatal::new(format!("the data directory cannot be recovered: {error}")))?;
+    for note in &report.notes {
+        tracing::warn!("recovery: {note}");
+    }
+    tracing::info!(
+        partitions = report.partitions,
+        entries = report.entries_redone,
+        bytes = report.bytes_redone,
+        "recovered from the journals"
+    );
+    let mut journals = report.journals;
+    while journals.len() < usize::from(shards) {
+        journals.push(JournalId(getrandom::u64().map_err(no_randomness)?));
+    }
+    Ok((Boot { image, journals }, Metadata { controller, running }))
+}
