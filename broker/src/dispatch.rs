@@ -53,9 +53,19 @@ handlers! {
     Produce => begin produce,
     Fetch => handle fetch,
     ListOffsets => handle list_offsets,
+    OffsetCommit => handle offset_commit,
+    OffsetFetch => handle offset_fetch,
+    FindCoordinator => handle find_coordinator,
+    JoinGroup => handle join_group,
+    Heartbeat => handle heartbeat,
+    LeaveGroup => handle leave_group,
+    SyncGroup => handle sync_group,
     DeleteRecords => handle delete_records,
     InitProducerId => handle init_producer_id,
     OffsetForLeaderEpoch => handle offset_for_leader_epoch,
+    DescribeConfigs => handle describe_configs,
+    AlterConfigs => handle alter_configs,
+    IncrementalAlterConfigs => handle incremental_alter_configs,
 }
 
 /// The queue that a request runs on once it had to wait.
