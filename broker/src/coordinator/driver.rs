@@ -189,7 +189,7 @@ impl<L: OffsetsLog, R: Runtime> Inner<L, R> {
             let outcome = match batch::encode(&records, self.runtime.now().wall_ms) {
                 Ok(batch) => self.log.append(partition, batch).await.map(|_| ()),
                 Err(error) => {
-                    tracing::error!(partition, error, "a batch of the offsets topic does not encode");
+                    tracing::error!(partition, %error, "a batch of the offsets topic does not encode");
                     Err(ErrorCode::UnknownServerError)
                 }
             };
@@ -310,15 +310,14 @@ impl<L: OffsetsLog, R: Runtime> Inner<L, R> {
                     return self.apply(Event::Loaded { partition });
                 }
                 Ok((batches, next)) if next > from => {
+                    let mut records = Vec::new();
                     for batch in &batches {
-                        match batch::decode(batch, &mut skipped) {
-                            Ok(records) => self.apply(Event::Load { partition, records }),
-                            Err(error) => {
-                                tracing::error!(partition, from, error, "a batch of the offsets topic does not decode");
-                                skipped.malformed += 1;
-                            }
+                        if let Err(error) = batch::decode(batch, &mut records, &mut skipped) {
+                            tracing::error!(partition, from, %error, "a batch of the offsets topic does not decode");
+                            skipped.malformed += 1;
                         }
                     }
+                    self.apply(Event::Load { partition, records });
                     from = next;
                     wait = self.config.load_retry;
                     continue;
