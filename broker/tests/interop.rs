@@ -139,6 +139,7 @@ static KCAT: Family = Family {
         empty_keys: false,
         timestamps: false,
         partitioner: false,
+        other_acks: false,
         deletes: false,
         ..Abilities::ALL
     },

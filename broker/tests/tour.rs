@@ -69,7 +69,7 @@ struct Tour {
 
 impl Tour {
     fn new() -> Tour {
-        let folder = tempfile::Builder::new().prefix("coreline-tour-").tempdir().expect("a temporary folder");
+        let folder = tempfile::Builder::new().prefix("tour-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder");
         for name in ["broker", "shell"] {
             fs::create_dir(folder.path().join(name)).expect("an empty temporary folder");
         }

@@ -42,6 +42,8 @@ pub(crate) struct Abilities {
     pub(crate) timestamps: bool,
     /// Reports where a record went that it placed by its own partitioner.
     pub(crate) partitioner: bool,
+    /// Produces with acks=0 and acks=1 too.
+    pub(crate) other_acks: bool,
     /// Deletes topics.
     pub(crate) deletes: bool,
 }
@@ -57,6 +59,7 @@ impl Abilities {
         empty_keys: true,
         timestamps: true,
         partitioner: true,
+        other_acks: true,
         deletes: true,
     };
 }
@@ -155,6 +158,13 @@ impl Client {
             args.push("--idempotent");
         }
         self.run(Some(bootstrap), &args)?.iter().map(ack).collect()
+    }
+
+    /// Produces with acks=0 or acks=1 and without idempotence. With acks=0 nobody knows the offsets.
+    pub(crate) fn produce_with_acks(&self, bootstrap: &str, topic: &str, acks: &str, records: &[Record]) -> Result<Vec<Ack>, String> {
+        let file = produce_file(records)?;
+        let lines = self.run(Some(bootstrap), &["produce", topic, "--acks", acks, "--file", path(file.path())])?;
+        if acks == "0" { Ok(Vec::new()) } else { lines.iter().map(ack).collect() }
     }
 
     /// Starts a paced produce whose acknowledgements are read while it runs.

@@ -50,8 +50,9 @@ pub(crate) struct Broker {
 
 impl Broker {
     pub(crate) fn start(target: Target, shards: u16) -> Result<Broker, String> {
-        let folder =
-            tempfile::Builder::new().prefix("coreline-interop-").tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
+        // Beside the build, on a real disk: the system's temporary folder may be memory.
+        let folder = tempfile::Builder::new().prefix("interop-").tempdir_in(env!("CARGO_TARGET_TMPDIR"));
+        let folder = folder.map_err(|error| format!("no temporary folder: {error}"))?;
         let mut broker = Broker { target, port: free_port(), second_port: free_port(), folder, child: None };
         broker.start_again(shards).map_err(|reason| format!("{reason}; its last lines:\n{}", broker.log_tail()))?;
         Ok(broker)

@@ -62,6 +62,9 @@ impl<'a> Scenario<'a> {
                 scenario.produce(topic, codec, &records)
             })?;
         }
+        if client.family.able.other_acks {
+            self.step("produce acks=1 and acks=0", |scenario| scenario.produce_other_acks(&bulk[0]))?;
+        }
         self.step("list offsets", |scenario| scenario.list_offsets(&topics[0]))?;
         self.step("consume", |scenario| scenario.consume_all(&topics))?;
         let half = records::count(&self.contents) / 2;
@@ -130,6 +133,35 @@ impl<'a> Scenario<'a> {
         let acks = self.client.produce(&self.broker.bootstrap(), topic, codec, records)?;
         let clock = (before - 1, records::now_ms() + 1);
         place(&mut self.contents, topic, records, &acks, clock)
+    }
+
+    /// acks=1, then acks=0: the broker sends no answer, and a client that got one would take it for the answer to its next request.
+    fn produce_other_acks(&mut self, topic: &str) -> Result<(), String> {
+        let topic = format!("{topic}-acks");
+        let bootstrap = self.broker.bootstrap();
+        self.client.create(&bootstrap, std::slice::from_ref(&topic))?;
+        for acks in ["1", "0"] {
+            let records = records::bulk(self.seed, acks, 60, PARTITIONS);
+            let before = records::now_ms();
+            let mut known =
+                self.client.produce_with_acks(&bootstrap, &topic, acks, &records).map_err(|reason| format!("acks={acks}: {reason}"))?;
+            let clock = (before - 1, records::now_ms() + 1);
+            if acks == "0" {
+                let mut next = BTreeMap::new();
+                for record in &records {
+                    let partition = record.partition.expect("bulk records name their partition");
+                    let end = self.contents.get(&(topic.clone(), partition)).map_or(0, Vec::len) as i64;
+                    let next = next.entry(partition).or_insert(end);
+                    known.push(Ack { i: record.i, partition, offset: *next });
+                    *next += 1;
+                }
+            }
+            place(&mut self.contents, &topic, &records, &known, clock)?;
+        }
+        self.consume_all(std::slice::from_ref(&topic))?;
+        self.client.delete(&bootstrap, std::slice::from_ref(&topic))?;
+        self.contents.retain(|place, _| place.0 != topic);
+        Ok(())
     }
 
     fn consume_all(&mut self, topics: &[String]) -> Result<(), String> {

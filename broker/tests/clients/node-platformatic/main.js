@@ -77,7 +77,7 @@ async function produce(args) {
   let sent = 0
   const send = async (records) => {
     const messages = records.map((record) => toMessage(topic, record))
-    const { offsets } = await producer.send({ messages, acks, compression: args.codec ?? 'none' })
+    const { offsets = [] } = await producer.send({ messages, acks, compression: args.codec ?? 'none' })
     const next = new Map(offsets.map(({ partition, offset }) => [partition, Number(offset)]))
     for (const record of records) {
       const partition = record.partition ?? offsets[0].partition
