@@ -12,6 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
 use futures_channel::oneshot;
 use futures_util::future::LocalBoxFuture;
@@ -44,6 +45,10 @@ struct Shared {
     waiting: RefCell<VecDeque<(ControllerRequest, oneshot::Sender<Answer>)>>,
     /// Wakes `run`.
     turn: AtomicWaker,
+    /// `run` has begun and not ended.
+    running: Cell<bool>,
+    /// Wakes `shutdown` when `run` has ended.
+    ended: AtomicWaker,
     publisher: RefCell<Option<Rc<dyn Publisher>>>,
     closing: Cell<bool>,
 }
@@ -63,6 +68,8 @@ impl Controller {
             random: RefCell::new(random),
             waiting: RefCell::new(VecDeque::new()),
             turn: AtomicWaker::new(),
+            running: Cell::new(false),
+            ended: AtomicWaker::new(),
             publisher: RefCell::new(None),
             closing: Cell::new(false),
         }))
@@ -91,32 +98,45 @@ impl Controller {
     /// # Errors
     /// [`ControllerError::Failed`] when the log failed: the process must end.
     pub async fn run(&self) -> Result<(), ControllerError> {
-        loop {
-            let batch = self.next_batch().await;
-            if batch.is_empty() {
-                return Ok(());
+        self.0.running.set(true);
+        let outcome = loop {
+            let Some(batch) = self.next_batch().await else { break Ok(()) };
+            if let Err(error) = self.serve(batch).await {
+                break Err(error);
             }
-            self.serve(batch).await?;
-        }
+        };
+        self.0.closing.set(true);
+        self.0.running.set(false);
+        // Whoever came while the last batch failed gets no answer but this.
+        self.0.waiting.borrow_mut().clear();
+        self.0.ended.wake();
+        outcome
     }
 
     /// Refuses further requests, lets the ones that wait be answered, and ends the log.
     pub async fn shutdown(&self) {
         self.0.closing.set(true);
         self.0.turn.wake();
+        std::future::poll_fn(|cx| {
+            self.0.ended.register(cx.waker());
+            if self.0.running.get() { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
         self.0.log.shutdown().await;
     }
 
-    /// Waits for requests and takes what may share an entry; nothing once the controller closes and nobody waits.
-    async fn next_batch(&self) -> Vec<(ControllerRequest, oneshot::Sender<Answer>)> {
+    /// Waits for requests and takes all that wait; `None` once the controller closes and nobody waits.
+    async fn next_batch(&self) -> Option<Vec<(ControllerRequest, oneshot::Sender<Answer>)>> {
         std::future::poll_fn(|cx| {
             self.0.turn.register(cx.waker());
             let waiting = std::mem::take(&mut *self.0.waiting.borrow_mut());
-            if waiting.is_empty() && !self.0.closing.get() {
-                return std::task::Poll::Pending;
-            }
             // Who has stopped waiting before its turn came asked for nothing.
-            std::task::Poll::Ready(waiting.into_iter().filter(|(_, answer)| !answer.is_canceled()).collect::<Vec<_>>())
+            let batch: Vec<_> = waiting.into_iter().filter(|(_, answer)| !answer.is_canceled()).collect();
+            match (batch.is_empty(), self.0.closing.get()) {
+                (false, _) => Poll::Ready(Some(batch)),
+                (true, true) => Poll::Ready(None),
+                (true, false) => Poll::Pending,
+            }
         })
         .await
     }
@@ -367,7 +387,11 @@ mod tests {
             let (served, (a, b)) = zip(controller.run(), zip(client.submit(register()), client.submit(create("a")))).await;
             let failed = ControllerError::Failed("the metadata quorum has failed: disk gone".into());
             assert_eq!((served, a, b), (Err(failed.clone()), Err(failed.clone()), Err(failed)));
+            assert_eq!(client.submit(create("a")).await, Err(ControllerError::Stopping));
 
+            let log = Memory::new();
+            let controller = self::controller(&log);
+            let client = controller.client();
             *log.fail.borrow_mut() = Some(QuorumError::NotLeader);
             let work = async {
                 let answer = client.submit(register()).await;
