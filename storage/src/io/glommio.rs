@@ -18,14 +18,11 @@ use futures_util::FutureExt;
 use glommio::GlommioError;
 use glommio::io::{DmaBuffer, DmaFile, OpenOptions};
 
-use super::probe::DiskProbe;
+use super::probe::{DiskProbe, FLUSH_FILE};
 use super::{DirEntry, Disk, DiskBuffer, DiskFile, IoError, IoOp, IoResult, OpenMode};
 
 /// Largest single read submitted to the ring, in bytes.
 const READ_BYTES_MAX: usize = 1 << 20;
-/// A file in the data directory's root whose `fdatasync` after `syncfs` empties the device's write cache.
-const FLUSH_FILE: &str = ".flush";
-
 /// Counters of one shard's disk since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DiskStats {
@@ -404,12 +401,14 @@ async fn blocking<T: Send + 'static>(op: IoOp, path: &Path, call: impl FnOnce() 
 
 async fn write_small(path: &Path, bytes: &[u8], sync: bool) -> IoResult<()> {
     let (owned, bytes): (PathBuf, Vec<u8>) = (path.to_path_buf(), bytes.to_vec());
-    blocking(IoOp::Write, path, move || {
-        let mut file = File::options().write(true).create(true).truncate(true).mode(0o640).open(owned)?;
-        file.write_all(&bytes)?;
-        if sync { file.sync_all() } else { Ok(()) }
-    })
-    .await
+    let write = move || {
+        let file = File::options().write(true).create(true).truncate(true).mode(0o640).open(owned);
+        let mut file = file.map_err(|e| (IoOp::Open, e))?;
+        file.write_all(&bytes).map_err(|e| (IoOp::Write, e))?;
+        if sync { file.sync_all().map_err(|e| (IoOp::Sync, e)) } else { Ok(()) }
+    };
+    let outcome = blocking(IoOp::Write, path, move || Ok(write())).await?;
+    outcome.map_err(|(op, e)| IoError::new(op, path, None, e))
 }
 
 fn list(path: &Path) -> io::Result<Vec<DirEntry>> {

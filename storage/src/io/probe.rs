@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 
 use crate::limits::{ALIGNMENT_MAX, ALIGNMENT_MIN};
 
+/// A file in the data directory's root whose `fdatasync` after `syncfs` empties the device's write cache; it also answers for the alignment.
+pub(super) const FLUSH_FILE: &str = ".flush";
+
 /// What a data directory's device says about itself. Blocking calls: use it on a blocking thread or before the executors start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskProbe {
@@ -27,7 +30,8 @@ pub struct DiskProbe {
 }
 
 impl DiskProbe {
-    /// Asks about the file system below `root`. Creates and removes a small file there, because directories have no direct-I/O alignment.
+    /// Asks about the file system below `root`, an existing directory. Directories have no direct-I/O alignment: `.flush` is asked, or a file that is created
+    /// and removed again.
     pub fn of(root: &Path) -> io::Result<DiskProbe> {
         let reported = dio_alignment(root)?;
         let largest = reported.map_or(0, |(memory, offset)| memory.max(offset) as usize);
@@ -41,10 +45,16 @@ impl DiskProbe {
 
 /// Memory and offset alignment of a fresh file below `root`; `None` when the file system does not say (0 or no support).
 fn dio_alignment(root: &Path) -> io::Result<Option<(u32, u32)>> {
-    let path = root.join(format!(".probe-{}-{:?}", std::process::id(), std::thread::current().id()));
-    std::fs::File::create(&path)?;
-    let asked = statx_dio(&path);
-    std::fs::remove_file(&path)?;
+    let known = root.join(FLUSH_FILE);
+    let asked = if known.exists() {
+        statx_dio(&known)
+    } else {
+        let path = root.join(format!(".probe-{}-{:?}", std::process::id(), std::thread::current().id()));
+        std::fs::File::create(&path)?;
+        let asked = statx_dio(&path);
+        std::fs::remove_file(&path)?;
+        asked
+    };
     Ok(asked?.filter(|&(memory, offset)| memory > 0 && offset > 0))
 }
 

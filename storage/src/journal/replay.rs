@@ -12,8 +12,10 @@ use crate::error::{StorageError, StorageResult};
 use crate::io::{Disk, DiskFile, OpenMode};
 use crate::limits::ALIGNMENT_MIN;
 
-/// Bytes read at once.
+/// Bytes read at once from the file that is being read.
 const READ_BYTES: usize = 1024 * 1024;
+/// Bytes read at once when only the first frame of a file is looked at.
+const FIRST_READ_BYTES: usize = 4096;
 
 type Visit<'a> = &'a mut dyn FnMut(EntryHeader, &[u8]) -> StorageResult<()>;
 
@@ -84,6 +86,7 @@ impl Replay<'_> {
                 break;
             }
             let position = self.read_file(file, &mut expected).await?;
+            file.close_window();
             stopped = Some((index, position));
         }
         self.report.end = self.classify(&mut chain, stopped, expected).await?;
@@ -173,6 +176,7 @@ impl Replay<'_> {
                 }
                 position += u64::from(header.len);
             }
+            file.close_window();
         }
         let (file, position) = match stopped {
             Some((index, position)) => (chain[index].path.clone(), position),
@@ -201,16 +205,26 @@ struct FrameFile<D: Disk> {
     state: JournalState,
     /// Its first frame, when that is valid and of this journal; of the last generation or a later one.
     first: Option<FrameHeader>,
+    /// One piece of the file; empty while the file is not being read.
     window: Vec<u8>,
     window_start: u64,
+    read_bytes: usize,
 }
 
 impl<D: Disk> FrameFile<D> {
     async fn open(disk: &D, path: PathBuf, size: u64, state: JournalState) -> StorageResult<FrameFile<D>> {
         let file = disk.open(&path, OpenMode::Read).await?;
-        let mut opened = FrameFile { path, file, size, state, first: None, window: Vec::new(), window_start: 0 };
+        let mut opened =
+            FrameFile { path, file, size, state, first: None, window: Vec::new(), window_start: 0, read_bytes: FIRST_READ_BYTES };
         opened.first = opened.any_frame_at(0).await?.map(|(header, _)| header).filter(|h| h.generation >= state.generation);
+        opened.close_window();
+        opened.read_bytes = READ_BYTES;
         Ok(opened)
+    }
+
+    /// Gives the window's memory back: there may be thousands of files.
+    fn close_window(&mut self) {
+        self.window = Vec::new();
     }
 
     fn first_sequence(&self) -> Option<u64> {
@@ -254,7 +268,7 @@ impl<D: Disk> FrameFile<D> {
             if position + len as u64 > self.size {
                 return Ok(None);
             }
-            self.window = self.file.read_at(position, len.max(READ_BYTES)).await?;
+            self.window = self.file.read_at(position, len.max(self.read_bytes)).await?;
             self.window_start = position;
             if self.window.len() < len {
                 return Ok(None);

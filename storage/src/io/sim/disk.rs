@@ -145,6 +145,9 @@ impl Disk for SimDisk {
     }
 
     async fn sync_dir(&self, path: &Path) -> IoResult<()> {
+        if self.node(path) != Some(Node::Dir) {
+            return Err(not_found(IoOp::Sync, path));
+        }
         self.perform(Op::SyncDir { path: path.to_path_buf() }, IoOp::Sync, path, None).await
     }
 

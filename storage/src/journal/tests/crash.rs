@@ -193,8 +193,7 @@ fn every_crash_point_of_a_short_run_in_every_way() {
             let mut sweep = recording.sweep();
             let mut crashes = 0;
             loop {
-                let acknowledged = acknowledged.borrow();
-                let completed = acknowledged.iter().rfind(|(events, _)| *events <= sweep.events()).unwrap().1;
+                let completed = acknowledged.borrow().iter().rfind(|(events, _)| *events <= sweep.events()).unwrap().1;
                 let ledger = Ledger {
                     pushed: tickets.borrow().iter().enumerate().map(|(n, t)| (n as u64, 700 * n, *t)).collect(),
                     completed,
@@ -213,4 +212,47 @@ fn every_crash_point_of_a_short_run_in_every_way() {
             assert!(crashes > 100, "{crashes}");
         });
     }
+}
+
+#[test]
+fn damage_anywhere_is_never_a_panic_and_never_invents_an_entry() {
+    block_on(async {
+        let disk = disk(78);
+        let journal = open(&disk, Path::new(DIR), config(SyncMode::Dsync)).await;
+        let lens = [10usize, 3000, 300_000, 20, 700_000, 5000, 1, 60_000];
+        beside_writer(&journal, async {
+            for (n, len) in lens.iter().enumerate() {
+                let ticket = journal.push(header(n as u64), &data(n as u64, *len)).unwrap();
+                journal.wait(ticket).await.unwrap();
+            }
+        })
+        .await;
+        let whole = disk.model();
+        for seed in 0..150u64 {
+            let mut rng = Rng::new(seed);
+            let damaged = SimDisk::from_model(whole.clone(), seed);
+            for _ in 0..1 + rng.below(3) {
+                let files = damaged.files();
+                let path = &files[rng.below(files.len() as u64) as usize];
+                let size = damaged.peek(path).unwrap().len() as u64;
+                // Headers are hit more often than their part of the bytes.
+                let at = if rng.percent(50) { rng.below(size / 4096 + 1) * 4096 + rng.below(140) } else { rng.below(size) };
+                damaged.damage(path, at.min(size - 1), 1 + rng.below(200) as usize);
+            }
+            let mut seen = 0;
+            let outcome = replay(&damaged, Path::new(DIR), &mut |found, bytes| {
+                assert_eq!((found, bytes), (header(seen), &data(seen, lens[seen as usize])[..]), "seed {seed}");
+                seen += 1;
+                Ok(())
+            })
+            .await;
+            match outcome {
+                Ok(report) => assert!(
+                    seen == 8 || matches!(report.end, ReplayEnd::Corrupt { .. } | ReplayEnd::Torn { .. } | ReplayEnd::End),
+                    "{report:?}"
+                ),
+                Err(error) => assert!(matches!(error, StorageError::Corrupt { .. } | StorageError::NewerFormat { .. }), "{error}"),
+            }
+        }
+    });
 }
