@@ -280,10 +280,8 @@ async fn write_table<D: Disk>(store: &StoreInner<D>, file: &mut CheckpointFile, 
 fn release_journal<D: Disk>(store: &StoreInner<D>) {
     let logs = store.dirty_logs();
     let first_live = logs.iter().filter_map(|log| log.inner().state.borrow().first_live().map(|batch| batch.ticket_first)).min();
-    let up_to = match first_live {
-        Some(ticket) => Ticket(ticket.0.saturating_sub(1)),
-        None => store.journal.completed(),
-    };
+    let completed = store.journal.completed();
+    let up_to = first_live.map_or(completed, |ticket| Ticket(ticket.0.saturating_sub(1)).min(completed));
     store.journal.release(up_to);
 }
 

@@ -3,7 +3,7 @@
 //! After every restart: what was acknowledged is there, what is there is a prefix of what was appended, byte for byte; a crash during recovery changes
 //! nothing; retries of idempotent producers get their first offsets. Repeat one seed: `LOG_SEED=n cargo test -p coreline-storage --test log_model`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::rc::Rc;
@@ -55,7 +55,11 @@ impl ModelLog {
 
     /// Bytes of whole batches from the one that contains `offset` to `end`.
     fn bytes_between(&self, offset: i64, end: i64) -> Vec<u8> {
-        self.batches.iter().filter(|b| b.next_offset > offset && b.next_offset <= end).flat_map(|b| b.bytes.iter().copied()).collect()
+        let mut out = Vec::new();
+        for batch in self.batches.iter().filter(|b| b.next_offset > offset && b.next_offset <= end) {
+            out.extend_from_slice(&batch.bytes);
+        }
+        out
     }
 }
 
@@ -64,6 +68,8 @@ struct World {
     models: RefCell<BTreeMap<i32, ModelLog>>,
     epoch: i32,
     now_ms: RefCell<i64>,
+    /// Batches are large for a while.
+    large: Cell<bool>,
     log_config: LogConfig,
     store_config: StoreConfig,
 }
@@ -103,6 +109,7 @@ impl World {
             models: RefCell::new((0..PARTITIONS).map(|p| (p, ModelLog::default())).collect()),
             epoch: 0,
             now_ms: RefCell::new(1_000_000),
+            large: Cell::new(false),
             log_config,
             store_config,
         }
@@ -225,6 +232,7 @@ fn build(world: &World, producer: Option<(i64, i32)>) -> (ValidBatch, Vec<i64>) 
     }
     let records = 1 + world.below(5);
     let len = match world.below(12) {
+        _ if world.large.get() => 15_000,
         0 => world.below(60_000),
         1..=3 => world.below(6000),
         _ => world.below(300),
@@ -237,7 +245,7 @@ fn build(world: &World, producer: Option<(i64, i32)>) -> (ValidBatch, Vec<i64>) 
         let timestamp = *world.now_ms.borrow() - if world.below(6) == 0 { 20 } else { 0 };
         timestamps.push(timestamp);
         let fill = (world.below(256) ^ i) as u8;
-        let value: Vec<u8> = (0..len).map(|at| fill.wrapping_add((at % 251) as u8)).collect();
+        let value = vec![fill; len as usize];
         builder.push(timestamp, None, Some(&value), &[]);
     }
     let bytes = builder.build().expect("a batch");
@@ -361,6 +369,13 @@ async fn workload(world: &World, life: &Life, steps: u64) {
             16..=19 => read(world, life, p).await,
             20 => look_up_time(world, life, p).await,
             21 if world.below(3) == 0 => delete_records(world, life, p).await,
+            21 if world.below(4) == 0 => {
+                world.large.set(true);
+                for _ in 0..world.below(120) {
+                    append(world, life, p).await;
+                }
+                world.large.set(false);
+            }
             22 => check_retries(world, &life.logs[&p], &world.model(p)),
             _ => {
                 for _ in 0..world.below(200) {
@@ -371,8 +386,21 @@ async fn workload(world: &World, life: &Life, steps: u64) {
     }
 }
 
+/// What the seeds have reached, so that the test cannot become empty without being noticed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reached {
+    checkpoints: u64,
+    backpressure: u64,
+    redone: u64,
+    skipped: u64,
+    segments: usize,
+    recoveries_cut: u64,
+    crashes: u64,
+}
+
 /// One seed: several lives with ends of all kinds.
-fn run_seed(seed: u64) {
+fn run_seed(seed: u64, lie: bool) -> Reached {
+    let mut reached = Reached::default();
     let mut world = World::new(seed);
     let mut disk = SimDisk::new(seed);
     disk.mkdir(ROOT);
@@ -384,10 +412,16 @@ fn run_seed(seed: u64) {
             disk.halt_after(disk.stats().events + world.below(60));
             block_on(or(async { drop(recover_all(&disk).await) }, disk.halted()));
             disk = disk.crash(world.below(u64::MAX), CrashMode::Mixed);
+            reached.recoveries_cut += 1;
+        }
+        if lie {
+            disk.lie_about_flushes();
         }
         let crash = world.below(3) != 0;
         block_on(async {
             let report = recover_all(&disk).await;
+            reached.redone += report.entries_redone;
+            reached.skipped += report.entries_skipped;
             let life = open(&world, &disk, &report).await;
             let steps = 20 + world.below(200);
             let run = async {
@@ -403,12 +437,17 @@ fn run_seed(seed: u64) {
                 }
             };
             or(beside(&life.stores, run), disk.halted()).await;
+            reached.checkpoints += life.stores.iter().map(|s| s.stats().checkpoints).sum::<u64>();
+            reached.backpressure += life.stores.iter().map(|s| s.stats().backpressure).sum::<u64>();
+            reached.segments += life.logs.values().map(Log::segment_count).sum::<usize>();
         });
         if crash {
+            reached.crashes += 1;
             disk = disk.crash(world.below(u64::MAX), CrashMode::Mixed);
         }
         clean = !crash;
     }
+    reached
 }
 
 #[test]
@@ -416,13 +455,38 @@ fn random_operations_and_crashes() {
     let number = |name| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
     let seeds = match number("LOG_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("LOG_SEEDS").unwrap_or(200),
+        None => 0..number("LOG_SEEDS").unwrap_or(120),
     };
+    let many = seeds.end - seeds.start > 50;
+    let mut total = Reached::default();
     for seed in seeds {
-        let result = std::panic::catch_unwind(|| run_seed(seed));
-        if let Err(panic) = result {
-            eprintln!("seed {seed} failed: LOG_SEED={seed} cargo test -p coreline-storage --test log_model");
-            std::panic::resume_unwind(panic);
+        match std::panic::catch_unwind(|| run_seed(seed, false)) {
+            Ok(reached) => {
+                total.checkpoints += reached.checkpoints;
+                total.backpressure += reached.backpressure;
+                total.redone += reached.redone;
+                total.skipped += reached.skipped;
+                total.segments += reached.segments;
+                total.recoveries_cut += reached.recoveries_cut;
+                total.crashes += reached.crashes;
+            }
+            Err(panic) => {
+                eprintln!("seed {seed} failed: LOG_SEED={seed} cargo test -p coreline-storage --test log_model");
+                std::panic::resume_unwind(panic);
+            }
         }
     }
+    eprintln!("{total:?}");
+    let all = [total.checkpoints, total.backpressure, total.redone, total.skipped, total.recoveries_cut, total.crashes];
+    assert!(!many || (all.iter().all(|n| *n > 20) && total.segments > 500), "not everything was reached: {total:?}");
+}
+
+/// The control: a disk whose flushes do nothing must be found out.
+#[test]
+fn a_disk_that_lies_about_flushes_is_found() {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let found = (0..40).find(|&seed| std::panic::catch_unwind(|| run_seed(seed, true)).is_err());
+    std::panic::set_hook(hook);
+    assert!(found.is_some(), "40 seeds passed on a disk that lies");
 }

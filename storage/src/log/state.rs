@@ -11,6 +11,7 @@ use crate::checkpoint::{CheckpointEntry, RecoveryPoint};
 use crate::journal::Ticket;
 use crate::leader_epoch::LeaderEpochs;
 use crate::producer_state::ProducerTable;
+use crate::segment::Segment;
 use crate::segment::set::SegmentSet;
 
 /// The bytes of a segment's last block that is partly filled and on the disk.
@@ -104,13 +105,16 @@ impl LogState {
         self.saved.point.offset != self.log_end() || self.saved.log_start != self.log_start
     }
 
-    /// The recovery point that the flushed bytes allow: the end of the last batch that lies wholly in them.
+    /// The recovery point that the flushed bytes allow: the end of the last batch that lies wholly in them. It does not leave a sealed segment before that
+    /// was cut to its exact size, because from then on the file's size is all that says where its batches end.
     pub fn flushed_point(&self) -> RecoveryPoint {
-        let unflushed = self.segments.iter().find(|s| s.flushed < s.size);
-        let Some(segment) = unflushed else {
-            let active = self.segments.active();
-            return RecoveryPoint { segment_base: active.base_offset, position: active.size, offset: active.next_offset };
+        let at_end = |s: &Segment| RecoveryPoint { segment_base: s.base_offset, position: s.size, offset: s.next_offset };
+        let Some(segment) = self.segments.iter().find(|s| s.flushed < s.size || (s.sealed && !s.trimmed)) else {
+            return at_end(self.segments.active());
         };
+        if segment.flushed == segment.size {
+            return at_end(segment);
+        }
         match self.tail.batches_from_position(segment.base_offset, segment.flushed).next() {
             Some((segment_base, batch)) => RecoveryPoint { segment_base, position: batch.position, offset: batch.base_offset },
             // Unflushed bytes are always in memory; if that were broken, staying at the old point is safe.
@@ -185,7 +189,6 @@ const READ_MARKS_MAX: usize = 8;
 pub(crate) mod tests {
     use super::*;
     use crate::io::ChunkPool;
-    use crate::segment::Segment;
 
     /// A log with these segments and nothing in memory.
     pub(crate) fn state_with(segments: SegmentSet, saved: CheckpointEntry) -> LogState {
@@ -221,6 +224,18 @@ pub(crate) mod tests {
             (segment.written, segment.flushed) = (flushed, flushed);
             assert_eq!(state.flushed_point(), RecoveryPoint { segment_base: 0, position, offset });
         }
+    }
+
+    #[test]
+    fn the_recovery_point_waits_for_a_sealed_segment_to_be_cut() {
+        let mut state = three_batches();
+        let segment = state.segments.active_mut();
+        (segment.written, segment.flushed) = (9000, 9000);
+        state.segments.roll();
+        tail_batch(&mut state, 3, 0, 3000, 3, 4);
+        assert_eq!(state.flushed_point(), RecoveryPoint { segment_base: 0, position: 9000, offset: 3 });
+        state.segments.get_mut(0).unwrap().trimmed = true;
+        assert_eq!(state.flushed_point(), RecoveryPoint { segment_base: 3, position: 0, offset: 3 });
     }
 
     #[test]
