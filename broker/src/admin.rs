@@ -103,7 +103,7 @@ async fn answer(source: &Source, socket: &PollableFd<OwnedFd>) {
         Request::Get { path: Path::Ready, .. } => match source.lifecycle.phase() {
             Phase::Serving => (Status::Ok, TEXT, "ready\n".to_string()),
             Phase::Boot | Phase::Recovered | Phase::Meshed => (Status::Unavailable, TEXT, "starting\n".to_string()),
-            Phase::Draining | Phase::Stopping => (Status::Unavailable, TEXT, "stopping\n".to_string()),
+            Phase::Draining | Phase::Stopping | Phase::Flushed => (Status::Unavailable, TEXT, "stopping\n".to_string()),
         },
         Request::Get { path: Path::Other, .. } => (Status::NotFound, TEXT, "there are /metrics, /health and /ready\n".to_string()),
         Request::OtherMethod => (Status::MethodNotAllowed, TEXT, "GET and HEAD only\n".to_string()),

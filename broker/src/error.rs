@@ -74,6 +74,11 @@ impl Fatal {
     pub fn new(sentence: impl Into<String>) -> Self {
         Fatal { sentence: sentence.into() }
     }
+
+    /// The same sentence with what was being done before it.
+    pub fn of(self, what: impl fmt::Display) -> Self {
+        Fatal { sentence: format!("{what}: {}", self.sentence) }
+    }
 }
 
 impl fmt::Display for Fatal {

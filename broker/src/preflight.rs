@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use coreline_storage::StorageError;
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -175,6 +176,18 @@ fn judge_data_dir(path: &Path, error: &io::Error) -> Fatal {
             format!("the disk of the data directory {path} is full: free some space or choose another with --data-dir")
         }
         _ => format!("the data directory {path} cannot be used: {error}"),
+    })
+}
+
+/// What is wrong with the data directory, as a sentence that says what to do.
+pub fn judge_storage(error: &StorageError) -> Fatal {
+    Fatal::new(match error {
+        StorageError::InUse { .. } => format!("{error}: stop that process or choose another directory with --data-dir"),
+        StorageError::WrongIdentity { .. } => format!("{error}: start it with that node's --node-id or choose another directory with --data-dir"),
+        StorageError::Io(io) if matches!(io.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            format!("the disk of {} is full: free some space and start again", io.path.display())
+        }
+        error => error.to_string(),
     })
 }
 

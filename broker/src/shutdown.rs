@@ -50,7 +50,7 @@ impl Supervisor {
             Event::Panicked(shard, text) => {
                 Some(Action::End(Err(Fatal::new(format!("shard {shard} panicked: {text}; the process ends because its partitions would stay dark")))))
             }
-            Event::Ended(shard) if self.phase < Phase::Stopping => {
+            Event::Ended(shard) if self.phase < Phase::Flushed => {
                 Some(Action::End(Err(Fatal::new(format!("shard {shard} ended while the broker was running")))))
             }
             Event::Ended(_) => {
@@ -90,6 +90,7 @@ pub fn supervise(events: &Receiver<Event>, lifecycle: &Arc<Lifecycle>, shards: u
                 lifecycle.advance(phase);
                 match phase {
                     Phase::Serving => tracing::info!(shards, start_ms = started.elapsed().as_millis() as u64, "ready"),
+                    Phase::Stopping => tracing::info!("every request is answered; flushing"),
                     phase => tracing::debug!(?phase, "all shards arrived"),
                 }
             }
@@ -148,6 +149,7 @@ mod tests {
             let mut supervisor = serving(shards);
             assert_eq!(supervisor.on(Event::Signal("SIGTERM")), Some(Action::Advance(Phase::Draining)));
             arrive(&mut supervisor, Phase::Stopping);
+            arrive(&mut supervisor, Phase::Flushed);
             for shard in 0..shards {
                 let action = supervisor.on(Event::Ended(ShardId(shard as u16)));
                 assert_eq!(action, (shard + 1 == shards).then_some(Action::End(Ok(()))));

@@ -26,11 +26,14 @@ pub enum Phase {
     Serving,
     /// No new connections or requests; parked requests are answered, those in flight end.
     Draining,
-    /// Everything is flushed and the shards end.
+    /// Every request is answered: the shards flush everything.
     Stopping,
+    /// Everything is on the disk: shard 0 leaves the mark of a clean stop, the shards end.
+    Flushed,
 }
 
-const PHASES: [Phase; 6] = [Phase::Boot, Phase::Recovered, Phase::Meshed, Phase::Serving, Phase::Draining, Phase::Stopping];
+const PHASES: [Phase; 7] =
+    [Phase::Boot, Phase::Recovered, Phase::Meshed, Phase::Serving, Phase::Draining, Phase::Stopping, Phase::Flushed];
 
 /// What reaches the main thread.
 #[derive(Debug)]

@@ -7,7 +7,8 @@
 //!    opens its partitions, answers the mesh           Meshed
 //!    shard 0: publishes, loads the groups             Serving     (listeners accept, "ready")
 //!    ... until a signal ...                           Draining    (no new requests, parked ones answered)
-//!    waits for its requests in flight                 Stopping    (`flush`, leaves the mesh, ends)
+//!    waits for its requests in flight                 Stopping    (stores flush and close)
+//!                                                     Flushed     (shard 0 leaves the mark of a clean stop, the shards end)
 //! ```
 //! A shard waits at each phase for all others. A failure anywhere ends the process with one sentence.
 
@@ -20,7 +21,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use coreline_storage::StorageError;
-use coreline_storage::data_dir::{DataDir, JournalId};
+use coreline_storage::data_dir::{CleanShutdown, DataDir, JournalId, Meta};
 use coreline_storage::io::HostDisk;
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use socket2::Socket;
@@ -53,6 +54,8 @@ use crate::shutdown;
 pub fn run(config: Arc<Config>) -> Result<(), Fatal> {
     let started = Instant::now();
     let plan = preflight::check(config.shards, &config.data_dir())?;
+    // Held to the end of the process, however it ends.
+    let _lock = DataDir::new(config.data_dir()).lock().map_err(|error| preflight::judge_storage(&error))?;
     let count = u16::try_from(plan.cpus.len()).map_err(|_| Fatal::new("more than 65535 shards"))?;
 
     let (events, received) = mpsc::channel();
@@ -199,6 +202,7 @@ async fn shard_main(setup: Setup) -> Result<(), Fatal> {
     let disk = HostDisk::open(dir.root()).await.map_err(|error| failed("data directory", &error))?;
     let metadata = match id {
         ShardId::METADATA => {
+            identify(&config, &disk, &dir).await.map_err(|error| preflight::judge_storage(&error))?;
             let (opened, metadata) = metadata::open(&config, &disk, &dir, mesh.count(), bound, {
                 let lifecycle = Arc::clone(&lifecycle);
                 move |fatal| lifecycle.fail(fatal)
@@ -213,7 +217,7 @@ async fn shard_main(setup: Setup) -> Result<(), Fatal> {
     enter(id, &lifecycle, Phase::Recovered).await;
 
     let boot = boot.get().ok_or_else(|| failed("start", &"shard 0 has left nothing"))?;
-    let store = open_store(id, &config, disk, &dir, boot).await?;
+    let store = open_store(id, &config, disk.clone(), &dir, boot).await?;
     let metrics = Rc::new(ShardMetrics::new(id.0));
     let net = Net::new(&config, Rc::clone(&metrics), quota);
     let resolve = {
@@ -279,6 +283,11 @@ async fn shard_main(setup: Setup) -> Result<(), Fatal> {
         metadata.close().await;
     }
     close_store(&shard, storing).await?;
+    enter(id, &lifecycle, Phase::Flushed).await;
+    if id == ShardId::METADATA {
+        let broker_epoch = shard.image().broker(config.node_id).map_or(-1, |broker| broker.epoch);
+        dir.write_clean_shutdown(&disk, CleanShutdown { broker_epoch }).await.map_err(|error| preflight::judge_storage(&error))?;
+    }
     if let Some(admin) = admin {
         admin.cancel().await;
     }
@@ -295,11 +304,26 @@ async fn enter(id: ShardId, lifecycle: &Lifecycle, phase: Phase) {
 
 // What follows is called in this order by `shard_main`.
 
+/// Shard 0, first of all: whose directory this is and whether the last stop was clean. The cluster's id is in the metadata log, so the
+/// directory's own identity names only the node.
+async fn identify(config: &Config, disk: &HostDisk, dir: &DataDir) -> Result<(), StorageError> {
+    let mut directory_id = [0; 16];
+    // Only a name: a directory without a random one is still usable.
+    let _ = getrandom::fill(&mut directory_id);
+    let meta = dir.open_or_format(disk, &Meta { cluster_id: String::new(), node_id: config.node_id, directory_id }).await?;
+    match dir.take_clean_shutdown(disk).await? {
+        Some(_) => tracing::debug!("the last stop was clean"),
+        None if meta.directory_id == directory_id => tracing::debug!("a new data directory"),
+        None => tracing::warn!("the last stop was not clean: recovering from the journals"),
+    }
+    Ok(())
+}
+
 /// Every shard, after `Recovered`.
 async fn open_store(id: ShardId, config: &Config, disk: HostDisk, dir: &DataDir, boot: &Boot) -> Result<ShardStore, Fatal> {
     ShardStore::open(disk, dir, boot.journals[id.index()], effective::store_config(config))
         .await
-        .map_err(|error| Fatal::new(format!("shard {id}: the store cannot be opened: {error}")))
+        .map_err(|error| preflight::judge_storage(&error).of(format!("shard {id}: opening the store")))
 }
 
 /// Every shard: the journal's writer and the flusher. A failure of the disk ends the process: what was acknowledged is durable, and
@@ -308,7 +332,7 @@ fn run_store(shard: &Rc<Shard>) -> Vec<Task<()>> {
     let (id, lifecycle) = (shard.id, Arc::clone(&shard.lifecycle));
     let fail = move |what: &str, outcome: Result<(), StorageError>| {
         if let Err(error) = outcome {
-            lifecycle.fail(Fatal::new(format!("shard {id}: {what} failed: {error}")));
+            lifecycle.fail(preflight::judge_storage(&error).of(format!("shard {id}: {what}")));
         }
     };
     let (store, failed) = (shard.partitions.store().clone(), fail.clone());
@@ -325,5 +349,5 @@ async fn close_store(shard: &Rc<Shard>, running: Vec<Task<()>>) -> Result<(), Fa
     for task in running {
         task.cancel().await;
     }
-    closed.map_err(|error| Fatal::new(format!("shard {}: the last flush failed: {error}", shard.id)))
+    closed.map_err(|error| preflight::judge_storage(&error).of(format!("shard {}: the last flush", shard.id)))
 }
