@@ -11,7 +11,9 @@ use std::task::{Context, Wake};
 use bytes::Bytes;
 
 use super::*;
-use crate::coordinator::request::{FetchedOffset, JoinAnswer, JoinGroup, OffsetCommit, OffsetFetch, PartitionCommit, SyncGroup};
+use crate::coordinator::request::{
+    FetchedOffset, JoinAnswer, JoinGroup, OffsetCommit, OffsetFetch, PartitionCommit, SyncGroup, TopicCommit,
+};
 use crate::coordinator::{GroupClient, Now, OffsetsLog, Runtime};
 
 /// Polls everything whenever anything was woken.
@@ -211,7 +213,7 @@ impl Broker {
             group_id: group.into(),
             generation_id: -1,
             retention_ms: -1,
-            topics: vec![("t".into(), vec![partition])],
+            topics: vec![TopicCommit { name: "t".into(), id: coreline_wire::TopicId([7; 16]), partitions: vec![partition] }],
             ..OffsetCommit::default()
         };
         async move { client.commit(request).await.topics[0].1[0].1 }
@@ -321,7 +323,7 @@ fn a_batch_that_fails_fails_all_its_writes_and_changes_nothing() {
 
 #[test]
 fn a_large_write_goes_alone() {
-    let config = GroupConfig { append_batch_max_bytes: 200, ..GroupConfig::default() };
+    let config = GroupConfig { append_batch_max_bytes: 250, ..GroupConfig::default() };
     let world = Rc::new(World::default());
     let log = FakeLog::default();
     let driver = GroupDriver::new(config, log.clone(), TestRuntime(world.clone()));
@@ -332,7 +334,7 @@ fn a_large_write_goes_alone() {
     broker.log.0.held.set(false);
     broker.world.advance(0);
     assert!(answers.iter().all(|answer| *answer.borrow() == Some(ErrorCode::None)));
-    // About 90 bytes each: the first alone, then two by two.
+    // About 100 bytes each: the first alone, then two by two.
     assert_eq!(broker.log.0.batches(), 4);
     assert_eq!(broker.fetch("g"), Ok(6));
 }

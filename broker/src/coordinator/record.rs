@@ -5,12 +5,13 @@
 //! | offset | `version i16 = 0 or 1, group, topic, partition i32` | v0: offset, metadata, committed at; v1: + expires at; v2: as v0; v3: offset, leader epoch, metadata, committed at; v4: v3 in flexible form |
 //! | group | `version i16 = 2, group` | v0: type, generation, protocol, leader, members; v1: + rebalance timeout; v2: + time of the state; v3: + instance id; v4: v3 in flexible form |
 //!
-//! Everything is big-endian; strings carry an i16 length and blobs an i32 length (in v4 compact lengths and tagged fields). A record without a
-//! value is a tombstone. Written: offset key v1 with value v3 (v1 when it has an expiry of its own), group key v2 with value v3, as
-//! Kafka 4.x does. Other key versions belong to other kinds of groups and are told apart, not refused.
+//! Everything is big-endian; strings carry an i16 length and blobs an i32 length (in v4 compact lengths and tagged fields, of which one is
+//! known: the topic id). A record without a value is a tombstone. Written: offset key v1 with value v4 (v3 without a topic id, v1 when it
+//! has an expiry of its own), group key v2 with value v3, as Kafka 4.3 does. Other key versions belong to other kinds of groups and are told apart, not refused.
 //! Callers: the driver (both ways), `group::image` (replay).
 
 use bytes::{Buf, BufMut, Bytes};
+use coreline_wire::TopicId;
 
 /// One record of `__consumer_offsets` that we understand.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,6 +49,8 @@ pub struct OffsetValue {
     pub commit_timestamp_ms: i64,
     /// Own expiry (OffsetCommit v2 to v4), milliseconds; -1 for none.
     pub expire_timestamp_ms: i64,
+    /// Id of the topic; zero when unknown.
+    pub topic_id: TopicId,
 }
 
 /// A classic group as it is between rebalances.
@@ -119,10 +122,13 @@ pub enum RecordError {
 
 const OFFSET_KEY_VERSION: i16 = 1;
 const GROUP_KEY_VERSION: i16 = 2;
+/// The version that has room for a topic id.
+const OFFSET_VALUE_VERSION_WITH_TOPIC_ID: i16 = 4;
 const OFFSET_VALUE_VERSION: i16 = 3;
 /// The last version that has room for an expiry of its own.
 const OFFSET_VALUE_VERSION_WITH_EXPIRY: i16 = 1;
 const GROUP_VALUE_VERSION: i16 = 3;
+const TOPIC_ID_TAG: u32 = 0;
 const NEWEST_VALUE_VERSION: i16 = 4;
 const FIRST_FLEXIBLE_VALUE_VERSION: i16 = 4;
 /// Smallest encoding of a member: two empty strings and a session timeout, two empty blobs, one member id (flexible form).
@@ -180,6 +186,16 @@ fn encode_offset(value: &OffsetValue) -> Result<Vec<u8>, RecordError> {
         put_text(&mut out, &value.metadata)?;
         out.put_i64(value.commit_timestamp_ms);
         out.put_i64(value.expire_timestamp_ms);
+    } else if value.topic_id != TopicId::ZERO {
+        out.put_i16(OFFSET_VALUE_VERSION_WITH_TOPIC_ID);
+        out.put_i64(value.offset);
+        out.put_i32(value.leader_epoch);
+        put_compact_text(&mut out, &value.metadata)?;
+        out.put_i64(value.commit_timestamp_ms);
+        put_varint(&mut out, 1);
+        put_varint(&mut out, TOPIC_ID_TAG);
+        put_varint(&mut out, value.topic_id.0.len() as u32);
+        out.put_slice(&value.topic_id.0);
     } else {
         out.put_i16(OFFSET_VALUE_VERSION);
         out.put_i64(value.offset);
@@ -199,8 +215,13 @@ fn decode_offset(mut bytes: &[u8]) -> Result<OffsetValue, RecordError> {
     let metadata = form.text(cursor)?;
     let commit_timestamp_ms = get_i64(cursor)?;
     let expire_timestamp_ms = if version == 1 { get_i64(cursor)? } else { -1 };
-    form.skip_tags(cursor)?;
-    Ok(OffsetValue { offset, leader_epoch, metadata, commit_timestamp_ms, expire_timestamp_ms })
+    let mut topic_id = TopicId::ZERO;
+    form.tags(cursor, |tag, bytes| {
+        if let (TOPIC_ID_TAG, Ok(id)) = (tag, bytes.try_into()) {
+            topic_id = TopicId(id);
+        }
+    })?;
+    Ok(OffsetValue { offset, leader_epoch, metadata, commit_timestamp_ms, expire_timestamp_ms, topic_id })
 }
 
 fn encode_group(value: &GroupValue) -> Result<Vec<u8>, RecordError> {
@@ -242,7 +263,7 @@ fn decode_group(mut bytes: &[u8]) -> Result<GroupValue, RecordError> {
     for _ in 0..count {
         members.push(decode_member(cursor, version)?);
     }
-    form.skip_tags(cursor)?;
+    form.tags(cursor, |_, _| {})?;
     Ok(GroupValue { protocol_type, generation, protocol, leader, state_timestamp_ms, members })
 }
 
@@ -258,7 +279,7 @@ fn decode_member(cursor: &mut &[u8], version: i16) -> Result<MemberValue, Record
         subscription: form.blob(cursor)?,
         assignment: form.blob(cursor)?,
     };
-    form.skip_tags(cursor)?;
+    form.tags(cursor, |_, _| {})?;
     Ok(member)
 }
 
@@ -312,13 +333,13 @@ impl Form {
         usize::try_from(count).map_err(|_| RecordError::UnexpectedNull)
     }
 
-    /// Tagged fields that we do not know (a topic id, so far) are passed over.
-    fn skip_tags(self, cursor: &mut &[u8]) -> Result<(), RecordError> {
+    /// Walks the tagged fields; those that the visitor does not know are passed over.
+    fn tags(self, cursor: &mut &[u8], mut visit: impl FnMut(u32, &[u8])) -> Result<(), RecordError> {
         if let Form::Flexible = self {
             for _ in 0..get_varint(cursor)? {
-                get_varint(cursor)?;
+                let tag = get_varint(cursor)?;
                 let len = get_varint(cursor)?;
-                take(cursor, usize::try_from(len).map_err(|_| RecordError::Truncated)?)?;
+                visit(tag, take(cursor, usize::try_from(len).map_err(|_| RecordError::Truncated)?)?);
             }
         }
         Ok(())
@@ -359,6 +380,23 @@ fn put_text(out: &mut Vec<u8>, text: &str) -> Result<(), RecordError> {
     out.put_i16(i16::try_from(text.len()).map_err(|_| RecordError::TooLong)?);
     out.put_slice(text.as_bytes());
     Ok(())
+}
+
+/// As long as the classic form can be, so that a value can be written in either.
+fn put_compact_text(out: &mut Vec<u8>, text: &str) -> Result<(), RecordError> {
+    let len = i16::try_from(text.len()).map_err(|_| RecordError::TooLong)?;
+    // Compact lengths count from one, zero is null.
+    put_varint(out, u32::from(len.unsigned_abs()) + 1);
+    out.put_slice(text.as_bytes());
+    Ok(())
+}
+
+fn put_varint(out: &mut Vec<u8>, mut value: u32) {
+    while value >= 0x80 {
+        out.put_u8(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.put_u8(value as u8);
 }
 
 fn put_nullable_text(out: &mut Vec<u8>, text: Option<&str>) -> Result<(), RecordError> {

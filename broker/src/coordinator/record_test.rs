@@ -1,8 +1,12 @@
 //! Tests of the records of `__consumer_offsets`: bytes as Kafka has them, every cut is an error, round trips.
 
+use coreline_wire::record::{Batches, Origin, Records};
 use proptest::prelude::*;
 
 use super::*;
+use crate::coordinator::group::{ClassicState, Event, GroupCoordinator};
+use crate::coordinator::partition::partition_of;
+use crate::coordinator::{GroupConfig, Now, batch};
 
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
@@ -21,7 +25,14 @@ fn offset_record(value: OffsetValue) -> Record {
 }
 
 fn sample_offset() -> OffsetValue {
-    OffsetValue { offset: 42, leader_epoch: 5, metadata: "note".into(), commit_timestamp_ms: 1_700_000_000_000, expire_timestamp_ms: -1 }
+    OffsetValue {
+        offset: 42,
+        leader_epoch: 5,
+        metadata: "note".into(),
+        commit_timestamp_ms: 1_700_000_000_000,
+        expire_timestamp_ms: -1,
+        topic_id: TopicId::ZERO,
+    }
 }
 
 fn sample_group() -> GroupValue {
@@ -49,6 +60,65 @@ fn a_committed_offset_has_the_bytes_of_key_v1_and_value_v3() {
     let (key, value) = offset_record(sample_offset()).encode().expect("encodes");
     assert_eq!(key, hex("0001 0001 67 0001 74 00000007"));
     assert_eq!(value.expect("a value"), hex("0003 000000000000002a 00000005 0004 6e6f7465 0000018bcfe56800"));
+}
+
+#[test]
+fn a_committed_offset_with_a_topic_id_is_written_as_value_v4() {
+    let topic_id = TopicId(std::array::from_fn(|n| n as u8));
+    let (_, value) = offset_record(OffsetValue { topic_id, ..sample_offset() }).encode().expect("encodes");
+    let expected = "0004 000000000000002a 00000005 05 6e6f7465 0000018bcfe56800 01 00 10 000102030405060708090a0b0c0d0e0f";
+    assert_eq!(value.expect("a value"), hex(expected));
+}
+
+/// Segments of `__consumer_offsets` (8 partitions) as Apache Kafka 4.3.1 wrote them: a dynamic and a static consumer that joined,
+/// committed and closed, an administrator's reset, and a commit with metadata by a client that knows names only (version 9 or below).
+const KAFKA_LOGS: [(i32, &[u8]); 4] = [
+    (1, include_bytes!("../../testdata/consumer_offsets/kafka-4.3.1-of-8-partition-1.log")),
+    (2, include_bytes!("../../testdata/consumer_offsets/kafka-4.3.1-of-8-partition-2.log")),
+    (4, include_bytes!("../../testdata/consumer_offsets/kafka-4.3.1-of-8-partition-4.log")),
+    (6, include_bytes!("../../testdata/consumer_offsets/kafka-4.3.1-of-8-partition-6.log")),
+];
+
+#[test]
+fn what_kafka_wrote_is_read_and_written_again_byte_by_byte() {
+    let mut count = 0;
+    for (partition, log) in KAFKA_LOGS {
+        for batch in Batches::new(Bytes::from_static(log)) {
+            let batch = batch.expect("a batch").1.validate(Origin::Log).expect("a sound batch");
+            for bytes in Records::new(batch.payload(), batch.header().record_count).expect("records") {
+                let bytes = bytes.expect("a record");
+                let key = bytes.key.expect("a key");
+                let record = known(key, bytes.value);
+                let (our_key, our_value) = record.encode().expect("encodes");
+                assert_eq!((&our_key[..], our_value.as_deref()), (key, bytes.value), "{record:?}");
+                assert_eq!(partition_of(record.group(), 8), partition, "{record:?}");
+                count += 1;
+            }
+        }
+    }
+    assert_eq!(count, 13);
+}
+
+#[test]
+fn a_log_that_kafka_wrote_is_loaded() {
+    let mut machine = GroupCoordinator::new(GroupConfig::default());
+    let _ = machine.apply(Event::TopicFound { partitions: 8 }, Now::default());
+    for partition in 0..8 {
+        if let Some((_, log)) = KAFKA_LOGS.iter().find(|(of, _)| *of == partition) {
+            let mut records = Vec::new();
+            batch::decode(&Bytes::from_static(log), &mut records, &mut Default::default()).expect("reads");
+            let _ = machine.apply(Event::Load { partition, records }, Now::default());
+        }
+        let _ = machine.apply(Event::Loaded { partition }, Now::default());
+    }
+    machine.check_against_images();
+    let shape = |id: &str| machine.group(id).map(|group| (group.state(), group.generation_id(), group.members().len()));
+    assert_eq!(shape("dyn"), Some((ClassicState::Empty, 2, 0)));
+    assert_eq!(shape("cg"), Some((ClassicState::Empty, 2, 0)), "the static member's session ended later");
+    assert_eq!(shape("simple"), Some((ClassicState::Empty, 0, 0)));
+    let offset = |group: &str, partition| machine.images().find_map(|image| image.offset(group, "t", partition)).cloned();
+    assert_eq!(offset("dyn", 0).map(|value| (value.offset, value.leader_epoch)), Some((20, 0)));
+    assert_eq!(offset("pygroup", 0).map(|value| (value.offset, value.metadata)), Some((7, "a note".to_owned())));
 }
 
 #[test]
@@ -91,13 +161,15 @@ fn a_tombstone_has_a_key_and_no_value() {
 fn every_version_of_an_offset_value_is_read() {
     let expect = |leader_epoch, expire_timestamp_ms| offset_record(OffsetValue { leader_epoch, expire_timestamp_ms, ..sample_offset() });
     let key = hex("0001 0001 67 0001 74 00000007");
+    let topic_id = TopicId(std::array::from_fn(|n| n as u8));
+    let with_id = offset_record(OffsetValue { topic_id, ..sample_offset() });
     for (bytes, expected) in [
         ("0000 000000000000002a 0004 6e6f7465 0000018bcfe56800", expect(-1, -1)),
         ("0001 000000000000002a 0004 6e6f7465 0000018bcfe56800 0000018bcfe56801", expect(-1, 1_700_000_000_001)),
         ("0002 000000000000002a 0004 6e6f7465 0000018bcfe56800", expect(-1, -1)),
         ("0003 000000000000002a 00000005 0004 6e6f7465 0000018bcfe56800", expect(5, -1)),
         ("0004 000000000000002a 00000005 05 6e6f7465 0000018bcfe56800 00", expect(5, -1)),
-        ("0004 000000000000002a 00000005 05 6e6f7465 0000018bcfe56800 01 00 10 000102030405060708090a0b0c0d0e0f", expect(5, -1)),
+        ("0004 000000000000002a 00000005 05 6e6f7465 0000018bcfe56800 01 00 10 000102030405060708090a0b0c0d0e0f", with_id),
     ] {
         assert_eq!(known(&key, Some(&hex(bytes))), expected, "{bytes}");
     }
@@ -200,9 +272,9 @@ proptest! {
     #[test]
     fn an_offset_survives_its_bytes(
         group in ".{0,20}", topic in ".{0,9}", partition in any::<i32>(), offset in any::<i64>(), leader_epoch in any::<i32>(),
-        metadata in ".{0,30}", commit_timestamp_ms in any::<i64>(),
+        metadata in ".{0,30}", commit_timestamp_ms in any::<i64>(), topic_id in 0u8..3,
     ) {
-        let value = Some(OffsetValue { offset, leader_epoch, metadata, commit_timestamp_ms, expire_timestamp_ms: -1 });
+        let value = Some(OffsetValue { offset, leader_epoch, metadata, commit_timestamp_ms, expire_timestamp_ms: -1, topic_id: TopicId([topic_id; 16]) });
         let record = Record::Offset { group, topic, partition, value };
         let (key, value) = record.encode().expect("encodes");
         prop_assert_eq!(Record::decode(&key, value.as_deref()), Ok(Decoded::Known(record)));

@@ -4,6 +4,7 @@
 //! receive buffer of a connection alive for as long as a member lives.
 
 use bytes::Bytes;
+use coreline_wire::TopicId;
 use coreline_wire::error_code::ErrorCode;
 
 /// A request to the group coordinator.
@@ -204,8 +205,19 @@ pub struct OffsetCommit {
     pub retention_ms: i64,
     /// From v9 a missing group is `GROUP_ID_NOT_FOUND` instead of `ILLEGAL_GENERATION`.
     pub tells_missing_group: bool,
-    /// Topics by name; topics that do not exist were answered by the handler.
-    pub topics: Vec<(String, Vec<PartitionCommit>)>,
+    /// Topics; those that do not exist were answered by the handler.
+    pub topics: Vec<TopicCommit>,
+}
+
+/// The offsets of one topic.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct TopicCommit {
+    /// Its name.
+    pub name: String,
+    /// Its id; zero when unknown.
+    pub id: TopicId,
+    /// Its partitions.
+    pub partitions: Vec<PartitionCommit>,
 }
 
 /// One partition's committed offset.
@@ -304,7 +316,7 @@ impl GroupRequest {
 impl OffsetCommit {
     /// Every partition gets `error`.
     pub fn refuse(&self, error: ErrorCode) -> CommitAnswer {
-        let topics = self.topics.iter().map(|(name, partitions)| (name.clone(), partitions.iter().map(|p| (p.partition, error)).collect()));
-        CommitAnswer { topics: topics.collect() }
+        let outcomes = |topic: &TopicCommit| topic.partitions.iter().map(|p| (p.partition, error)).collect();
+        CommitAnswer { topics: self.topics.iter().map(|topic| (topic.name.clone(), outcomes(topic))).collect() }
     }
 }

@@ -8,12 +8,13 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
+use coreline_wire::TopicId;
 use coreline_wire::error_code::ErrorCode;
 use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse, TopicName};
 
 use super::{HandlerResult, RequestContext, codec};
-use crate::coordinator::request::{CommitAnswer, OffsetCommit, PartitionCommit};
+use crate::coordinator::request::{CommitAnswer, OffsetCommit, PartitionCommit, TopicCommit};
 use crate::shard::Shard;
 
 /// First version whose clients know GROUP_ID_NOT_FOUND.
@@ -26,33 +27,35 @@ type Decided = Vec<(TopicName, Vec<(i32, Option<ErrorCode>)>)>;
 pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> HandlerResult {
     let request: OffsetCommitRequest = codec::decode(ctx, body)?;
     let image = shard.image();
-    let exists = |topic: &str, partition: i32| image.topic_by_name(topic).is_some_and(|topic| topic.partition(partition).is_some());
-    let (commit, decided) = to_coordinator(request, ctx.api_version, exists);
+    let find =
+        |topic: &str, partition: i32| image.topic_by_name(topic).filter(|topic| topic.partition(partition).is_some()).map(|topic| topic.id);
+    let (commit, decided) = to_coordinator(request, ctx.api_version, find);
     let answer = if commit.topics.is_empty() { CommitAnswer::default() } else { shard.groups.commit(commit).await };
     codec::encode(ctx, &respond(decided, answer))
 }
 
-fn to_coordinator(request: OffsetCommitRequest, version: i16, exists: impl Fn(&str, i32) -> bool) -> (OffsetCommit, Decided) {
+fn to_coordinator(request: OffsetCommitRequest, version: i16, find: impl Fn(&str, i32) -> Option<TopicId>) -> (OffsetCommit, Decided) {
     let mut topics = Vec::new();
     let mut decided = Decided::new();
     for topic in request.topics {
         let mut outcomes = Vec::with_capacity(topic.partitions.len());
-        let mut commits = Vec::new();
+        let mut commit = TopicCommit { name: topic.name.to_string(), ..TopicCommit::default() };
         for p in topic.partitions {
-            if !exists(&topic.name, p.partition_index) {
+            let Some(id) = find(&topic.name, p.partition_index) else {
                 outcomes.push((p.partition_index, Some(ErrorCode::UnknownTopicOrPartition)));
                 continue;
-            }
+            };
             outcomes.push((p.partition_index, None));
-            commits.push(PartitionCommit {
+            commit.id = id;
+            commit.partitions.push(PartitionCommit {
                 partition: p.partition_index,
                 offset: p.committed_offset,
                 leader_epoch: p.committed_leader_epoch,
                 metadata: p.committed_metadata.map(|text| text.to_string()),
             });
         }
-        if !commits.is_empty() {
-            topics.push((topic.name.to_string(), commits));
+        if !commit.partitions.is_empty() {
+            topics.push(commit);
         }
         decided.push((topic.name, outcomes));
     }
@@ -107,6 +110,7 @@ mod tests {
 
     #[test]
     fn what_does_not_exist_is_answered_in_its_place_and_the_rest_goes_to_the_coordinator() {
+        let id = TopicId([7; 16]);
         for version in 2..=9 {
             let topics = vec![topic("gone", &[0], version), topic("t", &[0, 9, 1], version)];
             let mut request = OffsetCommitRequest::default()
@@ -120,14 +124,15 @@ mod tests {
             let mut bytes = BytesMut::new();
             request.encode(&mut bytes, version).expect("encodes");
             let request = OffsetCommitRequest::decode(&mut bytes.freeze(), version).expect("decodes");
-            let (commit, decided) = to_coordinator(request, version, |topic, partition| topic == "t" && partition < 2);
+            let (commit, decided) = to_coordinator(request, version, |topic, partition| (topic == "t" && partition < 2).then_some(id));
             let kept = |partition: i32| PartitionCommit {
                 partition,
                 offset: 100 + i64::from(partition),
                 leader_epoch: if version >= 6 { 4 } else { -1 },
                 metadata: Some("note".into()),
             };
-            assert_eq!(commit.topics, [("t".to_owned(), vec![kept(0), kept(1)])], "version {version}");
+            let expected = TopicCommit { name: "t".into(), id, partitions: vec![kept(0), kept(1)] };
+            assert_eq!(commit.topics, [expected], "version {version}");
             assert_eq!(commit.retention_ms, if version <= 4 { 60_000 } else { -1 }, "version {version}");
             assert_eq!(commit.tells_missing_group, version >= 9, "version {version}");
 

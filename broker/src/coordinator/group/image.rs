@@ -66,6 +66,7 @@ mod tests {
             metadata: String::new(),
             commit_timestamp_ms: 0,
             expire_timestamp_ms: -1,
+            topic_id: coreline_wire::TopicId::ZERO,
         });
         Record::Offset { group: "g".into(), topic: "t".into(), partition, value }
     }

@@ -1,12 +1,13 @@
 //! OffsetCommit and OffsetFetch: whose offsets are taken, and what is told of them.
 
+use coreline_wire::TopicId;
 use coreline_wire::error_code::ErrorCode;
 
 use super::state::ClassicState;
 use super::write::PendingWrite;
 use super::{ClassicGroup, Context, Slot, TEXT_BYTES_MAX, Token};
 use crate::coordinator::record::{OffsetValue, Record};
-use crate::coordinator::request::{CommitAnswer, FetchAnswer, FetchedOffset, GroupResponse, OffsetCommit, OffsetFetch};
+use crate::coordinator::request::{CommitAnswer, FetchAnswer, FetchedOffset, GroupResponse, OffsetCommit, OffsetFetch, TopicCommit};
 
 impl Slot {
     /// Takes the offsets of a member of the running generation, or of a consumer that does without group management.
@@ -68,7 +69,7 @@ fn commit_records(ctx: &Context<'_>, request: OffsetCommit) -> (Vec<Record>, Com
     let expire_timestamp_ms = if has_expiry { commit_timestamp_ms.saturating_add(request.retention_ms) } else { -1 };
     let mut records = Vec::new();
     let mut answer = CommitAnswer::default();
-    for (topic, partitions) in request.topics {
+    for TopicCommit { name: topic, id: topic_id, partitions } in request.topics {
         let mut outcomes = Vec::with_capacity(partitions.len());
         for commit in partitions {
             let metadata = commit.metadata.unwrap_or_default();
@@ -79,8 +80,9 @@ fn commit_records(ctx: &Context<'_>, request: OffsetCommit) -> (Vec<Record>, Com
             outcomes.push((commit.partition, ErrorCode::None));
             let value = OffsetValue {
                 offset: commit.offset,
-                // The record that holds an expiry has no room for the epoch: what is not kept is not told either.
+                // The record that holds an expiry has no room for epoch and id: what is not kept is not told either.
                 leader_epoch: if has_expiry { -1 } else { commit.leader_epoch },
+                topic_id: if has_expiry { TopicId::ZERO } else { topic_id },
                 metadata,
                 commit_timestamp_ms,
                 expire_timestamp_ms,

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use bytes::Bytes;
+use coreline_wire::TopicId;
 use coreline_wire::error_code::ErrorCode;
 
 use crate::coordinator::batch::Encoded;
@@ -14,7 +15,7 @@ use crate::coordinator::group::{Action, Event, GroupCoordinator, Image, Token, W
 use crate::coordinator::record::{Decoded, Record};
 use crate::coordinator::request::{
     GroupRequest, GroupResponse, Heartbeat, JoinAnswer, JoinGroup, LeaveGroup, LeavingMember, OffsetCommit, OffsetFetch, PartitionCommit,
-    SyncGroup,
+    SyncGroup, TopicCommit,
 };
 use crate::coordinator::timer::TimerSet;
 use crate::coordinator::{GroupConfig, Now};
@@ -298,6 +299,7 @@ impl World {
             metadata: world.chance(20).then(|| "note".to_owned()),
         };
         let partitions = (0..count).map(|partition| commit(self, partition)).collect();
+        let id = TopicId([self.draw(3) as u8; 16]);
         GroupRequest::Commit(OffsetCommit {
             group_id,
             generation_id: if simple { -1 } else { generation_id },
@@ -305,7 +307,7 @@ impl World {
             instance_id: if simple { None } else { instance_id },
             retention_ms: if self.chance(5) { 1_000 } else { -1 },
             tells_missing_group: self.chance(50),
-            topics: vec![("t".into(), partitions)],
+            topics: vec![TopicCommit { name: "t".into(), id, partitions }],
         })
     }
 
@@ -315,7 +317,7 @@ impl World {
         let group_id = request.group_id().unwrap_or_default().to_owned();
         if let GroupRequest::Commit(commit) = &request {
             let key = |partition| (group_id.clone(), "t".to_owned(), partition);
-            self.asked.insert(token, commit.topics[0].1.iter().map(|p| (key(p.partition), p.offset)).collect());
+            self.asked.insert(token, commit.topics[0].partitions.iter().map(|p| (key(p.partition), p.offset)).collect());
         }
         self.waiting.insert(token, (group_id, who));
         let mut nonce = [0; 16];

@@ -9,12 +9,14 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use bytes::Bytes;
+use coreline_wire::TopicId;
 use coreline_wire::error_code::ErrorCode;
 
 use crate::coordinator::group::{Action, Event, GroupCoordinator, Timer, Token, WriteId};
 use crate::coordinator::record::Record;
 use crate::coordinator::request::{
     GroupRequest, GroupResponse, Heartbeat, JoinGroup, LeaveGroup, LeavingMember, OffsetCommit, OffsetFetch, PartitionCommit, SyncGroup,
+    TopicCommit,
 };
 use crate::coordinator::timer::TimerSet;
 use crate::coordinator::{GroupConfig, Now};
@@ -247,7 +249,7 @@ impl Runner {
     }
 
     fn commit(&mut self, label: String, words: &Words<'_>) {
-        let mut topics: Vec<(String, Vec<PartitionCommit>)> = Vec::new();
+        let mut topics: Vec<TopicCommit> = Vec::new();
         for word in &words.plain[2..] {
             let mut parts = word.split(':');
             let (topic, partition) = parts.next().and_then(|place| place.split_once('/')).expect("topic/partition");
@@ -258,8 +260,8 @@ impl Runner {
                 metadata: parts.next().map(|text| if text == "LONG" { "x".repeat(4_097) } else { text.to_owned() }),
             };
             match topics.last_mut() {
-                Some((name, partitions)) if name == topic => partitions.push(commit),
-                _ => topics.push((topic.to_owned(), vec![commit])),
+                Some(last) if last.name == topic => last.partitions.push(commit),
+                _ => topics.push(TopicCommit { name: topic.to_owned(), id: TopicId([7; 16]), partitions: vec![commit] }),
             }
         }
         let request = OffsetCommit {
