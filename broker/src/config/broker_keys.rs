@@ -133,8 +133,8 @@ settings! {
         group_max_session_timeout_ms: i32 = "group.max.session.timeout.ms" => Spec::new("1800000").at_least(0).unit(Unit::Ms);
         /// How long an empty group waits for more members before its first rebalance.
         group_initial_rebalance_delay_ms: i32 = "group.initial.rebalance.delay.ms" => Spec::new("3000").at_least(0).unit(Unit::Ms);
-        /// Most members of one group.
-        group_max_size: i32 = "group.max.size" => Spec::new("2147483647").at_least(1);
+        /// Most members of one group; the next one is refused. Diverges: Kafka has no bound by default.
+        group_max_size: i32 = "group.max.size" => Spec::new("1000").at_least(1);
         /// Partitions of `__consumer_offsets`; read when that topic is created.
         offsets_topic_num_partitions: i32 = "offsets.topic.num.partitions" => Spec::new("50").range(1, 10_000);
         /// Replicas of `__consumer_offsets`; read when that topic is created. Diverges: Kafka's default is 3, which one node cannot give.
@@ -142,15 +142,13 @@ settings! {
         /// `segment.bytes` of `__consumer_offsets`; read when that topic is created.
         offsets_topic_segment_bytes: i32 =
             "offsets.topic.segment.bytes" => Spec::new("104857600").at_least(SEGMENT_BYTES_MIN).unit(Unit::Bytes);
-        /// How long the offsets of a group without members are kept.
+        /// How long the offsets of a group without members are kept. Carried: committed offsets do not expire yet.
         offsets_retention_minutes: i32 = "offsets.retention.minutes" => Spec::new("10080").at_least(1).unit(Unit::Minutes);
-        /// How often groups are searched for offsets that are past their retention.
+        /// How often the group coordinator looks for groups that nobody needs any more.
         offsets_retention_check_interval_ms: i64 =
             "offsets.retention.check.interval.ms" => Spec::new("600000").at_least(1).unit(Unit::Ms);
         /// Longest metadata text of a committed offset.
         offset_metadata_max_bytes: i32 = "offset.metadata.max.bytes" => Spec::new("4096").at_least(0).unit(Unit::Bytes);
-        /// How long an offset commit may wait for its records to be durable.
-        offsets_commit_timeout_ms: i32 = "offsets.commit.timeout.ms" => Spec::new("5000").at_least(1).unit(Unit::Ms);
 
         /// Size of one file of a shard's journal, rounded up to whole blocks of 4096 bytes; files are written full once and then recycled.
         journal_file_bytes: i64 =
