@@ -67,12 +67,8 @@ metrics! {
         BytesReceived = "coreline_received_bytes_total",
         /// Bytes written to client sockets, sendfile included.
         BytesSent = "coreline_sent_bytes_total",
-        /// Bytes written to client sockets by sendfile.
-        BytesSentBySendfile = "coreline_sendfile_bytes_total",
         /// Requests whose handler panicked; their connections were closed.
         HandlerPanics = "coreline_handler_panics_total",
-        /// Requests and parts of requests sent to other shards.
-        MeshRequests = "coreline_mesh_requests_total",
         /// Times the rescue thread woke this shard because it had work and did not turn.
         Rescues = "coreline_rescues_total",
         /// Record batches appended.
@@ -89,6 +85,10 @@ metrics! {
         JournalBytes = "coreline_journal_written_bytes_total",
         /// Flushes the journal has asked of the device.
         JournalFlushes = "coreline_journal_flushes_total",
+        /// Checkpoints written.
+        Checkpoints = "coreline_checkpoints_total",
+        /// Bytes written to segments, padding included.
+        SegmentBytes = "coreline_segment_written_bytes_total",
         /// Appends that had to wait because the journal or the tail memory was full.
         AppendWaits = "coreline_append_waits_total",
     }
@@ -103,8 +103,6 @@ metrics! {
         RequestsInFlight = "coreline_requests_in_flight",
         /// Bytes of requests in work.
         RequestBytes = "coreline_request_memory_bytes",
-        /// Requests parked until a condition or a deadline.
-        DelayedOperations = "coreline_delayed_operations",
         /// Incremental fetch sessions.
         FetchSessions = "coreline_fetch_sessions",
         /// Partitions this shard owns.
@@ -113,14 +111,18 @@ metrics! {
         JournalUsedBytes = "coreline_journal_used_bytes",
         /// Bytes of records in memory.
         TailBytes = "coreline_tail_memory_bytes",
-        /// Consumer groups this shard coordinates.
-        Groups = "coreline_groups",
+        /// Bytes of batches that are not flushed to their segments yet.
+        UnflushedBytes = "coreline_unflushed_bytes",
+        /// Open segment files.
+        OpenSegmentFiles = "coreline_open_segment_files",
     }
 }
 
 metrics! {
     /// Durations that each shard has once.
     pub enum Timing: Histogram {
+        /// Time from the first entry of a journal frame to the start of its write.
+        JournalQueue = "coreline_journal_queue_seconds",
         /// Time the device took to write a journal frame.
         JournalWrite = "coreline_journal_write_seconds",
         /// Time the device took to flush the journal.

@@ -81,6 +81,8 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("shard/blocking", "handler", "Chunk and FileSpan, the parts of an answer, are declared beside Response"),
     ("shard/offsets_log", "handler", "Chunk and FileSpan, the parts of an answer, are declared beside Response"),
     ("shard/mod", "handler", "the shard keeps the block of ids that InitProducerId hands out"),
+    ("shard/mod", "net", "the shard owns the connections it accepted"),
+    ("dispatch", "net", "the dispatcher fills the slot that the connection's pipeline made for the answer"),
     ("quorum/", "controller", "the metadata log's entries are the controller's records, applied by its replay"),
 ];
 
