@@ -5,7 +5,9 @@
 use std::io::IsTerminal;
 
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
 
 use crate::config::Config;
 
@@ -34,9 +36,12 @@ where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(writer);
+    // The consensus library tells its whole life at the info level; an operator asks for that with debug.
+    let library = if level == LevelFilter::INFO { LevelFilter::WARN } else { level };
+    let targets = Targets::new().with_default(level).with_target("openraft", library);
     match format {
-        "json" => builder.json().flatten_event(true).with_current_span(false).with_span_list(false).finish().into(),
-        _ => builder.with_ansi(ansi).with_target(false).finish().into(),
+        "json" => builder.json().flatten_event(true).with_current_span(false).with_span_list(false).finish().with(targets).into(),
+        _ => builder.with_ansi(ansi).with_target(false).finish().with(targets).into(),
     }
 }
 

@@ -19,6 +19,7 @@ use coreline_wire::{TopicId, TopicPartition};
 use super::{Chunk, HandlerError, HandlerResult, RequestContext, Response};
 use crate::fetch_session::{FetchContext, FetchKey, FetchSaid, FetchWant, SessionError, TopicKey};
 use crate::metadata::MetadataImage;
+use crate::metrics::{Counter, Gauge};
 use crate::partition::request::{FetchPart, Fetched, PartitionReply, PartitionRequest};
 use crate::purgatory::first_of::first_of;
 use crate::shard::route::{self, Share};
@@ -142,6 +143,7 @@ async fn long_poll(
     let deadline = Instant::now() + Duration::from_millis(request.max_wait_ms.max(0) as u64);
     loop {
         read(shard, rows, max_bytes).await?;
+        ctx.mark(Stage::Validate);
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() || is_enough(rows, request.min_bytes) {
             return Ok(());
@@ -151,7 +153,10 @@ async fn long_poll(
             Ok(Waited::Stopping)
         };
         let waited = clock::within(left, futures_lite::future::or(wait(shard, rows), stopping));
-        match ctx.parked(waited).await {
+        let parked = shard.metrics.held(Gauge::DelayedOperations);
+        let waited = ctx.parked(waited).await;
+        drop(parked);
+        match waited {
             Some(Ok(Waited::Moved)) => {}
             Some(Err(error)) => return Err(error),
             // One last look: what came without filling `min_bytes` is answered too.
@@ -246,6 +251,7 @@ fn answer(shard: &Shard, rows: Vec<Row>, context: &FetchContext, request: &Fetch
             last = Some(row.key.0.clone());
         }
         if let Some(topic) = topics.last_mut() {
+            shard.metrics.add(Counter::BytesFetched, row.fetched.as_ref().map_or(0, |f| f.bytes));
             topic.partitions.push(partition_answer(shard, row, request.isolation_level));
         }
     }

@@ -19,6 +19,7 @@ use crate::metadata::MetadataImage;
 use crate::partition::request::{Acks, Appender, PartitionReply, PartitionRequest, ProducePart, Produced};
 use crate::shard::route::{self, Share};
 use crate::shard::{Shard, ShardReply, ShardRequest};
+use crate::stage::Stage;
 
 /// The client id that may write to internal topics (Kafka's administrative client).
 const ADMIN_CLIENT_ID: &str = "__admin_client";
@@ -44,6 +45,7 @@ pub async fn begin(shard: &Rc<Shard>, ctx: RequestContext, body: Bytes) -> Begun
 async fn start(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Result<Begun, HandlerError> {
     let version = ctx.api_version;
     let request = ProduceRequest::decode(&body, version).map_err(|e| HandlerError::close(format!("malformed Produce: {e}")))?;
+    ctx.mark(Stage::Decode);
     let (timeout_ms, wire_acks) = (request.timeout_ms, request.acks);
     let acks = match wire_acks {
         0 => Ok(Acks::None),
@@ -56,15 +58,18 @@ async fn start(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Result<B
     let appender = Appender::Client { zstd_allowed: version >= ZSTD_VERSION_MIN };
     let mut calls = Vec::new();
     for Share { shard: owner, places: at, parts } in route::split(parts, shard.count) {
-        let request = ShardRequest::Partition(PartitionRequest::Produce { acks, timeout_ms, appender, parts });
+        let request = ShardRequest::Partition(PartitionRequest::Produce { acks, timeout_ms, appender, stamps: ctx.stamps(), parts });
         calls.push((at, shard.mesh.send(owner, request).await?));
     }
+    let ctx = ctx.clone();
     Ok(Begun::pending(async move {
         for (at, call) in calls {
-            if let ShardReply::Partition(PartitionReply::Produced(answers)) = call.await? {
+            if let ShardReply::Partition(PartitionReply::Produced(answers, stamps)) = call.await? {
                 route::gather(&mut places.outcomes, &at, answers);
+                ctx.adopt(&stamps);
             }
         }
+        ctx.mark(Stage::ShardHop);
         finish(places, version, acks)
     }))
 }

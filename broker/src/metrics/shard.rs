@@ -1,5 +1,6 @@
 //! One shard's counts in plain cells, and the snapshot of them that crosses the mesh.
 
+use std::rc::Rc;
 use std::cell::{Cell, RefCell};
 
 use coreline_wire::api::{self, ApiKey};
@@ -84,6 +85,12 @@ impl ShardMetrics {
         cell.set(cell.get().wrapping_add(by));
     }
 
+    /// Counts one more until the answer is dropped.
+    pub fn held(self: &Rc<Self>, gauge: Gauge) -> Held {
+        self.shift(gauge, 1);
+        Held { metrics: Rc::clone(self), gauge }
+    }
+
     /// A gauge's value.
     pub fn gauge(&self, gauge: Gauge) -> i64 {
         self.gauges[gauge as usize].get()
@@ -146,6 +153,19 @@ impl ShardMetrics {
             errors: errors.filter(|(_, n)| *n > 0).map(|(code, n)| (code.name(), n)).collect(),
             timings: self.timings.borrow().iter().map(distribution).collect(),
         }
+    }
+}
+
+/// One in a gauge, for as long as it lives.
+#[must_use = "counts only while it is held"]
+pub struct Held {
+    metrics: Rc<ShardMetrics>,
+    gauge: Gauge,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.metrics.shift(self.gauge, -1);
     }
 }
 

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use coreline_storage::journal::FrameCost;
 use coreline_storage::{AppendContext, AppendError, AppendOrigin, Appended};
 use coreline_wire::error_code::ErrorCode;
 use coreline_wire::ids::Offset;
@@ -15,8 +16,10 @@ use coreline_wire::record::batch::{Origin, RawBatch, ValidBatch};
 use super::request::{Acks, Appender, ProducePart, Produced};
 use super::{Partition, PartitionConfig, recode};
 use crate::error::{append_error, storage_error_code};
+use crate::metrics::Counter;
 use crate::purgatory::Reached;
 use crate::shard::{Shard, clock};
+use crate::stage::{Stage, StageStamps, monotonic_us};
 
 /// A part that has its place in the log and waits for the rest.
 struct Placed {
@@ -25,7 +28,15 @@ struct Placed {
 }
 
 /// Appends each part and waits as `acks` asks. Answers keep the order of the parts.
-pub async fn produce(shard: &Rc<Shard>, parts: Vec<ProducePart>, acks: Acks, timeout_ms: i32, appender: Appender) -> Vec<Produced> {
+pub async fn produce(
+    shard: &Rc<Shard>,
+    parts: Vec<ProducePart>,
+    acks: Acks,
+    timeout_ms: i32,
+    appender: Appender,
+    stamps: &mut StageStamps,
+) -> Vec<Produced> {
+    stamps.mark(Stage::ShardHop, monotonic_us());
     // Taken before the first wait: whoever comes later queues behind this request, even when it has to wait for room.
     let inside = shard.partitions.appends.enter().await;
     let mut placed = Vec::with_capacity(parts.len());
@@ -33,8 +44,11 @@ pub async fn produce(shard: &Rc<Shard>, parts: Vec<ProducePart>, acks: Acks, tim
         placed.push(place(shard, part, acks, appender).await);
     }
     drop(inside);
+    stamps.mark(Stage::Validate, monotonic_us());
     let deadline = Duration::from_millis(timeout_ms.max(0) as u64);
-    clock::within(deadline, wait_all(&placed, acks)).await;
+    if clock::within(deadline, wait_all(&placed, acks)).await.is_some() && acks != Acks::None {
+        charge_wait(stamps, shard.partitions.frame_cost.get());
+    }
     placed.into_iter().map(|outcome| outcome.map_or_else(|failed| failed, |p| finish(&p, acks))).collect()
 }
 
@@ -62,7 +76,15 @@ async fn place(shard: &Shard, part: ProducePart, acks: Acks, appender: Appender)
     let context = AppendContext { now_ms, leader_epoch: partition.leader_epoch(), origin };
     loop {
         match partition.log.append(&batch, context) {
-            Ok(appended) => return Ok(Placed { partition, appended }),
+            Ok(appended) => {
+                if !appended.duplicate {
+                    let metrics = &shard.metrics;
+                    metrics.inc(Counter::BatchesAppended);
+                    metrics.add(Counter::RecordsAppended, batch.header().record_count as u64);
+                    metrics.add(Counter::BytesAppended, batch.size_bytes() as u64);
+                }
+                return Ok(Placed { partition, appended });
+            }
             Err(AppendError::Backpressure) => {
                 // Nothing was placed; the line behind us waits too, so the order of a producer's batches holds.
                 if let Err(error) = shard.partitions.store().wait_space(batch.size_bytes()).await {
@@ -89,6 +111,16 @@ fn validate(records: Bytes, config: &PartitionConfig, appender: Appender, now_ms
         return Err(Produced::failed(ErrorCode::InvalidTxnState, None));
     }
     recode::prepare(batch, config, now_ms)
+}
+
+/// Splits a wait that is over by what the group commit that ended it cost: the flush and the write were last, before them the batch
+/// waited for the journal to take it.
+fn charge_wait(stamps: &mut StageStamps, cost: FrameCost) {
+    let now = monotonic_us();
+    let flush_began = now.saturating_sub(cost.flush_ns / 1000);
+    stamps.mark(Stage::JournalWait, flush_began.saturating_sub(cost.write_ns / 1000));
+    stamps.mark(Stage::DeviceWrite, flush_began);
+    stamps.mark(Stage::Flush, now);
 }
 
 async fn wait_all(placed: &[Result<Placed, Produced>], acks: Acks) {

@@ -3,11 +3,12 @@
 //! Driven by image and delta from `metadata/publish`; a publication is acknowledged once the shard's partitions match it, so that who
 //! created a topic can produce to it at once.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use coreline_storage::error::StorageError;
+use coreline_storage::journal::FrameCost;
 use coreline_wire::TopicPartition;
 use coreline_wire::error_code::ErrorCode;
 use coreline_wire::ids::BrokerId;
@@ -35,6 +36,8 @@ pub struct PartitionManager {
     partitions: RefCell<HashMap<TopicPartition, Rc<Partition>>>,
     /// Appends pass here one at a time; see its file.
     pub appends: Turnstile,
+    /// What the last group commit cost: tells a finished produce where its wait went.
+    pub frame_cost: Cell<FrameCost>,
 }
 
 impl PartitionManager {
@@ -48,6 +51,7 @@ impl PartitionManager {
             resolve,
             partitions: RefCell::new(HashMap::new()),
             appends: Turnstile::default(),
+            frame_cost: Cell::new(FrameCost { bytes: 0, entries: 0, queued_ns: 0, write_ns: 0, flush_ns: 0 }),
         }
     }
 
@@ -95,6 +99,11 @@ impl PartitionManager {
         for some in wanted.chunks(OPENING_MAX) {
             let opened = some.iter().map(|(id, topic)| self.open(image, *id, topic));
             futures_util::future::try_join_all(opened).await?;
+        }
+        for &id in &delta.partitions_changed {
+            if let (Ok(partition), Some(changed)) = (self.get(id), image.partition(id)) {
+                partition.follow(changed);
+            }
         }
         if !delta.configs_changed.is_empty() {
             for partition in self.all() {

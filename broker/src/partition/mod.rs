@@ -107,11 +107,20 @@ impl Partition {
         partition
     }
 
+    /// Takes over what the metadata says of leader, epoch and ISR.
+    fn follow(&self, image: &PartitionImage) {
+        let mut state = LeaderState::new(image.leader_epoch, &image.isr, self.high_watermark.get());
+        state.replica_end(self.broker, self.durable.get());
+        *self.leader.borrow_mut() = state;
+        self.leads.set(image.leader == self.broker);
+    }
+
     /// This node's log is durable up to `end`.
     fn local_end(&self, end: Offset) {
         self.durable.advance(end);
         let moved = self.leader.borrow_mut().replica_end(self.broker, end);
         if let Some(high_watermark) = moved {
+            self.log.set_high_watermark(high_watermark);
             self.high_watermark.advance(high_watermark);
         }
     }

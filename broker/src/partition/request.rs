@@ -13,6 +13,7 @@ use super::{append, delete_records, fetch, lookup};
 use crate::fetch_session::FetchWant;
 use crate::handler::Chunk;
 use crate::shard::Shard;
+use crate::stage::StageStamps;
 
 /// One batch for one partition.
 #[derive(Debug)]
@@ -185,6 +186,8 @@ pub enum PartitionRequest {
         timeout_ms: i32,
         /// Who asks.
         appender: Appender,
+        /// Where the request has spent its time so far.
+        stamps: StageStamps,
         /// The batches; at most one per partition, in request order.
         parts: Vec<ProducePart>,
     },
@@ -211,8 +214,8 @@ pub enum PartitionRequest {
 /// The answer to a [`PartitionRequest`], variant by variant.
 #[derive(Debug)]
 pub enum PartitionReply {
-    /// To `Produce`.
-    Produced(Vec<Produced>),
+    /// To `Produce`: what became of each batch, and where the time went.
+    Produced(Vec<Produced>, StageStamps),
     /// To `FetchRead`.
     Fetched(Vec<Fetched>),
     /// To `FetchWait`.
@@ -228,8 +231,9 @@ pub enum PartitionReply {
 /// Answers a request for partitions of this shard. The part that has to happen in order is over at the first wait.
 pub async fn serve(shard: &Rc<Shard>, request: PartitionRequest) -> PartitionReply {
     match request {
-        PartitionRequest::Produce { acks, timeout_ms, appender, parts } => {
-            PartitionReply::Produced(append::produce(shard, parts, acks, timeout_ms, appender).await)
+        PartitionRequest::Produce { acks, timeout_ms, appender, mut stamps, parts } => {
+            let produced = append::produce(shard, parts, acks, timeout_ms, appender, &mut stamps).await;
+            PartitionReply::Produced(produced, stamps)
         }
         PartitionRequest::FetchRead { parts, max_bytes } => {
             PartitionReply::Fetched(fetch::read(&shard.partitions, &parts, max_bytes).await)

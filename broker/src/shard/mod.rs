@@ -38,7 +38,7 @@ use crate::handler::init_producer_id::ProducerIdBlock;
 use crate::metadata::{MetadataImage, Publication};
 use crate::partition::PartitionManager;
 use crate::purgatory::Watermark;
-use crate::metrics::{Counter, ShardMetrics, ShardSnapshot};
+use crate::metrics::{Counter, Gauge, ShardMetrics, ShardSnapshot};
 use crate::net::accept::Net;
 
 /// Number of a shard within this process, from 0. Never written to disk.
@@ -81,6 +81,8 @@ pub struct Shard {
     pub controller: ControllerClient,
     /// How to ask the group coordinator.
     pub groups: GroupClient,
+    /// The group coordinator itself, on the metadata shard.
+    pub coordinator: Option<group::ShardGroupDriver>,
     /// Fetch sessions of connections accepted here.
     pub sessions: RefCell<SessionCache>,
     /// Producer ids that may still be handed out here.
@@ -126,8 +128,21 @@ impl Shard {
     /// All that is counted here, brought up to date.
     pub fn snapshot(&self) -> ShardSnapshot {
         self.net.observe();
-        self.metrics.total(Counter::Rescues, self.pulse.rescues());
-        self.metrics.snapshot()
+        let metrics = &self.metrics;
+        metrics.total(Counter::Rescues, self.pulse.rescues());
+        let store = self.partitions.store().stats();
+        metrics.total(Counter::JournalFrames, store.journal_stats.frames);
+        metrics.total(Counter::JournalBytes, store.journal_stats.bytes);
+        metrics.total(Counter::JournalFlushes, store.journal_stats.flushes);
+        metrics.total(Counter::AppendWaits, store.backpressure);
+        metrics.set(Gauge::JournalUsedBytes, store.journal.bytes_used as i64);
+        metrics.set(Gauge::TailBytes, store.tail_bytes as i64);
+        metrics.set(Gauge::Partitions, self.partitions.len() as i64);
+        metrics.set(Gauge::FetchSessions, self.sessions.borrow().len() as i64);
+        if let Some(groups) = &self.coordinator {
+            metrics.set(Gauge::Groups, groups.inspect(|machine| machine.group_count()) as i64);
+        }
+        metrics.snapshot()
     }
 
     /// Wall clock, milliseconds since 1970.

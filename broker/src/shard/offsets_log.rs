@@ -20,6 +20,7 @@ use crate::fetch_session::FetchWant;
 use crate::handler::Chunk;
 use crate::metadata::image::GROUP_OFFSETS_TOPIC;
 use crate::partition::request::{Acks, Appender, FetchPart, PartitionReply, PartitionRequest, ProducePart};
+use crate::stage::{StageStamps, monotonic_us};
 
 /// Bytes of one read while loading.
 const READ_BYTES: i32 = 1 << 20;
@@ -106,10 +107,11 @@ impl OffsetsLog for PartitionsLog {
             acks: Acks::All,
             timeout_ms: i32::MAX,
             appender: Appender::Coordinator,
+            stamps: StageStamps::start(monotonic_us()),
             parts: vec![ProducePart { partition: id, records: batch }],
         };
         match self.ask(id, request).await? {
-            PartitionReply::Produced(mut answers) => match answers.pop() {
+            PartitionReply::Produced(mut answers, _) => match answers.pop() {
                 Some(produced) if produced.error == ErrorCode::None => Ok(produced.base_offset),
                 Some(produced) => Err(produced.error),
                 None => Err(ErrorCode::UnknownServerError),
