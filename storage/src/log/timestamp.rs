@@ -64,11 +64,12 @@ pub(super) async fn largest<D: Disk>(log: &Rc<LogInner<D>>, upper: i64) -> Resul
     }
 }
 
-/// The largest timestamp by the headers of all batches below `upper`; only needed when the latest record is not readable yet.
+/// The largest timestamp by the headers of all batches within the bounds: only needed when the record that the indexes know as the latest is outside.
 async fn largest_by_headers<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>>, upper: i64) -> Result<Option<TimestampOffset>, StorageError> {
     let start = log.state.borrow().log_start;
     let bases: Vec<(i64, u32)> = log.state.borrow().segments.iter().map(|s| (s.base_offset, s.size)).collect();
     let mut best: Option<i64> = None;
+    let mut across_start: Option<(i64, ScannedBatch)> = None;
     for (base, size) in bases {
         scan::scan(store, log, base, 0, size, |batch| {
             if batch.header.next_offset() > upper {
@@ -76,10 +77,23 @@ async fn largest_by_headers<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>
             }
             if batch.header.base_offset >= start {
                 best = best.max(Some(batch.header.max_timestamp));
+            } else if batch.header.next_offset() > start {
+                across_start = Some((base, *batch));
             }
             true
         })
         .await?;
+    }
+    if let Some((base, batch)) = across_start
+        && let Some(bytes) = scan::read_range(store, log, base, batch.position, batch.end).await?
+    {
+        walk_records(&batch, &bytes, |offset, timestamp_ms| {
+            if offset >= start {
+                best = best.max(Some(timestamp_ms));
+            }
+            true
+        })
+        .map_err(|why| damaged(log, base, &batch, why))?;
     }
     match best {
         Some(max) => first_at_or_after(log, max, upper).await,
@@ -113,8 +127,7 @@ async fn first_in_segment<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, bas
         .await?;
         let Some(batch) = candidate.filter(|b| b.header.next_offset() <= upper) else { return Ok(None) };
         let Some(bytes) = scan::read_range(store, log, base, batch.position, batch.end).await? else { return Ok(None) };
-        let found = first_in_batch(&batch, &bytes, timestamp_ms, log_start)
-            .map_err(|why| StorageError::corrupt(&log.path(&name::log_file(base)), Some(u64::from(batch.position)), why))?;
+        let found = first_in_batch(&batch, &bytes, timestamp_ms, log_start).map_err(|why| damaged(log, base, &batch, why))?;
         if found.is_some() {
             return Ok(found);
         }
@@ -124,11 +137,25 @@ async fn first_in_segment<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, bas
 
 /// First record of a batch that is late enough and not below the log start.
 fn first_in_batch(batch: &ScannedBatch, bytes: &Bytes, timestamp_ms: i64, log_start: i64) -> Result<Option<TimestampOffset>, String> {
+    let leader_epoch = batch.header.partition_leader_epoch;
+    let mut found = None;
+    walk_records(batch, bytes, |offset, timestamp| {
+        if timestamp >= timestamp_ms && offset >= log_start {
+            found = Some(TimestampOffset { offset, timestamp_ms: timestamp, leader_epoch });
+        }
+        found.is_none()
+    })?;
+    Ok(found)
+}
+
+/// Calls `visit` with offset and timestamp of each record of a batch until it says stop.
+fn walk_records(batch: &ScannedBatch, bytes: &Bytes, mut visit: impl FnMut(i64, i64) -> bool) -> Result<(), String> {
     let header = &batch.header;
-    let at = |offset: i64, timestamp_ms: i64| TimestampOffset { offset, timestamp_ms, leader_epoch: header.partition_leader_epoch };
     if header.attributes.timestamp_type() == TimestampType::LogAppendTime {
-        // One time for all records.
-        return Ok(Some(at(header.base_offset.max(log_start), header.max_timestamp)));
+        // One time for all records; offsets have no gaps unless the log was compacted.
+        let mut offsets = header.base_offset..header.next_offset();
+        offsets.all(|offset| visit(offset, header.max_timestamp));
+        return Ok(());
     }
     let payload = &bytes[HEADER_BYTES..];
     let mut unpacked = Vec::new();
@@ -142,13 +169,15 @@ fn first_in_batch(batch: &ScannedBatch, bytes: &Bytes, timestamp_ms: i64, log_st
     };
     for record in Records::new(records, header.record_count).map_err(|e| e.to_string())? {
         let record = record.map_err(|e| e.to_string())?;
-        let offset = header.base_offset + i64::from(record.offset_delta);
-        let timestamp = header.base_timestamp.saturating_add(record.timestamp_delta);
-        if timestamp >= timestamp_ms && offset >= log_start {
-            return Ok(Some(at(offset, timestamp)));
+        if !visit(header.base_offset + i64::from(record.offset_delta), header.base_timestamp.saturating_add(record.timestamp_delta)) {
+            break;
         }
     }
-    Ok(None)
+    Ok(())
+}
+
+fn damaged<D: Disk>(log: &LogInner<D>, base: i64, batch: &ScannedBatch, why: String) -> StorageError {
+    StorageError::corrupt(&log.path(&name::log_file(base)), Some(u64::from(batch.position)), why)
 }
 
 /// Largest size that one batch may unpack to for a lookup, bytes.
