@@ -182,9 +182,8 @@ pub fn bind(address: SocketAddr, shards: u16, setting: &str) -> Result<(Vec<Sock
     Ok((listeners, bound))
 }
 
-/// Starts to listen and accepts until the task is cancelled.
-pub fn start(shard: &Rc<Shard>, net: &Rc<Net>, listener: Socket, backlog: i32, per_second: u32) -> io::Result<Task<()>> {
-    listener.listen(backlog)?;
+/// Accepts until the task is cancelled. The socket listens already: what came before waits in its backlog.
+pub fn start(shard: &Rc<Shard>, net: &Rc<Net>, listener: Socket, per_second: u32) -> io::Result<Task<()>> {
     let listener = PollableFd::new(OwnedFd::from(listener)).map_err(io::Error::from)?;
     Ok(task_queue::spawn(Queue::Net, accept_loop(Rc::clone(shard), Rc::clone(net), listener, per_second)))
 }

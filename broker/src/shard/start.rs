@@ -259,11 +259,12 @@ async fn shard_main(setup: Setup) -> Result<(), Fatal> {
         metadata.controller.attach_publisher(Rc::new(MeshPublisher(shard.mesh.clone())));
     }
     let coordinating = groups.clone().map(|groups| task_queue::spawn(Queue::Background, async move { groups.run().await }));
+    // Who connects at the sight of "ready" must not be refused: from here on the kernel queues connections.
+    listener.listen(config.socket_listen_backlog_size.max(limits::LISTEN_BACKLOG_MIN)).map_err(|error| failed("listener", &error))?;
     enter(id, &lifecycle, Phase::Serving).await;
 
-    let backlog = config.socket_listen_backlog_size.max(limits::LISTEN_BACKLOG_MIN);
-    let accepting = accept::start(&shard, &net, listener, backlog, limits::CONNECTIONS_PER_SECOND)
-        .map_err(|error| failed("listener", &error))?;
+    let accepting =
+        accept::start(&shard, &net, listener, limits::CONNECTIONS_PER_SECOND).map_err(|error| failed("listener", &error))?;
     let sweeping = task_queue::spawn(Queue::Background, Rc::clone(&net).sweep());
 
     lifecycle.reached(Phase::Draining).await;
