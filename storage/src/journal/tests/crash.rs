@@ -256,3 +256,55 @@ fn damage_anywhere_is_never_a_panic_and_never_invents_an_entry() {
         }
     });
 }
+
+#[test]
+fn a_crash_while_a_released_file_is_used_again_is_no_corruption() {
+    for mode in MODES {
+        block_on(async {
+            let disk = disk(79);
+            let journal = open(&disk, Path::new(DIR), config(mode)).await;
+            let ledger = RefCell::new(Ledger::default());
+            let history = RefCell::new(Vec::new());
+            let next = Cell::new(0u64);
+            let push = |len: usize| {
+                let n = next.get();
+                next.set(n + 1);
+                let ticket = journal.push(header(n), &data(n, len)).unwrap();
+                ledger.borrow_mut().pushed.push((n, len, ticket));
+                ticket
+            };
+            let note = |ticket: Ticket, released: Ticket| history.borrow_mut().push((disk.recorded_events(), ticket, released));
+            let work = async {
+                while journal.try_reserve(50_000) {
+                    let ticket = push(50_000);
+                    journal.wait(ticket).await.unwrap();
+                }
+                // All files are full. From here on released ones are overwritten.
+                disk.record();
+                for _ in 0..8 {
+                    let released = Ticket(journal.completed().0 - 20);
+                    note(journal.completed(), released);
+                    journal.release(released);
+                    journal.wait_space(30_000).await.unwrap();
+                    let ticket = push(30_000);
+                    journal.wait(ticket).await.unwrap();
+                    note(ticket, released);
+                }
+                journal.close();
+            };
+            zip(work, async { journal.run(|_| ()).await.unwrap() }).await;
+            assert!(journal.stats().files_recycled >= 1, "{:?}", journal.stats());
+            let recording = disk.take_recording().unwrap();
+            let mut sweep = recording.sweep();
+            while sweep.step() {
+                let (_, completed, released) = *history.borrow().iter().rfind(|h| h.0 <= sweep.events()).unwrap();
+                let ledger = Ledger { pushed: ledger.borrow().pushed.clone(), completed, released };
+                for seed in 0..25 {
+                    let survivor = sweep.crash(seed, CrashMode::Mixed);
+                    let (entries, report) = read_back(&survivor, Path::new(DIR)).await;
+                    check(sweep.events() as u64, &entries, &report, &ledger).unwrap();
+                }
+            }
+        });
+    }
+}
