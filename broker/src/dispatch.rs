@@ -53,6 +53,7 @@ handlers! {
     Produce => begin produce,
     Fetch => handle fetch,
     ListOffsets => handle list_offsets,
+    Metadata => handle metadata,
     OffsetCommit => handle offset_commit,
     OffsetFetch => handle offset_fetch,
     FindCoordinator => handle find_coordinator,
@@ -60,12 +61,18 @@ handlers! {
     Heartbeat => handle heartbeat,
     LeaveGroup => handle leave_group,
     SyncGroup => handle sync_group,
+    ApiVersions => handle api_versions,
+    CreateTopics => handle create_topics,
+    DeleteTopics => handle delete_topics,
     DeleteRecords => handle delete_records,
     InitProducerId => handle init_producer_id,
     OffsetForLeaderEpoch => handle offset_for_leader_epoch,
     DescribeConfigs => handle describe_configs,
     AlterConfigs => handle alter_configs,
+    CreatePartitions => handle create_partitions,
     IncrementalAlterConfigs => handle incremental_alter_configs,
+    DescribeCluster => handle describe_cluster,
+    DescribeTopicPartitions => handle describe_topic_partitions,
 }
 
 /// The queue that a request runs on once it had to wait.

@@ -3,10 +3,17 @@
 //! A handler takes the shard, the request's context and its body and gives a [`Response`] (body only: the header is added by
 //! `dispatch`). It never writes to the socket. Handlers are listed one per line in alphabetical order.
 
+pub mod admin;
 pub mod alter_configs;
+pub mod api_versions;
 pub mod codec;
+pub mod create_partitions;
+pub mod create_topics;
 pub mod delete_records;
+pub mod delete_topics;
+pub mod describe_cluster;
 pub mod describe_configs;
+pub mod describe_topic_partitions;
 pub mod fetch;
 pub mod find_coordinator;
 pub mod heartbeat;
@@ -15,6 +22,7 @@ pub mod init_producer_id;
 pub mod join_group;
 pub mod leave_group;
 pub mod list_offsets;
+pub mod metadata;
 pub mod offset_commit;
 pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
