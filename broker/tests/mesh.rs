@@ -97,9 +97,10 @@ where
 {
     let body = Arc::new(body);
     let done = Arc::new(AtomicUsize::new(0));
-    let threads: Vec<_> = mesh::ends::<Ask, u64>(count)
+    let pulses = Pulse::for_shards(count);
+    let threads: Vec<_> = mesh::ends::<Ask, u64>(&pulses)
         .into_iter()
-        .zip(Pulse::for_shards(count))
+        .zip(pulses)
         .enumerate()
         .map(|(i, (end, pulse))| {
             let (body, done) = (Arc::clone(&body), Arc::clone(&done));

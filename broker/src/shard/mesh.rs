@@ -15,6 +15,7 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use futures_util::FutureExt;
@@ -24,6 +25,7 @@ use hashbrown::HashMap;
 
 use super::ShardId;
 use super::credits::{Credits, WakerCell};
+use super::rescue::{LaneCount, Pulse};
 use super::task_queue::{self, Queue, Task};
 use crate::limits;
 
@@ -73,15 +75,17 @@ struct Inner<Q: MeshRequest, R: Send + 'static> {
     on_peer_gone: RefCell<Option<Rc<dyn Fn(ShardId)>>>,
 }
 
-/// The ends of a mesh before the shards that use them run: `ends[i]` goes to shard `i`.
-pub fn ends<Q: MeshRequest, R: Send + 'static>(count: u16) -> Vec<MeshEnd<Q, R>> {
-    let count = usize::from(count);
-    let mut ends: Vec<MeshEnd<Q, R>> = (0..count).map(|i| MeshEnd::new(ShardId(i as u16), count)).collect();
+/// The ends of a mesh before the shards that use them run, one per pulse: `ends[i]` goes to shard `i`.
+pub fn ends<Q: MeshRequest, R: Send + 'static>(pulses: &[Arc<Pulse>]) -> Vec<MeshEnd<Q, R>> {
+    let count = pulses.len();
+    let mut ends: Vec<MeshEnd<Q, R>> =
+        pulses.iter().enumerate().map(|(i, pulse)| MeshEnd::new(ShardId(i as u16), Arc::clone(pulse), count)).collect();
     for from in 0..count {
         for to in (0..count).filter(|to| *to != from) {
             let (sender, receiver) = shared_channel::new_bounded(limits::MESH_LANE_MESSAGES);
-            ends[from].senders[to] = Some(sender);
-            ends[to].receivers[from] = Some(receiver);
+            let lane = pulses[to].inbound_lane();
+            ends[from].senders[to] = Some((sender, Arc::clone(&lane)));
+            ends[to].receivers[from] = Some((receiver, lane));
         }
     }
     ends
@@ -90,13 +94,14 @@ pub fn ends<Q: MeshRequest, R: Send + 'static>(count: u16) -> Vec<MeshEnd<Q, R>>
 /// One shard's end before its executor runs.
 pub struct MeshEnd<Q: MeshRequest, R: Send + 'static> {
     id: ShardId,
-    senders: Vec<Option<SharedSender<Envelope<Q, R>>>>,
-    receivers: Vec<Option<SharedReceiver<Envelope<Q, R>>>>,
+    pulse: Arc<Pulse>,
+    senders: Vec<Option<(SharedSender<Envelope<Q, R>>, Arc<LaneCount>)>>,
+    receivers: Vec<Option<(SharedReceiver<Envelope<Q, R>>, Arc<LaneCount>)>>,
 }
 
 impl<Q: MeshRequest, R: Send + 'static> MeshEnd<Q, R> {
-    fn new(id: ShardId, count: usize) -> Self {
-        MeshEnd { id, senders: (0..count).map(|_| None).collect(), receivers: (0..count).map(|_| None).collect() }
+    fn new(id: ShardId, pulse: Arc<Pulse>, count: usize) -> Self {
+        MeshEnd { id, pulse, senders: (0..count).map(|_| None).collect(), receivers: (0..count).map(|_| None).collect() }
     }
 
     /// Joins the mesh; returns when every other shard has joined too. On the shard's own executor.
@@ -104,18 +109,19 @@ impl<Q: MeshRequest, R: Send + 'static> MeshEnd<Q, R> {
         // Both directions of all lanes at once: a lane connects only when its other end does, so a fixed order could deadlock.
         let senders = futures_util::future::join_all(self.senders.into_iter().map(|end| async move {
             match end {
-                Some(end) => Some(end.connect().await),
+                Some((end, lane)) => Some((end.connect().await, lane)),
                 None => None,
             }
         }));
         let receivers = futures_util::future::join_all(self.receivers.into_iter().map(|end| async move {
             match end {
-                Some(end) => Some(end.connect().await),
+                Some((end, lane)) => Some((end.connect().await, lane)),
                 None => None,
             }
         }));
         let (senders, receivers) = futures_util::future::join(senders, receivers).await;
-        let lanes: Vec<Option<Rc<Lane<Q, R>>>> = senders.into_iter().map(|s| s.map(|s| Rc::new(Lane::new(s)))).collect();
+        let lanes: Vec<Option<Rc<Lane<Q, R>>>> = 
+            senders.into_iter().map(|s| s.map(|(s, count)| Rc::new(Lane::new(s, count, Arc::clone(&self.pulse))))).collect();
         let inner = Rc::new(Inner {
             id: self.id,
             lanes,
@@ -125,10 +131,10 @@ impl<Q: MeshRequest, R: Send + 'static> MeshEnd<Q, R> {
         });
         let mut tasks = Vec::new();
         for (peer, receiver) in receivers.into_iter().enumerate() {
-            if let (Some(receiver), Some(lane)) = (receiver, inner.lanes[peer].clone()) {
+            if let (Some((receiver, count)), Some(lane)) = (receiver, inner.lanes[peer].clone()) {
                 let peer = ShardId(peer as u16);
                 tasks.push(task_queue::spawn(Queue::Net, pump(lane.clone())));
-                tasks.push(task_queue::spawn(Queue::Net, receive(Rc::downgrade(&inner), lane, peer, receiver)));
+                tasks.push(task_queue::spawn(Queue::Net, receive(Rc::downgrade(&inner), lane, peer, receiver, count)));
             }
         }
         *inner.receivers.borrow_mut() = tasks;
@@ -263,6 +269,9 @@ enum CallState<R> {
 /// This shard's side of the pair of lanes between it and one other shard.
 struct Lane<Q: MeshRequest, R: Send + 'static> {
     sender: ConnectedSender<Envelope<Q, R>>,
+    /// Tells the rescue thread what the other shard has to take.
+    count: Arc<LaneCount>,
+    pulse: Arc<Pulse>,
     /// What did not fit the ring, oldest first. Bounded by the credits of both sides.
     overflow: RefCell<VecDeque<Envelope<Q, R>>>,
     overflow_waker: WakerCell,
@@ -279,9 +288,11 @@ struct Lane<Q: MeshRequest, R: Send + 'static> {
 }
 
 impl<Q: MeshRequest, R: Send + 'static> Lane<Q, R> {
-    fn new(sender: ConnectedSender<Envelope<Q, R>>) -> Self {
+    fn new(sender: ConnectedSender<Envelope<Q, R>>, count: Arc<LaneCount>, pulse: Arc<Pulse>) -> Self {
         Lane {
             sender,
+            count,
+            pulse,
             overflow: RefCell::default(),
             overflow_waker: WakerCell::default(),
             pumping: Cell::new(false),
@@ -322,7 +333,7 @@ impl<Q: MeshRequest, R: Send + 'static> Lane<Q, R> {
             return;
         }
         match self.sender.try_send(message) {
-            Ok(()) => {}
+            Ok(()) => self.count.sent(&self.pulse),
             Err(GlommioError::WouldBlock(glommio::ResourceType::Channel(message))) => {
                 self.overflow.borrow_mut().push_back(message);
                 self.overflow_waker.wake();
@@ -425,8 +436,9 @@ async fn pump<Q: MeshRequest, R: Send + 'static>(lane: Rc<Lane<Q, R>>) {
         lane.overflow_waker.wait_until(|| !lane.overflow.borrow().is_empty()).await;
         lane.pumping.set(true);
         while let Some(message) = { lane.overflow.borrow_mut().pop_front() } {
-            if lane.sender.send(message).await.is_err() {
-                lane.fail_all();
+            match lane.sender.send(message).await {
+                Ok(()) => lane.count.sent(&lane.pulse),
+                Err(_) => lane.fail_all(),
             }
         }
         lane.pumping.set(false);
@@ -439,9 +451,11 @@ async fn receive<Q: MeshRequest, R: Send + 'static>(
     lane: Rc<Lane<Q, R>>,
     peer: ShardId,
     receiver: ConnectedReceiver<Envelope<Q, R>>,
+    count: Arc<LaneCount>,
 ) {
     let mut taken = 0;
     while let Some(message) = receiver.recv().await {
+        count.taken();
         match message {
             Envelope::Reply { id, reply } => lane.answered(id, reply.map(|reply| *reply).ok_or(MeshError::Panicked)),
             Envelope::Cancel { id } => {
@@ -488,7 +502,7 @@ async fn start_request<Q: MeshRequest, R: Send + 'static>(
     request: Q,
 ) {
     let queue = request.queue();
-    let work = if request.parks() { None } else { task_queue::pulse().map(|pulse| pulse.work()) };
+    let work = (!request.parks()).then(|| lane.pulse.work());
     let started = std::panic::catch_unwind(AssertUnwindSafe(|| service(peer, request)));
     let Ok(future) = started else {
         lane.post(Envelope::Reply { id, reply: None });

@@ -2,11 +2,11 @@
 //!
 //! glommio can park an executor that has runnable tasks (its preempt timer fires between being armed and the first task: seen on
 //! contended CPUs). A wake from another thread always frees it. So every shard counts its turns (polls of its tasks) and its
-//! outstanding work; a shard with work that has not turned for [`POKE_AFTER`] is poked: its poke task is woken from this thread. If
+//! outstanding work (requests it runs, messages that others sent it); a shard with work that has not turned for [`POKE_AFTER`] is poked: its poke task is woken from this thread. If
 //! that run finds that other tasks had been runnable, it was a rescue: counted and logged. Idle shards are left alone, and the thread
 //! sleeps while nobody has work.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::thread::{JoinHandle, Thread};
@@ -38,6 +38,38 @@ pub struct Pulse {
     poked_at: AtomicU64,
     ended: AtomicBool,
     sleeper: Arc<Sleeper>,
+    /// What other shards have sent here. Locked when the mesh is made and by the rescue thread.
+    inbound: Mutex<Vec<Arc<LaneCount>>>,
+}
+
+/// Messages of one mesh lane: a message that was sent and not taken is work of the shard that it was sent to, which may be parked and
+/// not know of it. Each counter has one writer and a cache line of its own, so that counting costs no shared write.
+#[derive(Debug, Default)]
+pub struct LaneCount {
+    sent: Padded,
+    taken: Padded,
+}
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Padded(AtomicU64);
+
+impl LaneCount {
+    /// The sending shard puts a message into the lane.
+    pub fn sent(&self, sender: &Pulse) {
+        self.sent.0.store(self.sent.0.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        sender.sleeper.wake();
+    }
+
+    /// The receiving shard takes one out.
+    pub fn taken(&self) {
+        self.taken.0.store(self.taken.0.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    fn waiting(&self) -> u64 {
+        let taken = self.taken.0.load(Ordering::Relaxed);
+        self.sent.0.load(Ordering::Relaxed).saturating_sub(taken)
+    }
 }
 
 /// How a shard wakes the rescue thread when it gets work while that sleeps.
@@ -85,9 +117,17 @@ impl Pulse {
         self.turns.load(Ordering::Relaxed)
     }
 
-    /// Work outstanding now.
+    /// Work outstanding now: what the shard itself has begun and what others have sent it.
     pub fn work_outstanding(&self) -> u64 {
-        self.work.load(Ordering::Relaxed)
+        let inbound = self.inbound.lock().unwrap_or_else(PoisonError::into_inner);
+        self.work.load(Ordering::Relaxed) + inbound.iter().map(|lane| lane.waiting()).sum::<u64>()
+    }
+
+    /// Counts a new lane into this shard as its work.
+    pub fn inbound_lane(&self) -> Arc<LaneCount> {
+        let lane = Arc::new(LaneCount::default());
+        self.inbound.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&lane));
+        lane
     }
 
     /// Times that the shard was woken from outside because it had work and did not turn.
@@ -289,6 +329,21 @@ mod tests {
         for _ in 0..10_000 {
             assert_eq!(watch.look(5 * MS, 7, 0), Verdict::Fine);
         }
+    }
+
+    #[test]
+    fn a_message_that_was_not_taken_is_work_of_its_receiver() {
+        let pulses = Pulse::for_shards(2);
+        let lane = pulses[1].inbound_lane();
+        lane.sent(&pulses[0]);
+        lane.sent(&pulses[0]);
+        assert_eq!((pulses[0].work_outstanding(), pulses[1].work_outstanding()), (0, 2));
+        lane.taken();
+        let guard = pulses[1].work();
+        assert_eq!(pulses[1].work_outstanding(), 2);
+        drop(guard);
+        lane.taken();
+        assert_eq!(pulses[1].work_outstanding(), 0);
     }
 
     #[test]

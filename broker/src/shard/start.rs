@@ -83,7 +83,7 @@ pub fn run(config: Arc<Config>) -> Result<(), Fatal> {
 
     let boot = Arc::new(OnceLock::new());
     let mut threads = Vec::new();
-    let ends = mesh::ends::<ShardRequest, ShardReply>(count);
+    let ends = mesh::ends::<ShardRequest, ShardReply>(&pulses);
     for (i, ((mesh, listener), pulse)) in ends.into_iter().zip(listeners).zip(&pulses).enumerate() {
         let setup = Setup {
             id: ShardId(i as u16),
