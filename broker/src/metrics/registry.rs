@@ -103,8 +103,12 @@ metrics! {
         RequestsInFlight = "coreline_requests_in_flight",
         /// Bytes of requests in work.
         RequestBytes = "coreline_request_memory_bytes",
+        /// Requests parked until a condition or a deadline.
+        DelayedOperations = "coreline_delayed_operations",
         /// Incremental fetch sessions.
         FetchSessions = "coreline_fetch_sessions",
+        /// Consumer groups this shard coordinates.
+        Groups = "coreline_groups",
         /// Partitions this shard owns.
         Partitions = "coreline_partitions",
         /// Bytes of the journal that are not recycled yet.
