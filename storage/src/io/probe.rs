@@ -21,7 +21,7 @@ pub(super) const FLUSH_FILE: &str = ".flush";
 pub struct DiskProbe {
     /// The directory that was asked about.
     pub root: PathBuf,
-    /// Alignment in bytes of positions, lengths and memory of direct I/O: the device's, at least 4096, a power of two.
+    /// Alignment in bytes of positions and lengths of direct I/O: the device's, at least 4096, a power of two.
     pub alignment: usize,
     /// What `statx` said in bytes (memory, offset); `None` when kernel or file system do not say.
     pub reported: Option<(u32, u32)>,
@@ -34,12 +34,15 @@ impl DiskProbe {
     /// and removed again.
     pub fn of(root: &Path) -> io::Result<DiskProbe> {
         let reported = dio_alignment(root)?;
-        let largest = reported.map_or(0, |(memory, offset)| memory.max(offset) as usize);
-        if largest > ALIGNMENT_MAX || (largest > 0 && !largest.is_power_of_two()) {
-            let why = format!("direct I/O alignment of {largest} bytes is not supported (a power of two up to {ALIGNMENT_MAX})");
+        let (memory, offset) = reported.map_or((0, 0), |(memory, offset)| (memory as usize, offset as usize));
+        // Buffers come from glommio's allocator, which aligns to 4096 bytes.
+        if memory > ALIGNMENT_MIN || offset > ALIGNMENT_MAX || (offset > 0 && !offset.is_power_of_two()) {
+            let why = format!(
+                "direct I/O asks for memory aligned to {memory} and positions to {offset} bytes; up to {ALIGNMENT_MIN} and {ALIGNMENT_MAX} are supported"
+            );
             return Err(io::Error::new(io::ErrorKind::Unsupported, why));
         }
-        Ok(DiskProbe { root: root.to_path_buf(), alignment: largest.max(ALIGNMENT_MIN), reported, fua: fua(root) })
+        Ok(DiskProbe { root: root.to_path_buf(), alignment: offset.max(ALIGNMENT_MIN), reported, fua: fua(root) })
     }
 }
 
