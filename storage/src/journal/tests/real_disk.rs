@@ -44,3 +44,74 @@ fn frames_written_through_the_ring_come_back() {
         });
     }
 }
+
+const CHILD_DIR: &str = "CORELINE_JOURNAL_CHILD_DIR";
+
+/// Not a test: what the killed process of the test below does. Prints each number once it was reported durable.
+#[test]
+#[ignore = "runs as the child of killed_processes_lose_nothing_reported"]
+fn killed_child() {
+    let Some(root) = std::env::var_os(CHILD_DIR).map(PathBuf::from) else {
+        return;
+    };
+    on_glommio(move || async move {
+        let disk = GlommioDisk::open(&root).await.unwrap();
+        let journal = open(&disk, &root.join("00000000000000ef"), config(SyncMode::Probe)).await;
+        beside_writer(&journal, async {
+            println!("generation {}", journal.generation());
+            for n in 0u64.. {
+                let ticket = loop {
+                    match journal.push(header(n), &data(n, (n % 50 * 97) as usize)) {
+                        Ok(ticket) => break ticket,
+                        Err(_) => {
+                            journal.release(Ticket(journal.completed().0 / 2));
+                            journal.wait_space(5000).await.unwrap();
+                        }
+                    }
+                };
+                if n % 3 == 0 {
+                    journal.wait(ticket).await.unwrap();
+                    println!("durable {n}");
+                }
+            }
+        })
+        .await;
+    });
+}
+
+#[test]
+fn killed_processes_lose_nothing_reported() {
+    use std::io::{BufRead, BufReader};
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().to_path_buf();
+    for round in 1..=6u64 {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "journal::tests::real_disk::killed_child", "--ignored", "--nocapture"])
+            .env(CHILD_DIR, &root)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut reported = None;
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        // Kill it in the middle of things, after some reports; then read what it still had to say.
+        for line in lines.by_ref() {
+            reported = line.strip_prefix("durable ").and_then(|n| n.parse::<u64>().ok()).or(reported);
+            if reported.is_some_and(|n| n > round * 70) {
+                break;
+            }
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        reported = lines.filter_map(|line| line.strip_prefix("durable ").and_then(|n| n.parse().ok())).max().or(reported);
+        let reported = reported.expect("the child reported something");
+        let root = root.clone();
+        let (entries, report) = on_glommio(move || async move {
+            let disk = GlommioDisk::open(&root).await.unwrap();
+            read_back(&disk, &root.join("00000000000000ef")).await
+        });
+        let numbers = numbers(&entries);
+        assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "round {round}: {report:?}");
+        assert!(*numbers.last().unwrap() >= reported, "round {round}: {reported} was reported, {report:?}");
+        assert_eq!((report.generation, matches!(report.end, ReplayEnd::Corrupt { .. })), (round, false), "{report:?}");
+    }
+}
