@@ -232,7 +232,12 @@ mod tests {
     #[test]
     fn a_table_round_trips() {
         let tp = |p| TopicPartition { topic: TopicId([7; 16]), partition: p };
-        let table: CheckpointTable = [(tp(0), entry(10)), (tp(1), CheckpointEntry { producers: SavedProducers::File(44), ..entry(11) }), (tp(2), CheckpointEntry::empty(0))].into();
+        let table: CheckpointTable = [
+            (tp(0), entry(10)),
+            (tp(1), CheckpointEntry { producers: SavedProducers::File(44), ..entry(11) }),
+            (tp(2), CheckpointEntry::empty(0)),
+        ]
+        .into();
         let bytes = encode(3, table.iter().map(|(tp, e)| (*tp, e)));
         let mut aligned = rkyv::util::AlignedVec::<16>::new();
         aligned.extend_from_slice(&bytes);

@@ -84,7 +84,12 @@ pub(crate) async fn final_checkpoint<D: Disk>(store: &Rc<StoreInner<D>>) -> Resu
 }
 
 /// One checkpoint. Partly filled blocks are written where they hold bytes of frames up to `horizon`.
-async fn cycle<D: Disk>(store: &Rc<StoreInner<D>>, mut file: MutexGuard<'_, CheckpointFile>, horizon: Ticket, last: bool) -> Result<(), StorageError> {
+async fn cycle<D: Disk>(
+    store: &Rc<StoreInner<D>>,
+    mut file: MutexGuard<'_, CheckpointFile>,
+    horizon: Ticket,
+    last: bool,
+) -> Result<(), StorageError> {
     let logs = store.dirty_logs();
     flush_all(store, &logs, FlushMode::Checkpoint(horizon)).await?;
     let mut flushed: Vec<Flushed<D>> = Vec::with_capacity(logs.len());
@@ -160,7 +165,9 @@ impl<D: Disk> Flushed<D> {
         let mut epochs = state.epochs.clone();
         epochs.truncate_back(point.offset);
         let stale = match (&self.producers, &state.saved.producers) {
-            (Some(new), SavedProducers::File(old)) if *new != SavedProducers::File(*old) => Some(self.log.path(&name::producer_snapshot_file(*old))),
+            (Some(new), SavedProducers::File(old)) if *new != SavedProducers::File(*old) => {
+                Some(self.log.path(&name::producer_snapshot_file(*old)))
+            }
             _ => None,
         };
         state.saved = CheckpointEntry {
@@ -179,7 +186,12 @@ impl<D: Disk> Flushed<D> {
 async fn trim_sealed<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>>) -> Result<Vec<i64>, StorageError> {
     let ready: Vec<(i64, u32, u64)> = {
         let state = log.state.borrow();
-        state.segments.iter().filter(|s| s.sealed && !s.trimmed && s.written == s.size).map(|s| (s.base_offset, s.size, s.allocated)).collect()
+        state
+            .segments
+            .iter()
+            .filter(|s| s.sealed && !s.trimmed && s.written == s.size)
+            .map(|s| (s.base_offset, s.size, s.allocated))
+            .collect()
     };
     for &(base, size, allocated) in &ready {
         if !size.is_multiple_of(store.disk.alignment() as u32) || allocated > u64::from(size) {
@@ -260,12 +272,17 @@ async fn capture_producers<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>>
 }
 
 /// Writes the table of all open logs, with entries replaced by `instead`.
-async fn write_table<D: Disk>(store: &StoreInner<D>, file: &mut CheckpointFile, instead: &[(TopicPartition, CheckpointEntry)]) -> Result<(), StorageError> {
+async fn write_table<D: Disk>(
+    store: &StoreInner<D>,
+    file: &mut CheckpointFile,
+    instead: &[(TopicPartition, CheckpointEntry)],
+) -> Result<(), StorageError> {
     let sequence = file.sequence() + 1;
     let content = {
         let logs = store.logs.borrow();
         let states: Vec<_> = logs.iter().map(|(tp, log)| (*tp, log.inner().state.borrow())).collect();
-        let entries = states.iter().map(|(tp, state)| (*tp, instead.iter().find(|(other, _)| other == tp).map_or(&state.saved, |(_, entry)| entry)));
+        let entries =
+            states.iter().map(|(tp, state)| (*tp, instead.iter().find(|(other, _)| other == tp).map_or(&state.saved, |(_, entry)| entry)));
         checkpoint::encode(sequence, entries)
     };
     let written = file.write(&store.disk, sequence, &content).await;

@@ -190,7 +190,7 @@ impl StoreConfig {
 }
 
 fn is_block_size(bytes: usize) -> bool {
-    bytes >= 4096 && bytes <= 16 << 20 && bytes.is_multiple_of(4096)
+    (4096..=16 << 20).contains(&bytes) && bytes.is_multiple_of(4096)
 }
 
 fn check(ok: bool, why: &'static str) -> Result<(), &'static str> {

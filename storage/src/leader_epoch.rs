@@ -106,7 +106,9 @@ mod tests {
     #[test]
     fn end_offset_follows_kip_279() {
         let e = epochs(&[(1, 10), (3, 20), (6, 30)]);
-        for (asked, expected) in [(0, (0, 10)), (1, (1, 20)), (2, (1, 20)), (3, (3, 30)), (5, (3, 30)), (6, (6, 44)), (7, (-1, -1)), (-1, (-1, -1))] {
+        for (asked, expected) in
+            [(0, (0, 10)), (1, (1, 20)), (2, (1, 20)), (3, (3, 30)), (5, (3, 30)), (6, (6, 44)), (7, (-1, -1)), (-1, (-1, -1))]
+        {
             assert_eq!(e.end_offset(asked, 44), expected, "epoch {asked}");
         }
     }

@@ -24,9 +24,9 @@ use crate::log::state::{BlockHead, LogState};
 use crate::log::{Log, scan};
 use crate::producer_state::ProducerTable;
 use crate::recovery::{Redo, RedoSegment, RedoVerdict};
+use crate::segment::Segment;
 use crate::segment::name::{self, FileKind};
 use crate::segment::set::SegmentSet;
-use crate::segment::Segment;
 use crate::snapshot_file::{open_envelope, seal_envelope};
 use crate::store::StoreInner;
 
@@ -113,7 +113,10 @@ pub async fn remove_journal<D: Disk>(disk: &D, dir: &DataDir, id: JournalId) -> 
 }
 
 /// All tables merged, newest sequence last; the base table for writing; the others for removal.
-async fn read_tables<D: Disk>(disk: &D, dir: &DataDir) -> Result<(CheckpointFile, CheckpointTable, u64, Vec<CheckpointFile>), StorageError> {
+async fn read_tables<D: Disk>(
+    disk: &D,
+    dir: &DataDir,
+) -> Result<(CheckpointFile, CheckpointTable, u64, Vec<CheckpointFile>), StorageError> {
     let (base, base_table) = CheckpointFile::open(disk, dir, BASE_NAME).await?;
     let mut tables: Vec<(u64, CheckpointTable)> = vec![(base.sequence(), base_table.unwrap_or_default())];
     let mut others = Vec::new();
@@ -229,7 +232,11 @@ async fn put_back<D: Disk>(
             && header.base_offset >= *covered
             && let Some(producer) = producer_batch(header)
         {
-            let stamp = if header.attributes.timestamp_type() == coreline_wire::record::TimestampType::LogAppendTime { header.max_timestamp } else { -1 };
+            let stamp = if header.attributes.timestamp_type() == coreline_wire::record::TimestampType::LogAppendTime {
+                header.max_timestamp
+            } else {
+                -1
+            };
             table.apply(&producer, header.base_offset, stamp, now_ms, PRODUCERS_RECOVERED_MAX);
         }
     }
@@ -245,7 +252,13 @@ async fn put_back<D: Disk>(
 }
 
 /// Writes the bytes of one segment in place; `head` is what stands before them in their first block, when the journal has it.
-async fn write_segment<D: Disk>(disk: &D, dir: &Path, segment: &RedoSegment, head: Option<&[u8]>, sealed: bool) -> Result<(), StorageError> {
+async fn write_segment<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    segment: &RedoSegment,
+    head: Option<&[u8]>,
+    sealed: bool,
+) -> Result<(), StorageError> {
     let path = dir.join(name::log_file(segment.base_offset));
     let file = match disk.open(&path, OpenMode::ReadWrite).await {
         Ok(file) => file,
@@ -260,7 +273,11 @@ async fn write_segment<D: Disk>(disk: &D, dir: &Path, segment: &RedoSegment, hea
         None => {
             let head = file.read_at(block_start as u64, head_len).await?;
             if head.len() != head_len {
-                return Err(StorageError::corrupt(&path, Some((block_start + head.len()) as u64), format!("ends before its checkpoint at {}", segment.start)));
+                return Err(StorageError::corrupt(
+                    &path,
+                    Some((block_start + head.len()) as u64),
+                    format!("ends before its checkpoint at {}", segment.start),
+                ));
             }
             head
         }
@@ -351,7 +368,8 @@ async fn load_producers<D: Disk>(disk: &D, dir: &Path, saved: &SavedProducers) -
     match saved {
         SavedProducers::None => Ok(Some((ProducerTable::default(), 0))),
         SavedProducers::Inline(bytes) => {
-            let decoded = ProducerTable::decode(bytes).map_err(|why| StorageError::corrupt(dir, None, format!("producers in the checkpoint: {why}")))?;
+            let decoded = ProducerTable::decode(bytes)
+                .map_err(|why| StorageError::corrupt(dir, None, format!("producers in the checkpoint: {why}")))?;
             Ok(Some(decoded))
         }
         SavedProducers::File(offset) => {
@@ -412,7 +430,12 @@ pub(crate) async fn open_log<D: Disk>(
 }
 
 /// The segments on the disk: all but the last are sealed and exactly as long as their files.
-async fn list_segments<D: Disk>(store: &StoreInner<D>, dir: &Path, entry: &CheckpointEntry, known: bool) -> Result<SegmentSet, StorageError> {
+async fn list_segments<D: Disk>(
+    store: &StoreInner<D>,
+    dir: &Path,
+    entry: &CheckpointEntry,
+    known: bool,
+) -> Result<SegmentSet, StorageError> {
     let point = entry.point;
     let mut files: Vec<(i64, u64)> = Vec::new();
     for file in store.disk.list_dir(dir).await? {

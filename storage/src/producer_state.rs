@@ -134,7 +134,11 @@ impl ProducerTable {
         if !self.producers.contains_key(&batch.producer_id) && self.producers.len() >= producers_max {
             self.forget_idlest(producers_max);
         }
-        let producer = self.producers.entry(batch.producer_id).or_insert_with(|| Producer { epoch: batch.epoch, last_seen_ms: now_ms, marks: VecDeque::new() });
+        let producer = self.producers.entry(batch.producer_id).or_insert_with(|| Producer {
+            epoch: batch.epoch,
+            last_seen_ms: now_ms,
+            marks: VecDeque::new(),
+        });
         if producer.epoch != batch.epoch {
             producer.epoch = batch.epoch;
             producer.marks.clear();

@@ -163,7 +163,10 @@ impl Redo {
     /// Goes back to a batch boundary that this redo has passed.
     fn cut_to(&mut self, at: &RecoveryPoint) -> Result<(), String> {
         let Some(index) = self.batches.iter().position(|b| b.at == *at) else {
-            return Err(format!("offset {} does not follow on offset {} at position {} of segment {}", at.offset, self.end.offset, self.end.position, self.end.segment_base));
+            return Err(format!(
+                "offset {} does not follow on offset {} at position {} of segment {}",
+                at.offset, self.end.offset, self.end.position, self.end.segment_base
+            ));
         };
         self.batches.truncate(index);
         self.segments.retain(|s| s.base_offset <= at.segment_base);
@@ -182,7 +185,8 @@ impl Redo {
             // Nothing was ever checkpointed, so all of the block is in the journal before this.
             return Ok(RedoVerdict::Skipped);
         };
-        let covers_start = self.start == saved && position == saved.position & !(self.alignment - 1) && entry.segment_base == saved.segment_base;
+        let covers_start =
+            self.start == saved && position == saved.position & !(self.alignment - 1) && entry.segment_base == saved.segment_base;
         let follows = (entry.segment_base, end) == (self.end.segment_base, self.end.position);
         if self.head.is_none() && covers_start && follows && end >= saved.position && saved.position > position {
             self.head = Some(data[..(saved.position - position) as usize].to_vec());
@@ -208,7 +212,15 @@ mod tests {
     }
 
     fn entry(kind: EntryKind, segment_base: i64, position: u32, base_offset: i64, last_offset: i64) -> EntryHeader {
-        EntryHeader { partition: TopicPartition::default(), segment_base, position: u64::from(position), base_offset, last_offset, leader_epoch: 1, kind }
+        EntryHeader {
+            partition: TopicPartition::default(),
+            segment_base,
+            position: u64::from(position),
+            base_offset,
+            last_offset,
+            leader_epoch: 1,
+            kind,
+        }
     }
 
     fn offer(redo: &mut Redo, segment_base: i64, position: u32, offset: i64, records: i64, epoch: i32) -> RedoVerdict {
@@ -227,7 +239,10 @@ mod tests {
         assert_eq!(offer(&mut redo, 0, size, 2, 2, 1), RedoVerdict::Taken);
         assert_eq!(offer(&mut redo, 4, 0, 4, 2, 1), RedoVerdict::Taken);
         assert_eq!(redo.end(), point(4, size, 6));
-        assert_eq!(redo.segments().iter().map(|s| (s.base_offset, s.start, s.bytes.len() as u32)).collect::<Vec<_>>(), [(0, size, size), (4, 0, size)]);
+        assert_eq!(
+            redo.segments().iter().map(|s| (s.base_offset, s.start, s.bytes.len() as u32)).collect::<Vec<_>>(),
+            [(0, size, size), (4, 0, size)]
+        );
     }
 
     #[test]
@@ -245,7 +260,11 @@ mod tests {
         for (segment, position, offset, epoch) in [(0, size + 1, 1, 1), (0, size, 2, 1), (1, 5, 1, 1), (2, 0, 2, 1), (0, size, 1, 0)] {
             let mut redo = Redo::new(None, -1, 4096);
             assert_eq!(offer(&mut redo, 0, 0, 0, 1, 1), RedoVerdict::Taken);
-            assert_eq!(offer(&mut redo, segment, position, offset, 1, epoch), RedoVerdict::Stopped, "{segment} {position} {offset} {epoch}");
+            assert_eq!(
+                offer(&mut redo, segment, position, offset, 1, epoch),
+                RedoVerdict::Stopped,
+                "{segment} {position} {offset} {epoch}"
+            );
             assert_eq!(offer(&mut redo, 0, size, 1, 1, 1), RedoVerdict::Stopped, "nothing is taken behind a stop");
             assert_eq!(redo.end(), point(0, size, 1));
         }

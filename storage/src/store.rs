@@ -105,10 +105,17 @@ impl<D: Disk> Store<D> {
     }
 
     /// As `open`, with a place for device errors that all stores of a data directory share.
-    pub async fn open_sharing(disk: D, dir: &DataDir, journal: JournalId, config: StoreConfig, poison: Poison) -> Result<Self, StorageError> {
+    pub async fn open_sharing(
+        disk: D,
+        dir: &DataDir,
+        journal: JournalId,
+        config: StoreConfig,
+        poison: Poison,
+    ) -> Result<Self, StorageError> {
         config.validate().map_err(|why| StorageError::InvalidConfig { name: "store", value: 0, why })?;
         let (base, recovered) = CheckpointFile::open(&disk, dir, BASE_NAME).await?;
-        let recovered = recovered.ok_or_else(|| StorageError::corrupt(&checkpoint_dir(dir).join(BASE_NAME), None, "missing: recovery has not run"))?;
+        let recovered =
+            recovered.ok_or_else(|| StorageError::corrupt(&checkpoint_dir(dir).join(BASE_NAME), None, "missing: recovery has not run"))?;
         let (mut table, _) = CheckpointFile::open(&disk, dir, &journal_table_name(journal)).await?;
         table.start_after(base.sequence());
         let journal = Journal::open(disk.clone(), dir.journal(journal), config.journal(poison.clone())).await?;

@@ -179,7 +179,12 @@ async fn check_recovered(world: &World, life: &Life, clean: bool) {
         model.log_start_asked = start;
         model.acked_end = end;
         for (&producer, next) in &mut model.next_sequence {
-            *next = model.batches.iter().rev().find_map(|b| b.producer.filter(|(id, _)| *id == producer).map(|(_, last)| last + 1)).unwrap_or(0);
+            *next = model
+                .batches
+                .iter()
+                .rev()
+                .find_map(|b| b.producer.filter(|(id, _)| *id == producer).map(|(_, last)| last + 1))
+                .unwrap_or(0);
         }
         world.models.borrow_mut().insert(p, model.clone());
         read_all(log, &model).await;

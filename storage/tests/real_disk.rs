@@ -1,5 +1,7 @@
 //! A store on the real file system: what `sendfile` would serve, and what is in the files, is what was appended.
 
+#![allow(clippy::unwrap_used)] // helpers of a test
+
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
@@ -89,7 +91,8 @@ async fn read_all(log: &Log<Disk>) -> (Vec<u8>, usize) {
 }
 
 fn segment_files(dir: &Path) -> Vec<u8> {
-    let mut names: Vec<PathBuf> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|x| x == "log")).collect();
+    let mut names: Vec<PathBuf> =
+        std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|x| x == "log")).collect();
     names.sort();
     names.iter().flat_map(|p| std::fs::read(p).unwrap()).collect()
 }
@@ -102,7 +105,10 @@ async fn open(root: &Path) -> (Store<Disk>, Vec<glommio::Task<()>>) {
     let id = report.journals.first().copied().unwrap_or(JournalId(7));
     let store = Store::open(disk, &dir, id, config()).await.unwrap();
     let (a, b) = (store.clone(), store.clone());
-    let tasks = vec![glommio::spawn_local(async move { a.run_journal().await.unwrap() }), glommio::spawn_local(async move { b.run_flusher().await.unwrap() })];
+    let tasks = vec![
+        glommio::spawn_local(async move { a.run_journal().await.unwrap() }),
+        glommio::spawn_local(async move { b.run_flusher().await.unwrap() }),
+    ];
     (store, tasks)
 }
 

@@ -233,8 +233,14 @@ mod tests {
         let at = |base, max| BatchHeader { base_timestamp: base, max_timestamp: max, ..header(1, 100) };
         let a = active(0, 100);
         assert!(decide(&config, &a, &at(995_000, 1_000_100), &CLIENT).is_ok());
-        assert!(matches!(decide(&config, &a, &at(995_000, 1_000_101), &CLIENT), Err(AppendError::InvalidTimestamp { timestamp_ms: 1_000_101, .. })));
-        assert!(matches!(decide(&config, &a, &at(994_999, 999_000), &CLIENT), Err(AppendError::InvalidTimestamp { timestamp_ms: 994_999, .. })));
+        assert!(matches!(
+            decide(&config, &a, &at(995_000, 1_000_101), &CLIENT),
+            Err(AppendError::InvalidTimestamp { timestamp_ms: 1_000_101, .. })
+        ));
+        assert!(matches!(
+            decide(&config, &a, &at(994_999, 999_000), &CLIENT),
+            Err(AppendError::InvalidTimestamp { timestamp_ms: 994_999, .. })
+        ));
         assert!(decide(&config, &a, &at(-1, -1), &CLIENT).is_ok(), "no timestamp");
         let replica = AppendContext { origin: AppendOrigin::Replica, ..CLIENT };
         let mut h = at(1, 1);

@@ -18,7 +18,12 @@ use crate::producer_state::BatchMark;
 use crate::store::{EVICT_SCAN_MAX, StoreInner};
 
 /// Appends a batch.
-pub(super) fn append<D: Disk>(log: &Rc<LogInner<D>>, store: &StoreInner<D>, batch: &ValidBatch, ctx: &AppendContext) -> Result<Appended, AppendError> {
+pub(super) fn append<D: Disk>(
+    log: &Rc<LogInner<D>>,
+    store: &StoreInner<D>,
+    batch: &ValidBatch,
+    ctx: &AppendContext,
+) -> Result<Appended, AppendError> {
     store.poison.check()?;
     match try_append(log, store, batch, ctx) {
         Err(Refusal::NoMemory(NoRoom { bytes })) => {
@@ -63,7 +68,8 @@ fn try_append<D: Disk>(log: &Rc<LogInner<D>>, store: &StoreInner<D>, batch: &Val
     }
     let config = log.config.borrow();
     let header = batch.header();
-    let view = AppendView { config: &config, producers: &state.producers, active: state.segments.active(), latest_epoch: state.epochs.latest() };
+    let view =
+        AppendView { config: &config, producers: &state.producers, active: state.segments.active(), latest_epoch: state.epochs.latest() };
     let place = match append_plan::plan(&view, header, ctx)? {
         AppendPlan::Duplicate(mark) => return Ok(duplicate(state, &mark)),
         AppendPlan::Append(place) => place,

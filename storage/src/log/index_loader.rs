@@ -62,7 +62,12 @@ fn missing_part<D: Disk>(log: &LogInner<D>, base: i64) -> Option<(u32, u32)> {
 }
 
 /// Reads the index files; `None` when one is missing or bad, or covers more than `missing` bytes.
-async fn load<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, base: i64, missing: u32) -> Result<Option<(SegmentIndex, u32)>, StorageError> {
+async fn load<D: Disk>(
+    store: &StoreInner<D>,
+    log: &LogInner<D>,
+    base: i64,
+    missing: u32,
+) -> Result<Option<(SegmentIndex, u32)>, StorageError> {
     let offset_path = log.path(&name::offset_index_file(base));
     let time_path = log.path(&name::time_index_file(base));
     let offset_file = store.disk.read_file(&offset_path, INDEX_FILE_BYTES_MAX).await;
@@ -121,9 +126,13 @@ pub(crate) fn encode<D: Disk>(log: &LogInner<D>, base: i64) -> Option<(Vec<u8>, 
     Some((offsets, times, segment.size))
 }
 
-
 /// Saves a segment's index files; durable with the next sync of the file system. The caller has waited until everything in them is durable.
-pub(crate) async fn save<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, base: i64, files: (Vec<u8>, Vec<u8>, u32)) -> Result<(), StorageError> {
+pub(crate) async fn save<D: Disk>(
+    store: &StoreInner<D>,
+    log: &LogInner<D>,
+    base: i64,
+    files: (Vec<u8>, Vec<u8>, u32),
+) -> Result<(), StorageError> {
     let (offsets, times, covered) = files;
     let written = store.disk.write_file_unsynced(&log.path(&name::offset_index_file(base)), &offsets).await;
     store.poison.guard(written)?;

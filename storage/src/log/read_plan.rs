@@ -123,7 +123,9 @@ fn from_memory(state: &LogState, request: &ReadRequest) -> ReadDecision {
 fn from_segment(state: &LogState, request: &ReadRequest, hint: Option<&ScanHint>) -> Result<ReadDecision, ReadError> {
     let ReadRequest { offset, upper, .. } = *request;
     // Between two segments of a compacted log there may be offsets that no batch has: then the next segment answers.
-    let Some(segment) = state.segments.floor(offset).filter(|s| offset < s.next_offset).or_else(|| state.segments.iter().find(|s| s.base_offset > offset)) else {
+    let Some(segment) =
+        state.segments.floor(offset).filter(|s| offset < s.next_offset).or_else(|| state.segments.iter().find(|s| s.base_offset > offset))
+    else {
         return Ok(ReadDecision::Empty);
     };
     let base = segment.base_offset;
@@ -145,7 +147,8 @@ fn from_segment(state: &LogState, request: &ReadRequest, hint: Option<&ScanHint>
         return Ok(ReadDecision::NeedScan { segment_base: base, from: floor.map_or(0, |e| e.position) });
     };
     let limit = start.saturating_add(request.max_bytes);
-    let found = |to: u32, next_offset: i64| ReadDecision::Segment { range: SegmentRange { segment_base: base, from: start, to }, next_offset };
+    let found =
+        |to: u32, next_offset: i64| ReadDecision::Segment { range: SegmentRange { segment_base: base, from: start, to }, next_offset };
     if limit >= segment.size && upper >= segment.next_offset {
         return Ok(found(segment.size, segment.next_offset));
     }

@@ -64,7 +64,13 @@ fn memory_plan(state: &LogState, ranges: &[SegmentRange], next_offset: i64) -> R
 }
 
 /// Finds the batch that contains the offset, and some behind it.
-async fn scan_for<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, base: i64, from: u32, request: &ReadRequest) -> Result<ScanHint, StorageError> {
+async fn scan_for<D: Disk>(
+    store: &StoreInner<D>,
+    log: &LogInner<D>,
+    base: i64,
+    from: u32,
+    request: &ReadRequest,
+) -> Result<ScanHint, StorageError> {
     let size = log.state.borrow().segments.get(base).map_or(0, |s| s.size);
     let mut batches: Vec<KnownBatch> = Vec::new();
     let mut bytes = 0u32;
@@ -81,7 +87,12 @@ async fn scan_for<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, base: i64, 
 }
 
 /// Spans of a range of one segment; `None` when the segment went away meanwhile.
-async fn segment_plan<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, range: SegmentRange, next_offset: i64) -> Result<Option<ReadPlan>, StorageError> {
+async fn segment_plan<D: Disk>(
+    store: &StoreInner<D>,
+    log: &LogInner<D>,
+    range: SegmentRange,
+    next_offset: i64,
+) -> Result<Option<ReadPlan>, StorageError> {
     let SegmentRange { segment_base, from, to } = range;
     let file = if store.send_supported.get() { send_file(store, log, segment_base).await? } else { None };
     let Some(file) = file else {

@@ -23,7 +23,13 @@ pub(crate) struct ScannedBatch {
 }
 
 /// Reads bytes `from..to` of a segment; `to` must not be above the segment's size. `None` when the segment is gone.
-pub(crate) async fn read_range<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, base: i64, from: u32, to: u32) -> Result<Option<Bytes>, StorageError> {
+pub(crate) async fn read_range<D: Disk>(
+    store: &StoreInner<D>,
+    log: &LogInner<D>,
+    base: i64,
+    from: u32,
+    to: u32,
+) -> Result<Option<Bytes>, StorageError> {
     let alignment = store.disk.alignment() as u32;
     let (mark, memory) = {
         let state = log.state.borrow();
@@ -76,7 +82,8 @@ pub(crate) async fn scan<D: Disk>(
         let start = position;
         // Headers that lie wholly in the window.
         while position < to && (position - start) as usize + HEADER_BYTES <= window.len() {
-            let header = BatchHeader::parse(&window[(position - start) as usize..]).map_err(|e| damaged(log, base, position, e.to_string()))?;
+            let header =
+                BatchHeader::parse(&window[(position - start) as usize..]).map_err(|e| damaged(log, base, position, e.to_string()))?;
             let size = u32::try_from(header.size_bytes()).ok().filter(|size| position.checked_add(*size).is_some());
             let size = size.ok_or_else(|| damaged(log, base, position, "a batch longer than a segment".into()))?;
             let batch = ScannedBatch { position, end: position + size, header };

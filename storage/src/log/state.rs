@@ -204,7 +204,15 @@ pub(crate) mod tests {
         state.tail.reserve(&pool, base_offset as u64, segment_base, position, bytes as usize, 1 << 16).unwrap();
         state.tail.write(&vec![base_offset as u8; bytes as usize]);
         let ticket = Ticket(base_offset as u64 + 1);
-        state.tail.commit(TailBatch { position, end: position + bytes, base_offset, next_offset, max_timestamp_ms: 0, ticket_first: ticket, ticket });
+        state.tail.commit(TailBatch {
+            position,
+            end: position + bytes,
+            base_offset,
+            next_offset,
+            max_timestamp_ms: 0,
+            ticket_first: ticket,
+            ticket,
+        });
         state.segments.active_mut().add_batch(bytes, next_offset, base_offset, 0, 0, 0);
     }
 

@@ -67,7 +67,15 @@ pub struct Tail {
 impl Tail {
     /// Makes sure that the newest chunk takes `bytes` at `position` of the segment. `Ok(true)` when a chunk was added (with `id`), `Err` when the
     /// budget has no room for one.
-    pub fn reserve(&mut self, pool: &ChunkPool, id: u64, segment_base: i64, position: u32, bytes: usize, chunk_bytes_max: usize) -> Result<bool, NoRoom> {
+    pub fn reserve(
+        &mut self,
+        pool: &ChunkPool,
+        id: u64,
+        segment_base: i64,
+        position: u32,
+        bytes: usize,
+        chunk_bytes_max: usize,
+    ) -> Result<bool, NoRoom> {
         if let Some(last) = self.chunks.back()
             && last.segment_base == segment_base
             && last.end() == position

@@ -16,7 +16,11 @@ use crate::segment::name;
 use crate::store::StoreInner;
 
 /// First record in `log start..upper` whose timestamp is at least `timestamp_ms`.
-pub(super) async fn first_at_or_after<D: Disk>(log: &Rc<LogInner<D>>, timestamp_ms: i64, upper: i64) -> Result<Option<TimestampOffset>, StorageError> {
+pub(super) async fn first_at_or_after<D: Disk>(
+    log: &Rc<LogInner<D>>,
+    timestamp_ms: i64,
+    upper: i64,
+) -> Result<Option<TimestampOffset>, StorageError> {
     let store = log.store()?;
     let mut next = log.state.borrow().log_start;
     // Segment by segment, by offset, because segments may come and go between awaits.
@@ -65,7 +69,11 @@ pub(super) async fn largest<D: Disk>(log: &Rc<LogInner<D>>, upper: i64) -> Resul
 }
 
 /// The largest timestamp by the headers of all batches within the bounds: only needed when the record that the indexes know as the latest is outside.
-async fn largest_by_headers<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>>, upper: i64) -> Result<Option<TimestampOffset>, StorageError> {
+async fn largest_by_headers<D: Disk>(
+    store: &StoreInner<D>,
+    log: &Rc<LogInner<D>>,
+    upper: i64,
+) -> Result<Option<TimestampOffset>, StorageError> {
     let start = log.state.borrow().log_start;
     let bases: Vec<(i64, u32)> = log.state.borrow().segments.iter().map(|s| (s.base_offset, s.size)).collect();
     let mut best: Option<i64> = None;
@@ -103,11 +111,21 @@ async fn largest_by_headers<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>
 
 fn segment_at<D: Disk>(log: &LogInner<D>, offset: i64) -> Option<(i64, Option<i64>)> {
     let state = log.state.borrow();
-    let segment = state.segments.floor(offset).filter(|s| offset < s.next_offset).or_else(|| state.segments.iter().find(|s| s.base_offset > offset))?;
+    let segment = state
+        .segments
+        .floor(offset)
+        .filter(|s| offset < s.next_offset)
+        .or_else(|| state.segments.iter().find(|s| s.base_offset > offset))?;
     Some((segment.base_offset, segment.max_timestamp_ms.filter(|_| segment.sealed)))
 }
 
-async fn first_in_segment<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, base: i64, timestamp_ms: i64, upper: i64) -> Result<Option<TimestampOffset>, StorageError> {
+async fn first_in_segment<D: Disk>(
+    store: &StoreInner<D>,
+    log: &LogInner<D>,
+    base: i64,
+    timestamp_ms: i64,
+    upper: i64,
+) -> Result<Option<TimestampOffset>, StorageError> {
     index_loader::ensure(store, log, base).await?;
     let (mut from, size, log_start) = {
         let state = log.state.borrow();

@@ -129,7 +129,15 @@ impl SegmentIndex {
     }
 
     /// Notes a batch at `position`.
-    pub fn add_batch(&mut self, relative_offset: u32, position: u32, bytes: u32, base_offset: i64, max_timestamp_ms: i64, interval_bytes: u32) {
+    pub fn add_batch(
+        &mut self,
+        relative_offset: u32,
+        position: u32,
+        bytes: u32,
+        base_offset: i64,
+        max_timestamp_ms: i64,
+        interval_bytes: u32,
+    ) {
         if self.offsets.entries().is_empty() || self.bytes_since_entry >= interval_bytes {
             self.bytes_since_entry = 0;
             self.offsets.push(OffsetEntry { relative_offset, position });
@@ -188,7 +196,12 @@ pub fn encode_index_file(magic: &[u8; 8], header: &IndexFileHeader, entry_bytes:
 }
 
 /// Reads an index file; an error text when it is not whole, of another kind, of another segment or of another version.
-pub fn decode_index_file<'a>(magic: &[u8; 8], base_offset: i64, entry_bytes: usize, file: &'a [u8]) -> Result<(IndexFileHeader, &'a [u8]), &'static str> {
+pub fn decode_index_file<'a>(
+    magic: &[u8; 8],
+    base_offset: i64,
+    entry_bytes: usize,
+    file: &'a [u8],
+) -> Result<(IndexFileHeader, &'a [u8]), &'static str> {
     let (fixed, entries) = file.split_first_chunk::<INDEX_HEADER_BYTES>().ok_or("shorter than its header")?;
     let long = |at: usize| i64::from_le_bytes(std::array::from_fn(|i| fixed[at + i]));
     let int = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| fixed[at + i]));
@@ -244,7 +257,10 @@ mod tests {
         assert_eq!(s.next_offset, 150);
         assert_eq!(s.first_append_ms, Some(77));
         assert_eq!(s.index.offsets.entries().iter().map(|e| e.position).collect::<Vec<_>>(), [0, 3000, 6000, 9000]);
-        assert_eq!(s.index.times.entries().iter().map(|e| (e.max_timestamp_ms, e.position)).collect::<Vec<_>>(), [(1020, 3000), (1030, 6000)]);
+        assert_eq!(
+            s.index.times.entries().iter().map(|e| (e.max_timestamp_ms, e.position)).collect::<Vec<_>>(),
+            [(1020, 3000), (1030, 6000)]
+        );
         assert_eq!(s.index.max_timestamp, Some((1030, 115)));
     }
 
@@ -267,7 +283,8 @@ mod tests {
     #[test]
     fn index_files_round_trip_and_any_changed_byte_is_found() {
         let s = filled();
-        let header = IndexFileHeader { base_offset: 100, covered: s.size, next_offset: s.next_offset, max_timestamp: s.index.max_timestamp };
+        let header =
+            IndexFileHeader { base_offset: 100, covered: s.size, next_offset: s.next_offset, max_timestamp: s.index.max_timestamp };
         let mut entries = Vec::new();
         s.index.offsets.encode(&mut entries);
         let file = encode_index_file(OFFSET_INDEX_MAGIC, &header, 8, &entries);

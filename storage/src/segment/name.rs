@@ -75,7 +75,15 @@ mod tests {
 
     #[test]
     fn other_names_are_other() {
-        for name in ["", "x", "1.log", "0000000000000000000x.log", "99999999999999999999.log", "00000000000000000000.log.cut.1", "00000000000000000000"] {
+        for name in [
+            "",
+            "x",
+            "1.log",
+            "0000000000000000000x.log",
+            "99999999999999999999.log",
+            "00000000000000000000.log.cut.1",
+            "00000000000000000000",
+        ] {
             assert_eq!(parse(name), FileKind::Other, "{name}");
         }
     }

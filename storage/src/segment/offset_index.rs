@@ -34,7 +34,9 @@ impl OffsetIndex {
 
     /// Adds an entry above all others.
     pub fn push(&mut self, entry: OffsetEntry) {
-        debug_assert!(self.entries.last().is_none_or(|last| last.relative_offset < entry.relative_offset && last.position < entry.position));
+        debug_assert!(
+            self.entries.last().is_none_or(|last| last.relative_offset < entry.relative_offset && last.position < entry.position)
+        );
         self.entries.push(entry);
     }
 
