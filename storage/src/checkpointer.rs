@@ -57,10 +57,11 @@ pub(crate) async fn run<D: Disk>(store: &Rc<StoreInner<D>>) -> Result<(), Storag
             last_released = Some(released);
             continue;
         }
-        if store.unflushed_bytes.get() >= 2 * store.config.flush_chunk_bytes as u64 {
+        if store.unflushed_bytes.get() >= store.write_behind_bytes() {
             let _lock = store.checkpoint.lock().await;
             flush_all(store, &store.dirty_logs(), FlushMode::WriteBehind).await?;
         }
+        store.wake_at.set(store.unflushed_bytes.get() + store.write_behind_bytes());
         wait(store, since).await;
     }
 }
@@ -93,7 +94,8 @@ async fn cycle<D: Disk>(
     let logs = store.dirty_logs();
     flush_all(store, &logs, FlushMode::Checkpoint(horizon)).await?;
     let mut flushed: Vec<Flushed<D>> = Vec::with_capacity(logs.len());
-    for log in &logs {
+    for (index, log) in logs.iter().enumerate() {
+        give_way(store, index).await;
         let log = log.inner();
         let trimmed = trim_sealed(store, log).await?;
         save_active_index(store, log, last).await?;
@@ -102,12 +104,23 @@ async fn cycle<D: Disk>(
     }
     store.poison.guard(store.disk.sync_all().await)?;
     let mut stale_snapshots = Vec::new();
-    for done in flushed {
+    for (index, done) in flushed.into_iter().enumerate() {
+        give_way(store, index).await;
         stale_snapshots.extend(done.apply(store));
+    }
+    if last {
+        for log in store.open_logs() {
+            let mut state = log.inner().state.borrow_mut();
+            state.saved.high_watermark = state.high_watermark;
+        }
     }
     write_table(store, &mut file, &[]).await?;
     store.dirty.borrow_mut().retain(|tp| store.logs.borrow().get(tp).is_some_and(|log| log.inner().state.borrow().is_dirty()));
     release_journal(store);
+    for (index, log) in logs.iter().enumerate() {
+        give_way(store, index).await;
+        bound_idle_index(store, log.inner());
+    }
     // Memory behind the flushed marks goes when somebody asks for it; a little is kept free so that the append path finds it.
     store.evict(store.pool.budget_bytes() / 8, usize::MAX);
     store.checkpoints.set(store.checkpoints.get() + 1);
@@ -115,6 +128,27 @@ async fn cycle<D: Disk>(
         store.poison.guard(store.disk.remove_file(&path).await)?;
     }
     remove_segments_below_start(store, &logs).await
+}
+
+/// Lets other tasks run now and then in a loop over many logs, by way of the reactor.
+async fn give_way<D: Disk>(store: &StoreInner<D>, index: usize) {
+    if index % LOGS_PER_TURN == LOGS_PER_TURN - 1 {
+        store.disk.sleep(std::time::Duration::ZERO).await;
+    }
+}
+
+/// A log that has come to rest counts with its active segment's index among those that may be unloaded.
+fn bound_idle_index<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>>) {
+    let (base, bytes) = {
+        let state = log.state.borrow();
+        if state.is_dirty() {
+            return;
+        }
+        (state.segments.active().base_offset, state.segments.active().index.memory_bytes())
+    };
+    if bytes > IDLE_INDEX_BYTES {
+        index_loader::keep_within_bound(store, log, base, bytes);
+    }
 }
 
 /// Flushes logs, a few at a time.
@@ -151,7 +185,7 @@ impl<D: Disk> Flushed<D> {
                 segment.flushed = segment.flushed.max(written);
             }
         }
-        if !state.closed || store.closing.get() {
+        if !state.deleted {
             store.unflushed_bytes.set(store.unflushed_bytes.get().saturating_sub(newly));
         }
         for base in self.trimmed {
@@ -203,27 +237,15 @@ async fn trim_sealed<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>>) -> R
         if let Some(files) = index_loader::encode(log, base) {
             index_loader::save(store, log, base, files).await?;
         }
-        let mut state = log.state.borrow_mut();
-        if let Some(segment) = state.segments.get_mut(base) {
+        let bytes = log.state.borrow_mut().segments.get_mut(base).map(|segment| {
             segment.max_timestamp_ms = segment.index.max_timestamp.map(|(max, _)| max);
-            let bytes = segment.index.memory_bytes();
-            drop(state);
-            let surplus = store.indexes.borrow_mut().add((log.tp, base), bytes, store.config.index_cache_bytes);
-            unload(store, log, &surplus);
+            segment.index.memory_bytes()
+        });
+        if let Some(bytes) = bytes {
+            index_loader::keep_within_bound(store, log, base, bytes);
         }
     }
     Ok(ready.into_iter().map(|(base, _, _)| base).collect())
-}
-
-fn unload<D: Disk>(store: &StoreInner<D>, this: &Rc<LogInner<D>>, surplus: &[(TopicPartition, i64)]) {
-    for &(tp, base) in surplus {
-        let log = if tp == this.tp { Some(this.clone()) } else { store.logs.borrow().get(&tp).map(|log| log.inner().clone()) };
-        if let Some(log) = log
-            && let Some(segment) = log.state.borrow_mut().segments.get_mut(base).filter(|s| s.trimmed)
-        {
-            segment.unload_index();
-        }
-    }
 }
 
 /// Saves the active segment's index when it has grown a lot, and at shutdown.
@@ -371,6 +393,10 @@ async fn remove_deleted<D: Disk>(store: &StoreInner<D>) -> Result<(), StorageErr
     }
 }
 
+/// Logs handled in one turn of the shard.
+const LOGS_PER_TURN: usize = 64;
+/// An index up to this size stays loaded even when its log is idle.
+const IDLE_INDEX_BYTES: usize = 2048;
 /// Kind of a producer snapshot file.
 pub(crate) const PRODUCERS_KIND: SnapshotKind = *b"PROD";
 /// Version of its content.

@@ -83,6 +83,8 @@ pub(crate) struct StoreInner<D: Disk> {
     pub(crate) files: RefCell<FileCache<D>>,
     pub(crate) indexes: RefCell<IndexCache>,
     pub(crate) unflushed_bytes: Cell<u64>,
+    /// The flusher is woken when `unflushed_bytes` comes here.
+    pub(crate) wake_at: Cell<u64>,
     /// One checkpoint (or write-behind pass) at a time.
     pub(crate) checkpoint: Mutex<CheckpointFile>,
     /// Directories of deleted logs, to be removed by the flusher.
@@ -135,6 +137,7 @@ impl<D: Disk> Store<D> {
             next_chunk: Cell::new(0),
             indexes: RefCell::default(),
             unflushed_bytes: Cell::new(0),
+            wake_at: Cell::new(0),
             checkpoint: Mutex::new(table),
             deleted: RefCell::default(),
             wake_flusher: Notify::default(),
@@ -205,18 +208,19 @@ impl<D: Disk> Store<D> {
     pub async fn run_journal(&self) -> Result<(), StorageError> {
         let inner = self.inner.clone();
         let result = self.inner.journal.run(|ticket| inner.on_complete(ticket)).await;
-        // Whoever waits for space or durability must hear of a device error.
-        self.inner.space.notify();
-        self.inner.wake_flusher.notify();
-        for log in self.inner.open_logs() {
-            log.inner().durable.notify();
-        }
+        self.inner.wake_everyone();
         result
     }
 
     /// The flusher and checkpointer: spawn it once. Ends after `shutdown`, or with the device's error.
     pub async fn run_flusher(&self) -> Result<(), StorageError> {
-        crate::checkpointer::run(&self.inner).await
+        let result = crate::checkpointer::run(&self.inner).await;
+        if let Err(error) = &result {
+            // Also an error that is no failed write ends the flusher, and without it nothing can be promised for long.
+            self.inner.poison.set(error);
+            self.inner.wake_everyone();
+        }
+        result
     }
 
     /// Takes no more appends, flushes everything, writes the last checkpoint; `run_journal` and `run_flusher` end. `run_journal` must be running.
@@ -226,8 +230,7 @@ impl<D: Disk> Store<D> {
         for log in inner.open_logs() {
             log.inner().state.borrow_mut().closed = true;
         }
-        inner.wake_flusher.notify();
-        inner.space.notify();
+        inner.wake_everyone();
         let result = crate::checkpointer::final_checkpoint(inner).await;
         inner.journal.close();
         inner.files.borrow_mut().clear();
@@ -271,15 +274,33 @@ impl<D: Disk> StoreInner<D> {
         self.dirty.borrow().iter().filter_map(|tp| logs.get(tp).cloned()).collect()
     }
 
+    /// Whoever waits for space or durability must hear of a device error, and of the end.
+    fn wake_everyone(&self) {
+        self.space.notify();
+        self.wake_flusher.notify();
+        for log in self.open_logs() {
+            log.inner().durable.notify();
+        }
+    }
+
     /// Notes an append: its log is dirty and waits for its ticket.
     pub(crate) fn note_append(&self, log: &Rc<LogInner<D>>, ticket: Ticket, end_offset: i64, bytes: usize) {
         self.unflushed_bytes.set(self.unflushed_bytes.get() + bytes as u64);
+        if self.unflushed_bytes.get() >= self.wake_at.get() {
+            self.wake_at.set(u64::MAX);
+            self.wake_flusher.notify();
+        }
         self.dirty.borrow_mut().insert(log.tp);
         let mut pending = self.pending.borrow_mut();
         match pending.back_mut() {
             Some(last) if last.ticket == ticket && Rc::ptr_eq(&last.log, log) => last.end_offset = end_offset,
             _ => pending.push_back(PendingAppend { ticket, log: log.clone(), end_offset }),
         }
+    }
+
+    /// Unflushed bytes from which on the flusher writes behind.
+    pub(crate) fn write_behind_bytes(&self) -> u64 {
+        2 * self.config.flush_chunk_bytes as u64
     }
 
     /// Age for a new chunk.
@@ -331,6 +352,9 @@ impl<D: Disk> StoreInner<D> {
     async fn wait_space(&self, bytes: usize) -> Result<(), StorageError> {
         // A batch, the image of a block before it, and the entries' headers.
         let journal_bytes = bytes + 2 * self.disk.alignment();
+        if bytes > self.pool.budget_bytes() {
+            return Err(StorageError::EntryTooLarge { bytes: bytes as u64, bytes_max: self.pool.budget_bytes() as u64 });
+        }
         loop {
             let since = self.space.generation();
             self.poison.check()?;
@@ -342,7 +366,7 @@ impl<D: Disk> StoreInner<D> {
                 self.journal.wait_space(journal_bytes).await?;
                 continue;
             }
-            if self.evict(bytes.next_multiple_of(4096), EVICT_SCAN_MAX) {
+            if self.evict(bytes.next_multiple_of(4096).min(self.pool.budget_bytes()), EVICT_SCAN_MAX) {
                 return Ok(());
             }
             self.wake_flusher.notify();

@@ -45,6 +45,9 @@ pub(crate) fn next_write(state: &LogState, mode: FlushMode, completed: Ticket, w
     let segment = state.segments.iter().find(|s| s.written < s.size)?;
     let base = segment.base_offset;
     let from = floor(segment.written);
+    if mode == FlushMode::WriteBehind && !segment.sealed && segment.size - from < write_bytes {
+        return None;
+    }
     let mut durable = segment.written;
     for (segment_base, batch) in state.tail.batches_from_position(base, segment.written) {
         if segment_base != base || batch.ticket > completed {
@@ -82,11 +85,20 @@ pub(crate) fn next_write(state: &LogState, mode: FlushMode, completed: Ticket, w
 pub(crate) async fn flush_log<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>>, mode: FlushMode) -> Result<(), StorageError> {
     let alignment = store.disk.alignment() as u32;
     let write_bytes = (store.config.flush_chunk_bytes as u32).next_multiple_of(alignment);
+    // A busy log grows while it is flushed: what comes after this moment is left to the next flush.
+    let target = {
+        let state = log.state.borrow();
+        (state.segments.active().base_offset, state.segments.active().size)
+    };
     loop {
         store.poison.check()?;
         let step = {
             let mut state = log.state.borrow_mut();
-            if state.closed && !store.closing.get() {
+            let reached = state.segments.iter().find(|s| s.written < s.size).is_none_or(|s| (s.base_offset, s.written) >= target);
+            if reached {
+                return Ok(());
+            }
+            if state.deleted {
                 return Ok(());
             }
             let Some(step) = next_write(&state, mode, store.journal.completed(), write_bytes, alignment) else { return Ok(()) };
@@ -181,3 +193,67 @@ async fn reserve_space<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, file: 
 
 /// Segments below this size get no reservation.
 const RESERVE_FROM_BYTES: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::CheckpointEntry;
+    use crate::log::state::tests::{state_with, tail_batch};
+    use crate::segment::Segment;
+    use crate::segment::set::SegmentSet;
+
+    const ALL: Ticket = Ticket(u64::MAX);
+
+    /// Batches of 3000 bytes; batch n has ticket n + 1.
+    fn state(batches: u32) -> LogState {
+        let mut state = state_with(SegmentSet::new(Segment::new(0)), CheckpointEntry::empty(0));
+        for i in 0..batches {
+            tail_batch(&mut state, 0, i * 3000, 3000, i64::from(i), i64::from(i) + 1);
+        }
+        state
+    }
+
+    fn next(state: &LogState, mode: FlushMode, completed: u64) -> Option<(u32, u32, bool)> {
+        next_write(state, mode, Ticket(completed), 16 << 10, 4096).map(|w| (w.from, w.to, w.partial))
+    }
+
+    #[test]
+    fn write_behind_takes_only_large_runs_of_whole_blocks() {
+        assert_eq!(next(&state(5), FlushMode::WriteBehind, 9), None);
+        assert_eq!(next(&state(6), FlushMode::WriteBehind, 9), Some((0, 16 << 10, false)));
+        assert_eq!(next(&state(6), FlushMode::WriteBehind, 5), None, "the sixth is not durable yet");
+        let mut sealed = state(2);
+        sealed.segments.roll();
+        assert_eq!(next(&sealed, FlushMode::WriteBehind, 9), Some((0, 6000, false)));
+    }
+
+    #[test]
+    fn a_checkpoint_takes_the_last_block_only_when_it_is_old_and_nothing_lies_behind() {
+        assert_eq!(next(&state(3), FlushMode::Checkpoint(ALL), 3), Some((0, 9000, true)));
+        assert_eq!(next(&state(3), FlushMode::Checkpoint(Ticket(2)), 3), Some((0, 8192, false)), "the third is too young");
+        assert_eq!(next(&state(3), FlushMode::Checkpoint(Ticket(3)), 3), Some((0, 9000, true)));
+        assert_eq!(next(&state(3), FlushMode::Checkpoint(ALL), 2), Some((0, 4096, false)), "the third is in flight");
+        assert_eq!(next(&state(1), FlushMode::Checkpoint(ALL), 0), None);
+        let mut written = state(3);
+        written.segments.active_mut().written = 9000;
+        assert_eq!(next(&written, FlushMode::Checkpoint(ALL), 3), None);
+    }
+
+    #[test]
+    fn a_block_that_was_written_partly_is_written_again_from_its_start() {
+        let mut s = state(4);
+        s.segments.active_mut().written = 9000;
+        assert_eq!(next(&s, FlushMode::Checkpoint(ALL), 4), Some((8192, 12_000, true)));
+        assert_eq!(next(&s, FlushMode::Checkpoint(Ticket(0)), 4), None, "no whole block yet");
+    }
+
+    #[test]
+    fn a_sealed_segment_is_written_to_its_end_before_the_next_one() {
+        let mut s = state(2);
+        s.segments.roll();
+        tail_batch(&mut s, 2, 0, 3000, 2, 3);
+        assert_eq!(next(&s, FlushMode::Checkpoint(Ticket(0)), 3), Some((0, 6000, false)));
+        s.segments.get_mut(0).unwrap().written = 6000;
+        assert_eq!(next_write(&s, FlushMode::Checkpoint(ALL), Ticket(3), 4096, 4096).unwrap().segment_base, 2);
+    }
+}

@@ -28,7 +28,7 @@ pub(crate) async fn ensure<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, ba
         true
     })
     .await?;
-    let surplus = {
+    let loaded_bytes = {
         let mut state = log.state.borrow_mut();
         let Some(segment) = state.segments.get_mut(base).filter(|s| s.index_from == missing) else { return Ok(()) };
         segment.index.prepend(head);
@@ -36,22 +36,25 @@ pub(crate) async fn ensure<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, ba
         segment.index_saved = segment.index_saved.max(covered);
         if segment.sealed {
             segment.max_timestamp_ms = segment.index.max_timestamp.map(|(max, _)| max);
-            let bytes = segment.index.memory_bytes();
-            store.indexes.borrow_mut().add((log.tp, base), bytes, store.config.index_cache_bytes)
-        } else {
-            Vec::new()
         }
+        segment.index.memory_bytes()
     };
+    keep_within_bound(store, log, base, loaded_bytes);
+    Ok(())
+}
+
+/// Notes an index that may be unloaded when memory is short, and unloads those that must go. Whatever is unloaded can be loaded again, also for the
+/// active segment: what is appended meanwhile is indexed from there on.
+pub(crate) fn keep_within_bound<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, base: i64, bytes: usize) {
+    let surplus = store.indexes.borrow_mut().add((log.tp, base), bytes, store.config.index_cache_bytes);
     for (tp, base) in surplus {
-        let other = store.logs.borrow().get(&tp).cloned();
-        if let Some(other) = other {
-            let mut state = other.inner().state.borrow_mut();
-            if let Some(segment) = state.segments.get_mut(base).filter(|s| s.trimmed) {
-                segment.unload_index();
-            }
+        let other = store.logs.borrow().get(&tp).map(|log| log.inner().clone());
+        if let Some(other) = other
+            && let Some(segment) = other.state.borrow_mut().segments.get_mut(base)
+        {
+            segment.unload_index();
         }
     }
-    Ok(())
 }
 
 /// How much of the segment is not indexed in memory, and the interval for indexing it.

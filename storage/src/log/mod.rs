@@ -32,6 +32,7 @@ use crate::notify::Notify;
 use crate::store::StoreInner;
 use read_plan::ReadRequest;
 use state::LogState;
+use tail::Tail;
 
 /// Who hands in a batch, which decides what is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -291,10 +292,12 @@ impl<D: Disk> Log<D> {
         &self.0
     }
 
-    /// Takes no more appends; answers with the bytes that were not flushed.
+    /// The log was deleted: takes no more appends, lets its memory go; answers with the bytes that were not flushed.
     pub(crate) fn close(&self) -> u64 {
         let mut state = self.0.state.borrow_mut();
         state.closed = true;
+        state.deleted = true;
+        state.tail = Tail::default();
         let unflushed = state.segments.iter().map(|s| u64::from(s.size - s.flushed)).sum();
         drop(state);
         self.0.durable.notify();

@@ -5,6 +5,7 @@
 
 use super::ReadError;
 use super::state::LogState;
+use crate::error::StorageError;
 
 /// A read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +89,9 @@ pub enum ReadDecision {
 pub fn plan(state: &LogState, request: &ReadRequest, hint: Option<&ScanHint>) -> Result<ReadDecision, ReadError> {
     let ReadRequest { offset, upper, .. } = *request;
     let log_end = state.log_end();
+    if state.deleted {
+        return Err(StorageError::Closed.into());
+    }
     if offset < state.log_start || offset > log_end {
         return Err(ReadError::OffsetOutOfRange { offset, log_start: state.log_start, log_end });
     }

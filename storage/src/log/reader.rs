@@ -107,7 +107,7 @@ async fn segment_plan<D: Disk>(
         return Ok(Some(ReadPlan { bytes: bytes.len(), spans: vec![ReadSpan::Memory(bytes)], next_offset }));
     };
     let mut state = log.state.borrow_mut();
-    let Some(segment) = state.segments.get(segment_base) else { return Ok(None) };
+    let Some(segment) = state.segments.get(segment_base).filter(|_| !state.deleted) else { return Ok(None) };
     let mark = segment.send_mark(store.disk.alignment() as u32);
     let mut spans = Vec::with_capacity(2);
     if from < mark {

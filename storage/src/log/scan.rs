@@ -33,7 +33,7 @@ pub(crate) async fn read_range<D: Disk>(
     let alignment = store.disk.alignment() as u32;
     let (mark, memory) = {
         let state = log.state.borrow();
-        let Some(segment) = state.segments.get(base) else { return Ok(None) };
+        let Some(segment) = state.segments.get(base).filter(|_| !state.deleted) else { return Ok(None) };
         let mark = segment.send_mark(alignment);
         (mark, state.memory_slices(base, from.max(mark), to, mark))
     };

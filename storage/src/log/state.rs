@@ -65,6 +65,8 @@ pub struct LogState {
     pub read_marks: VecDeque<(i64, i64, u32)>,
     /// Takes no more appends (deleted or shut down).
     pub closed: bool,
+    /// Deleted: its memory is gone and its files go.
+    pub deleted: bool,
 }
 
 impl LogState {
@@ -84,6 +86,7 @@ impl LogState {
             last_ticket: Ticket(0),
             read_marks: VecDeque::new(),
             closed: false,
+            deleted: false,
             segments,
             saved,
         }

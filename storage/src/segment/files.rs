@@ -2,6 +2,7 @@
 //!
 //! Two kinds per segment: for direct reads and writes, and for `sendfile`. Readers that hold a clone keep the descriptor alive after it left here.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coreline_wire::ids::TopicPartition;
@@ -94,24 +95,55 @@ impl<D: Disk> FileCache<D> {
     }
 }
 
-/// Memory of loaded indexes of sealed segments, oldest load first.
+/// Memory of loaded indexes that nothing is appended to: sealed segments' and idle logs'. Oldest load first out.
 #[derive(Default)]
 pub(crate) struct IndexCache {
-    loaded: std::collections::VecDeque<(SegmentKey, usize)>,
+    loaded: HashMap<SegmentKey, (u64, usize)>,
+    by_age: BTreeMap<u64, SegmentKey>,
     bytes: usize,
+    tick: u64,
 }
 
 impl IndexCache {
     /// Notes a loaded index; returns the segments whose indexes must go to stay within the bound.
     pub(crate) fn add(&mut self, key: SegmentKey, bytes: usize, bytes_max: usize) -> Vec<SegmentKey> {
-        self.loaded.push_back((key, bytes));
+        self.forget(key);
+        self.tick += 1;
+        self.loaded.insert(key, (self.tick, bytes));
+        self.by_age.insert(self.tick, key);
         self.bytes += bytes;
         let mut surplus = Vec::new();
-        while self.bytes > bytes_max && self.loaded.len() > 1 {
-            let Some((key, bytes)) = self.loaded.pop_front() else { break };
-            self.bytes -= bytes;
+        while self.bytes > bytes_max
+            && self.loaded.len() > 1
+            && let Some((_, key)) = self.by_age.first_key_value()
+        {
+            let key = *key;
+            self.forget(key);
             surplus.push(key);
         }
         surplus
+    }
+
+    fn forget(&mut self, key: SegmentKey) {
+        if let Some((tick, bytes)) = self.loaded.remove(&key) {
+            self.by_age.remove(&tick);
+            self.bytes -= bytes;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indexes_leave_oldest_first_and_count_once() {
+        let key = |base| (TopicPartition::default(), base);
+        let mut cache = IndexCache::default();
+        assert_eq!(cache.add(key(1), 40, 100), []);
+        assert_eq!(cache.add(key(2), 40, 100), []);
+        assert_eq!(cache.add(key(1), 50, 100), [], "the same one again replaces itself");
+        assert_eq!(cache.add(key(3), 30, 100), [key(2)]);
+        assert_eq!(cache.add(key(4), 500, 100), [key(1), key(3)], "the newest always stays");
     }
 }

@@ -1,0 +1,328 @@
+//! Behaviour of a store as a whole on the simulated disk: deletion, unknown partitions, damaged metadata, device errors, memory of idle logs.
+#![allow(clippy::unwrap_used)] // helpers of a test
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::rc::Rc;
+use std::time::Duration;
+
+use coreline_storage::data_dir::{DataDir, JournalId};
+use coreline_storage::io::IoOp;
+use coreline_storage::io::sim::{Fault, SimDisk};
+use coreline_storage::journal::SyncMode;
+use coreline_storage::{
+    AppendContext, AppendError, AppendOrigin, Appended, Log, LogConfig, ReadError, ReadSpan, StorageError, Store, StoreConfig, recover,
+};
+use coreline_wire::record::{BatchBuilder, BatchHeader, Origin, RawBatch, TimestampType, ValidBatch};
+use coreline_wire::{TopicId, TopicPartition};
+use futures_lite::future::{block_on, or, pending, yield_now};
+
+const ROOT: &str = "/data";
+const CLIENT: AppendContext = AppendContext { now_ms: 5_000, leader_epoch: 1, origin: AppendOrigin::Client };
+
+fn tp(partition: i32) -> TopicPartition {
+    TopicPartition { topic: TopicId([1; 16]), partition }
+}
+
+fn dir() -> DataDir {
+    DataDir::new(ROOT)
+}
+
+fn disk() -> SimDisk {
+    let disk = SimDisk::new(1);
+    disk.mkdir(ROOT);
+    disk
+}
+
+fn config() -> StoreConfig {
+    StoreConfig {
+        journal_file_bytes: 1 << 20,
+        journal_bytes_max: 3 << 20,
+        journal_sync_mode: SyncMode::Dsync,
+        tail_budget_bytes: 2 << 20,
+        flush_interval: Duration::from_millis(5),
+        ..StoreConfig::default()
+    }
+}
+
+fn batch(len: usize) -> ValidBatch {
+    let mut builder = BatchBuilder::new();
+    builder.push(4_000, None, Some(&vec![7; len]), &[]);
+    RawBatch::new(builder.build().unwrap()).validate(Origin::Client { zstd_allowed: true }).unwrap()
+}
+
+async fn open(disk: &SimDisk) -> Store<SimDisk> {
+    recover(disk, &dir(), &|_| true, 0).await.unwrap();
+    Store::open(disk.clone(), &dir(), JournalId(1), config()).await.unwrap()
+}
+
+/// Runs `body` beside the store's tasks, which must not fail.
+async fn beside<T>(store: &Store<SimDisk>, body: impl Future<Output = T>) -> T {
+    let tasks = async {
+        let (journal, flusher) = futures_lite::future::zip(store.run_journal(), store.run_flusher()).await;
+        journal.and(flusher).unwrap();
+        pending::<T>().await
+    };
+    or(body, tasks).await
+}
+
+async fn append(log: &Log<SimDisk>, len: usize) -> Appended {
+    let appended = log.append(&batch(len), CLIENT).unwrap();
+    log.wait_durable(appended.last_offset + 1).await.unwrap();
+    appended
+}
+
+async fn until(mut condition: impl FnMut() -> bool) {
+    for _ in 0..1_000_000 {
+        if condition() {
+            return;
+        }
+        yield_now().await;
+    }
+    panic!("it never came true");
+}
+
+#[test]
+fn the_durable_end_moves_in_order_and_is_told() {
+    block_on(async {
+        let disk = disk();
+        let store = open(&disk).await;
+        beside(&store, async {
+            let log = store.open_log(tp(0), LogConfig::default()).await.unwrap();
+            let told = Rc::new(RefCell::new(Vec::new()));
+            let (list, again, left) = (told.clone(), log.clone(), Cell::new(3));
+            log.on_durable(move |end| {
+                list.borrow_mut().push(end);
+                // A callback may append.
+                if left.replace(left.get() - 1) > 0 {
+                    again.append(&batch(10), CLIENT).unwrap();
+                }
+            });
+            let first = log.append(&batch(10), CLIENT).unwrap();
+            assert_eq!((first.base_offset, log.log_end_offset(), log.durable_end_offset()), (0, 1, 0), "placed, not durable");
+            store.wait_durable(first.ticket).await.unwrap();
+            until(|| log.durable_end_offset() == 4).await;
+            assert_eq!(*told.borrow(), [1, 2, 3, 4]);
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_deleted_log_is_gone_and_its_place_is_free() {
+    block_on(async {
+        let disk = disk();
+        let store = open(&disk).await;
+        beside(&store, async {
+            let log = store.open_log(tp(0), LogConfig::default()).await.unwrap();
+            let other = store.open_log(tp(1), LogConfig::default()).await.unwrap();
+            append(&log, 5000).await;
+            append(&other, 10).await;
+            until(|| store.stats().dirty_logs == 0).await;
+            log.append(&batch(10), CLIENT).unwrap();
+            store.delete_log(tp(0)).await.unwrap();
+            assert!(matches!(log.append(&batch(10), CLIENT), Err(AppendError::Storage(StorageError::Closed))));
+            assert!(matches!(log.read(0, 1000, i64::MAX, true).await, Err(ReadError::Storage(StorageError::Closed))));
+            let prefix = dir().partition(tp(0));
+            until(|| !disk.files().iter().any(|f| f.starts_with(&prefix))).await;
+            store.shutdown().await.unwrap();
+        })
+        .await;
+        let report = recover(&disk, &dir(), &|p| p == tp(1), 0).await.unwrap();
+        assert!(report.notes.is_empty());
+        let store = Store::open(disk.clone(), &dir(), JournalId(1), config()).await.unwrap();
+        let other = store.open_log(tp(1), LogConfig::default()).await.unwrap();
+        assert_eq!(other.log_end_offset(), 1);
+    });
+}
+
+#[test]
+fn partitions_the_metadata_does_not_know_are_left_alone_and_named() {
+    block_on(async {
+        let disk = disk();
+        let store = open(&disk).await;
+        beside(&store, async {
+            let log = store.open_log(tp(3), LogConfig::default()).await.unwrap();
+            append(&log, 100).await;
+        })
+        .await;
+        let report = recover(&disk, &dir(), &|_| false, 0).await.unwrap();
+        assert_eq!((report.unknown, report.entries_redone), (vec![tp(3)], 0));
+    });
+}
+
+#[test]
+fn a_damaged_checkpoint_stops_the_start_and_is_named() {
+    block_on(async {
+        let disk = disk();
+        let store = open(&disk).await;
+        beside(&store, async {
+            let log = store.open_log(tp(0), LogConfig::default()).await.unwrap();
+            append(&log, 100).await;
+            store.shutdown().await.unwrap();
+        })
+        .await;
+        let table = disk.files().into_iter().find(|f| f.to_string_lossy().contains("checkpoint/0000000000000001")).unwrap();
+        disk.damage(&table, 40, 4);
+        let error = recover(&disk, &dir(), &|_| true, 0).await.unwrap_err();
+        assert!(error.to_string().contains("checkpoint/0000000000000001"), "{error}");
+    });
+}
+
+#[test]
+fn segments_without_a_checkpoint_are_not_taken_for_an_empty_log() {
+    block_on(async {
+        let disk = disk();
+        let store = open(&disk).await;
+        beside(&store, async {
+            let log = store.open_log(tp(0), LogConfig::default()).await.unwrap();
+            append(&log, 100).await;
+            store.shutdown().await.unwrap();
+        })
+        .await;
+        for file in disk.files() {
+            if file.starts_with("/data/checkpoint") || file.starts_with("/data/journal") {
+                use coreline_storage::io::Disk;
+                disk.remove_file(&file).await.unwrap();
+            }
+        }
+        let store = open(&disk).await;
+        let error = store.open_log(tp(0), LogConfig::default()).await.unwrap_err();
+        assert!(error.to_string().contains("no checkpoint knows this partition"), "{error}");
+    });
+}
+
+#[test]
+fn after_a_device_error_nothing_is_acknowledged() {
+    for op in [IoOp::Write, IoOp::Sync] {
+        block_on(async {
+            let disk = disk();
+            let store = open(&disk).await;
+            let log = store.open_log(tp(0), LogConfig::default()).await.unwrap();
+            let tasks = async {
+                let (journal, flusher) = futures_lite::future::zip(store.run_journal(), store.run_flusher()).await;
+                assert!(journal.is_err() || flusher.is_err());
+                pending::<()>().await
+            };
+            let body = async {
+                append(&log, 100).await;
+                // The segment's write, or the flush of the file system: both in the background.
+                disk.inject(Fault {
+                    op,
+                    path_part: if op == IoOp::Write { ".log".into() } else { String::new() },
+                    skip: 0,
+                    times: 1,
+                    errno: libc::EIO,
+                });
+                until(|| matches!(log.append(&batch(10), CLIENT), Err(AppendError::Storage(StorageError::Poisoned { .. })))).await;
+                let end = log.log_end_offset();
+                if log.durable_end_offset() < end {
+                    assert!(log.wait_durable(end).await.is_err());
+                }
+                assert!(store.wait_space(10).await.is_err());
+            };
+            or(body, tasks).await;
+        });
+    }
+}
+
+#[test]
+fn log_append_time_is_stamped_and_the_batch_stays_valid() {
+    block_on(async {
+        let disk = disk();
+        let store = open(&disk).await;
+        beside(&store, async {
+            let config = LogConfig { timestamp_type: TimestampType::LogAppendTime, ..LogConfig::default() };
+            let log = store.open_log(tp(0), config).await.unwrap();
+            let appended = append(&log, 100).await;
+            assert_eq!(appended.log_append_time_ms, Some(5_000));
+            let plan = log.read_cached(0, 10_000, i64::MAX, true).unwrap().unwrap();
+            let [ReadSpan::Memory(bytes)] = plan.spans.as_slice() else { panic!("{plan:?}") };
+            let valid = RawBatch::new(bytes.clone()).validate(Origin::Log).unwrap();
+            let header: BatchHeader = *valid.header();
+            assert_eq!((header.max_timestamp, header.attributes.timestamp_type()), (5_000, TimestampType::LogAppendTime));
+            assert_eq!(header.partition_leader_epoch, 1);
+        })
+        .await;
+    });
+}
+
+#[test]
+fn many_idle_logs_hold_little_memory_and_few_files() {
+    block_on(async {
+        let disk = disk();
+        disk.set_delay(0);
+        let store = open(&disk).await;
+        beside(&store, async {
+            let mut logs = Vec::new();
+            for p in 0..600 {
+                let log = store.open_log(tp(p), LogConfig::default()).await.unwrap();
+                let appended = log.append(&batch(3000), CLIENT);
+                if matches!(appended, Err(AppendError::Backpressure)) {
+                    store.wait_space(4000).await.unwrap();
+                    log.append(&batch(3000), CLIENT).unwrap();
+                }
+                logs.push(log);
+            }
+            // 600 chunks do not fit into the budget of 2 MiB: the oldest left as they were flushed.
+            until(|| store.stats().dirty_logs == 0).await;
+            let stats = store.stats();
+            assert!(stats.tail_bytes <= stats.tail_bytes_max, "{stats:?}");
+            assert!(stats.open_files <= 1024, "{stats:?}");
+            for log in &logs {
+                let plan = log.read(0, 10_000, i64::MAX, true).await.unwrap();
+                assert_eq!(plan.next_offset, 1);
+            }
+        })
+        .await;
+    });
+}
+
+#[test]
+fn deleted_records_free_whole_segments() {
+    block_on(async {
+        let disk = disk();
+        let store = open(&disk).await;
+        beside(&store, async {
+            let log = store.open_log(tp(0), LogConfig { segment_bytes: 8 << 10, ..LogConfig::default() }).await.unwrap();
+            for _ in 0..20 {
+                append(&log, 3000).await;
+            }
+            let before = log.segment_count();
+            assert_eq!(log.delete_records(13).await.unwrap(), 13);
+            assert!(matches!(log.delete_records(21).await, Err(ReadError::OffsetOutOfRange { .. })));
+            assert_eq!(log.delete_records(5).await.unwrap(), 13, "never back");
+            assert!(matches!(log.read(12, 100, i64::MAX, true).await, Err(ReadError::OffsetOutOfRange { log_start: 13, .. })));
+            until(|| log.segment_count() + 5 <= before).await;
+            let plan = log.read(13, 100, i64::MAX, true).await.unwrap();
+            assert_eq!(plan.next_offset, 14);
+            assert!(!disk.files().iter().any(|f| f.ends_with("00000000000000000000.log")));
+        })
+        .await;
+    });
+}
+
+#[test]
+fn epochs_are_kept_through_a_restart() {
+    block_on(async {
+        let disk = disk();
+        let store = open(&disk).await;
+        beside(&store, async {
+            let log = store.open_log(tp(0), LogConfig::default()).await.unwrap();
+            for epoch in [1, 1, 4, 6] {
+                log.append(&batch(10), AppendContext { leader_epoch: epoch, ..CLIENT }).unwrap();
+            }
+            assert!(matches!(
+                log.append(&batch(10), AppendContext { leader_epoch: 5, ..CLIENT }),
+                Err(AppendError::EpochBackwards { current: 6, found: 5 })
+            ));
+            log.wait_durable(4).await.unwrap();
+        })
+        .await;
+        let store = open(&disk).await;
+        let log = store.open_log(tp(0), LogConfig::default()).await.unwrap();
+        let ends: Vec<(i32, i64)> = [0, 1, 3, 4, 6, 7].map(|epoch| log.epoch_end_offset(epoch)).to_vec();
+        assert_eq!(ends, [(0, 0), (1, 2), (1, 2), (4, 3), (6, 4), (-1, -1)]);
+        assert_eq!((log.latest_epoch(), log.leader_epoch_at(2)), (6, 4));
+    });
+}
