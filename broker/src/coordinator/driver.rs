@@ -58,6 +58,10 @@ struct Inner<L, R> {
 const TIMER_STEP: Duration = Duration::from_millis(10);
 /// Expired timers handled before the loop gives way.
 const TIMERS_PER_TURN: usize = 128;
+/// Partitions that are loaded beside each other.
+const LOADERS: usize = 8;
+/// How long the first question for the coordinator waits for the partitions to be loaded.
+const LOCATE_WAIT_MAX: Duration = Duration::from_secs(2);
 /// The longest wait between two attempts to read the log.
 const LOAD_RETRY_MAX: Duration = Duration::from_secs(30);
 
@@ -252,7 +256,10 @@ impl<L: OffsetsLog, R: Runtime> Inner<L, R> {
             self.runtime.spawn(Box::pin(async move {
                 let outcome = match inner.log.ensure_topic().await {
                     Ok(partitions) if partitions > 0 => {
-                        inner.found(partitions);
+                        // A new topic is loaded at once; who asks next should not be told that it is loading.
+                        if let Some(loaded) = inner.found(partitions) {
+                            futures_util::future::select(loaded, inner.runtime.sleep(LOCATE_WAIT_MAX)).await;
+                        }
                         ErrorCode::None
                     }
                     Ok(_) => ErrorCode::CoordinatorNotAvailable,
@@ -274,7 +281,10 @@ impl<L: OffsetsLog, R: Runtime> Inner<L, R> {
         let mut wait = self.config.load_retry;
         while !self.stopped.get() {
             match self.log.partition_count().await {
-                Ok(Some(partitions)) => return self.found(partitions),
+                Ok(Some(partitions)) => {
+                    self.found(partitions);
+                    return;
+                }
                 Ok(None) => return,
                 Err(error) => tracing::warn!(%error, "the offsets topic could not be looked up"),
             }
@@ -283,19 +293,27 @@ impl<L: OffsetsLog, R: Runtime> Inner<L, R> {
         }
     }
 
-    fn found(self: &Rc<Self>, partitions: i32) {
+    /// Starts to load the partitions; what it gives ends when they are loaded. `None` when they are known already.
+    fn found(self: &Rc<Self>, partitions: i32) -> Option<oneshot::Receiver<()>> {
         if self.machine.borrow().partition_count() > 0 || partitions <= 0 {
-            return;
+            return None;
         }
         self.apply(Event::TopicFound { partitions });
+        let (done, loaded) = oneshot::channel();
         let inner = self.clone();
         self.runtime.spawn(Box::pin(async move {
-            for partition in 0..partitions {
-                inner.load(partition).await;
-            }
+            let next = Cell::new(0);
+            let loader = || async {
+                while next.get() < partitions {
+                    inner.load(next.replace(next.get() + 1)).await;
+                }
+            };
+            futures_util::future::join_all((0..LOADERS).map(|_| loader())).await;
             let groups = inner.machine.borrow().group_count();
             tracing::info!(partitions, groups, "the group coordinator is loaded");
+            let _ = done.send(());
         }));
+        Some(loaded)
     }
 
     /// Reads a partition to its end. A read that fails is tried again: half a partition would be wrong offsets.

@@ -272,6 +272,20 @@ fn the_first_locate_creates_the_topic_once_for_all_who_ask() {
 }
 
 #[test]
+fn the_first_locate_is_answered_when_the_new_topic_is_loaded_and_does_not_wait_for_ever() {
+    let broker = Broker::start(FakeLog::default());
+    broker.log.0.held_reads.set(true);
+    let located = broker.start_call(broker.locate());
+    assert_eq!(*located.borrow(), None);
+    broker.world.advance(2_000);
+    assert_eq!(located.take(), Some(ErrorCode::None));
+    assert_eq!(broker.fetch("g"), Err(ErrorCode::CoordinatorLoadInProgress));
+    broker.log.0.held_reads.set(false);
+    broker.world.advance(0);
+    assert_eq!(broker.fetch("g"), Ok(-1));
+}
+
+#[test]
 fn while_the_topic_cannot_be_created_there_is_no_coordinator() {
     let broker = Broker::start(FakeLog::default());
     broker.log.0.refuse_topic.set(true);
