@@ -366,3 +366,21 @@ fn too_many_connections_are_refused_and_places_come_back() {
     }
     broker.stop();
 }
+
+#[test]
+fn half_a_request_that_stalls_is_closed_and_silence_is_not() {
+    let data = dir();
+    let broker = Broker::start(data.path(), &["--shards", "2"]);
+    let mut stalled = broker.connect();
+    stalled.write_all(&frame(API_VERSIONS, 99, 5, &[0])[..10]).unwrap();
+    let mut silent = broker.connect();
+    let before = Instant::now();
+    assert_eq!(read_frame(&mut stalled), None);
+    let after = before.elapsed();
+    assert!(after > Duration::from_secs(28) && after < PATIENCE, "closed after {after:?}");
+    assert!(broker.log.wait_for("a request did not arrive within 30 s").is_some());
+    // Nothing at all is idle, not stalled.
+    silent.write_all(&frame(API_VERSIONS, 99, 6, &[0])).unwrap();
+    assert_eq!(correlation_id(&read_frame(&mut silent).unwrap()), 6);
+    broker.stop();
+}

@@ -2,12 +2,13 @@
 //!
 //! glommio can park an executor that has runnable tasks (its preempt timer fires between being armed and the first task: seen on
 //! contended CPUs). A wake from another thread always frees it. So every shard counts its turns (polls of its tasks) and its
-//! outstanding work (requests it runs, messages that others sent it); a shard with work that has not turned for [`POKE_AFTER`] is poked: its poke task is woken from this thread. If
-//! that run finds that other tasks had been runnable, it was a rescue: counted and logged. Idle shards are left alone, and the thread
-//! sleeps while nobody has work.
+//! outstanding work (requests it runs, messages that others sent it). A shard with work that has not turned for [`POKE_AFTER`] and whose
+//! thread sleeps is poked: its poke task is woken from this thread. If other tasks ran in that turn they had been runnable: it was a
+//! rescue, counted and logged. A shard that only waits for its CPU is left alone, and so is an idle one; the thread sleeps while nobody
+//! has work.
 
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
@@ -37,6 +38,8 @@ pub struct Pulse {
     /// Set by a poke, cleared by the poke task: it holds the turns seen at the poke, plus one.
     poked_at: AtomicU64,
     ended: AtomicBool,
+    /// Thread id of the shard, 0 until it runs.
+    tid: AtomicI32,
     sleeper: Arc<Sleeper>,
     /// What other shards have sent here. Locked when the mesh is made and by the rescue thread.
     inbound: Mutex<Vec<Arc<LaneCount>>>,
@@ -95,6 +98,19 @@ impl Pulse {
     pub fn for_shards(count: u16) -> Vec<Arc<Pulse>> {
         let sleeper = Arc::new(Sleeper::default());
         (0..count).map(|_| Arc::new(Pulse { sleeper: Arc::clone(&sleeper), ..Pulse::default() })).collect()
+    }
+
+    /// Says that this thread is the shard's.
+    pub fn on_this_thread(&self) {
+        self.tid.store(nix::unistd::gettid().as_raw(), Ordering::Relaxed);
+    }
+
+    /// Whether the shard's thread sleeps. One that runs, or waits for its CPU, is not parked: waking it would change nothing.
+    fn sleeps(&self) -> bool {
+        let stat = std::fs::read(format!("/proc/self/task/{}/stat", self.tid.load(Ordering::Relaxed))).unwrap_or_default();
+        // The state is the letter after the name, which is in parentheses.
+        let state = stat.iter().rposition(|b| *b == b')').and_then(|at| stat.get(at + 2));
+        state.is_none_or(|state| *state != b'R')
     }
 
     /// One turn: a task of the shard ran. Called on the shard only.
@@ -309,7 +325,8 @@ fn watch_all(pulses: &[Arc<Pulse>], watchdog: Duration, stop: &AtomicBool, dead:
             busy |= work > 0;
             match watch.look(elapsed, pulse.turns(), work) {
                 Verdict::Fine => {}
-                Verdict::Poke => pulse.poke_from_outside(),
+                Verdict::Poke if pulse.sleeps() => pulse.poke_from_outside(),
+                Verdict::Poke => {}
                 Verdict::Dead => dead(ShardId(i as u16)),
             }
         }

@@ -51,6 +51,7 @@ thread_local! {
 pub fn create(pulse: Arc<Pulse>) -> io::Result<()> {
     let (reader, writer) = io::pipe()?;
     drop(writer);
+    pulse.on_this_thread();
     let ready_pipe = Rc::new(PollableFd::new(reader).map_err(io::Error::from)?);
     let handles =
         QUEUES.map(|(_, shares, name)| glommio::executor().create_task_queue(Shares::Static(shares), Latency::NotImportant, name));
