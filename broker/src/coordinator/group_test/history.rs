@@ -112,7 +112,7 @@ impl World {
             GroupConfig { initial_rebalance_delay_ms: 100, max_size: 5, retention_check_interval_ms: 60_000, ..GroupConfig::default() };
         let client = |n: usize| Client {
             group: format!("g{}", n as u64 % GROUPS),
-            instance: (n % 4 == 0).then(|| format!("i{n}")),
+            instance: n.is_multiple_of(4).then(|| format!("i{n}")),
             generation: -1,
             ..Client::default()
         };
