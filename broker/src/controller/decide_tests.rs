@@ -301,6 +301,7 @@ fn replaying_any_history_gives_the_live_image() {
             replay_batch(&mut replayed, &mut MetadataDelta::default(), batch);
         }
         assert_eq!(replayed, world.image, "seed {seed}");
+        assert_eq!(through_snapshot(&world.image), Ok(world.image.clone()), "seed {seed}: after a snapshot");
 
         let mut one = MetadataDelta::default();
         let mut image = before.clone();
@@ -308,6 +309,14 @@ fn replaying_any_history_gives_the_live_image() {
         assert_eq!(one, merged, "seed {seed}: merged deltas differ from the delta of one run");
         assert_delta_is_the_difference(&before, &world.image, &merged, seed);
     }
+}
+
+fn through_snapshot(image: &MetadataImage) -> Result<MetadataImage, String> {
+    use crate::quorum::snapshot::SnapshotContent;
+    use crate::quorum::stored::StoredMembershipConfig;
+    let members = StoredMembershipConfig { configs: vec![vec![1]], nodes: vec![(1, String::new())] };
+    let bytes = SnapshotContent::of(image, None, None, members).to_bytes();
+    SnapshotContent::from_bytes(&bytes)?.to_image()
 }
 
 fn random_request(random: &mut Seeded, image: &MetadataImage) -> ControllerRequest {

@@ -91,6 +91,7 @@ fn success(config: &Config, image: &MetadataImage, name: TopicName, created: &Cr
     CreatableTopicResult::default()
         .with_name(name)
         .with_topic_id(uuid(created.id))
+        .with_error_message(None)
         .with_num_partitions(created.partitions)
         .with_replication_factor(created.replication_factor)
         .with_configs(Some(configs.collect()))
@@ -132,7 +133,7 @@ mod tests {
         let response = run(vec![named("t").with_configs(vec![config])]);
         let topic = &response.topics[0];
         assert_eq!((topic.error_code, topic.num_partitions, topic.replication_factor), (0, 3, 1));
-        assert!(!topic.topic_id.is_nil());
+        assert!(!topic.topic_id.is_nil() && topic.error_message.is_none());
         let configs = topic.configs.as_ref().expect("present");
         let find = |name: &str| configs.iter().find(|config| config.name.as_str() == name).expect("described");
         assert_eq!((find("retention.ms").value.as_deref(), find("retention.ms").config_source), (Some("77"), 1));
