@@ -376,21 +376,23 @@ impl<D: Disk> StoreInner<D> {
 
     /// Moves durable ends forward, in order, and tells those who asked.
     fn on_complete(&self, ticket: Ticket) {
-        let mut advanced: Vec<(Rc<LogInner<D>>, i64)> = Vec::new();
+        let mut advanced: Vec<Rc<LogInner<D>>> = Vec::new();
         {
             let mut pending = self.pending.borrow_mut();
             while let Some(front) = pending.front()
                 && front.ticket <= ticket
                 && let Some(done) = pending.pop_front()
             {
-                match advanced.iter_mut().find(|(log, _)| Rc::ptr_eq(log, &done.log)) {
-                    Some((_, end)) => *end = done.end_offset,
-                    None => advanced.push((done.log, done.end_offset)),
+                // A log is told once per frame, with the last of its ends.
+                if done.log.completed_end.replace(Some(done.end_offset)).is_none() {
+                    advanced.push(done.log);
                 }
             }
         }
-        for (log, end) in advanced {
-            log.set_durable_end(end);
+        for log in advanced {
+            if let Some(end) = log.completed_end.take() {
+                log.set_durable_end(end);
+            }
         }
     }
 }

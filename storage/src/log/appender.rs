@@ -31,7 +31,8 @@ pub(super) fn append<D: Disk>(
                 return Err(AppendError::LargerThanSegment { bytes, bytes_max: store.pool.budget_bytes() });
             }
             // Old bytes that are on the disk already make room for new ones.
-            store.evict(bytes, EVICT_SCAN_MAX);
+            // More than this batch needs, so that the search is not made again for the next one.
+            store.evict(bytes.max(store.pool.budget_bytes() / 64), EVICT_SCAN_MAX);
             match try_append(log, store, batch, ctx) {
                 Err(Refusal::NoMemory(_)) => backpressure(store),
                 Err(Refusal::Error(error)) => Err(error),

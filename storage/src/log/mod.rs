@@ -14,7 +14,7 @@ pub mod state;
 pub mod tail;
 mod timestamp;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
@@ -259,6 +259,8 @@ pub(crate) struct LogInner<D: Disk> {
     on_durable: RefCell<Option<DurableCallback>>,
     /// The durable end has moved, or the log was closed.
     pub(crate) durable: Notify,
+    /// Durable end that a completed journal frame has brought and that was not told yet.
+    pub(crate) completed_end: Cell<Option<i64>>,
 }
 
 type DurableCallback = Rc<dyn Fn(i64)>;
@@ -285,6 +287,7 @@ impl<D: Disk> Log<D> {
             config: RefCell::new(config),
             on_durable: RefCell::default(),
             durable: Notify::default(),
+            completed_end: Cell::new(None),
         }))
     }
 
