@@ -146,22 +146,22 @@ fn file_spans_and_files_hold_what_was_appended() {
         close(store, tasks).await;
 
         // After a clean end the files alone hold everything; only the active one is padded.
-        for which in 0..2 {
+        for (which, expected) in expected.iter().enumerate() {
             let mut on_disk = segment_files(&DataDir::new(&root).partition(tp(which as i32)));
-            assert!(on_disk.len() - expected[which].len() < 4096);
-            assert!(on_disk.split_off(expected[which].len()).iter().all(|b| *b == 0));
-            assert!(on_disk == expected[which]);
+            assert!(on_disk.len() - expected.len() < 4096);
+            assert!(on_disk.split_off(expected.len()).iter().all(|b| *b == 0));
+            assert!(on_disk == *expected);
         }
         let (store, tasks) = open(&root).await;
-        for which in 0..2 {
+        for (which, expected) in expected.iter_mut().enumerate() {
             let log = store.open_log(tp(which as i32), log_config()).await.unwrap();
             let (bytes, from_files) = read_all(&log).await;
-            assert!(bytes == expected[which]);
+            assert!(bytes == *expected);
             assert!(bytes.len() - from_files < 4096, "all but the last block comes from files");
             // Going on behind a partly filled block.
-            expected[which].extend(append(&store, &log, 5000).await);
+            expected.extend(append(&store, &log, 5000).await);
             log.wait_durable(log.log_end_offset()).await.unwrap();
-            assert!(read_all(&log).await.0 == expected[which]);
+            assert!(read_all(&log).await.0 == *expected);
             let found = log.offset_for_timestamp(1_000_000 + 450, i64::MAX).await.unwrap().unwrap();
             assert!(found.timestamp_ms >= 1_000_450 && found.timestamp_ms <= 1_000_452);
         }
@@ -171,9 +171,9 @@ fn file_spans_and_files_hold_what_was_appended() {
             task.cancel().await;
         }
         let (store, tasks) = open(&root).await;
-        for which in 0..2 {
+        for (which, expected) in expected.iter_mut().enumerate() {
             let log = store.open_log(tp(which as i32), log_config()).await.unwrap();
-            assert!(read_all(&log).await.0 == expected[which]);
+            assert!(read_all(&log).await.0 == *expected);
             assert_eq!(log.delete_records(300).await.unwrap(), 300);
             store.delete_log(tp(which as i32)).await.unwrap();
         }
