@@ -80,9 +80,11 @@ fn judge_io_uring(probe: Result<(), i32>, disabled: Option<i32>) -> Result<(), F
             "io_uring is switched off on this host (kernel.io_uring_disabled = 2): run `sysctl -w kernel.io_uring_disabled=0` as root"
                 .to_string()
         }
-        (Errno::EPERM | Errno::EACCES, Some(1)) => "io_uring is reserved to privileged processes on this host (kernel.io_uring_disabled = 1): \
+        (Errno::EPERM | Errno::EACCES, Some(1)) => {
+            "io_uring is reserved to privileged processes on this host (kernel.io_uring_disabled = 1): \
              run `sysctl -w kernel.io_uring_disabled=0` as root, or add this user's group to kernel.io_uring_group"
-            .to_string(),
+                .to_string()
+        }
         (Errno::EPERM | Errno::EACCES, _) => "io_uring is forbidden to this process, most likely by a container's seccomp profile: \
              allow io_uring_setup, io_uring_enter and io_uring_register (with Docker: --security-opt seccomp=unconfined)"
             .to_string(),
@@ -125,7 +127,8 @@ fn plan_memlock(soft: u64, hard: u64, shards: u64, may_raise_hard: bool) -> Opti
 }
 
 fn prepare_locked_memory(shards: u64) -> Result<usize, Fatal> {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_MEMLOCK).map_err(|error| Fatal::new(format!("the locked memory limit cannot be read: {error}")))?;
+    let (soft, hard) =
+        getrlimit(Resource::RLIMIT_MEMLOCK).map_err(|error| Fatal::new(format!("the locked memory limit cannot be read: {error}")))?;
     let refuse = || {
         Fatal::new(format!(
             "this process may lock {} KiB of memory and needs {} KiB for io_uring: raise the limit (`ulimit -l unlimited`, \
@@ -151,7 +154,10 @@ fn raise_descriptors() {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
     let now = if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft };
     if now < DESCRIPTORS_WANTED {
-        tracing::warn!(limit = now, "few file descriptors: raise the limit (`ulimit -n {DESCRIPTORS_WANTED}`) for many connections or partitions");
+        tracing::warn!(
+            limit = now,
+            "few file descriptors: raise the limit (`ulimit -n {DESCRIPTORS_WANTED}`) for many connections or partitions"
+        );
     }
 }
 
@@ -171,7 +177,9 @@ fn judge_data_dir(path: &Path, error: &io::Error) -> Fatal {
         io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
             format!("the data directory {path} is not a directory: choose another with --data-dir")
         }
-        io::ErrorKind::ReadOnlyFilesystem => format!("the data directory {path} is on a read-only file system: choose another with --data-dir"),
+        io::ErrorKind::ReadOnlyFilesystem => {
+            format!("the data directory {path} is on a read-only file system: choose another with --data-dir")
+        }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             format!("the disk of the data directory {path} is full: free some space or choose another with --data-dir")
         }
@@ -183,7 +191,9 @@ fn judge_data_dir(path: &Path, error: &io::Error) -> Fatal {
 pub fn judge_storage(error: &StorageError) -> Fatal {
     Fatal::new(match error {
         StorageError::InUse { .. } => format!("{error}: stop that process or choose another directory with --data-dir"),
-        StorageError::WrongIdentity { .. } => format!("{error}: start it with that node's --node-id or choose another directory with --data-dir"),
+        StorageError::WrongIdentity { .. } => {
+            format!("{error}: start it with that node's --node-id or choose another directory with --data-dir")
+        }
         StorageError::Io(io) if matches!(io.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
             format!("the disk of {} is full: free some space and start again", io.path.display())
         }

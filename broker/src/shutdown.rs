@@ -47,9 +47,9 @@ impl Supervisor {
                 (self.arrived == self.shards).then(|| self.advance(phase))
             }
             Event::Failed(fatal) => Some(Action::End(Err(fatal))),
-            Event::Panicked(shard, text) => {
-                Some(Action::End(Err(Fatal::new(format!("shard {shard} panicked: {text}; the process ends because its partitions would stay dark")))))
-            }
+            Event::Panicked(shard, text) => Some(Action::End(Err(Fatal::new(format!(
+                "shard {shard} panicked: {text}; the process ends because its partitions would stay dark"
+            ))))),
             Event::Ended(shard) if self.phase < Phase::Flushed => {
                 Some(Action::End(Err(Fatal::new(format!("shard {shard} ended while the broker was running")))))
             }
@@ -57,7 +57,9 @@ impl Supervisor {
                 self.ended += 1;
                 (self.ended == self.shards).then_some(Action::End(Ok(())))
             }
-            Event::Signal(name) if self.signalled => Some(Action::End(Err(Fatal::new(format!("ended at once by a second signal ({name})"))))),
+            Event::Signal(name) if self.signalled => {
+                Some(Action::End(Err(Fatal::new(format!("ended at once by a second signal ({name})")))))
+            }
             Event::Signal(_) => {
                 self.signalled = true;
                 // During the start nothing has been promised to anybody yet, and the next start recovers.

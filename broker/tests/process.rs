@@ -109,7 +109,8 @@ fn a_port_in_use_is_one_sentence() {
     let (data, second) = (dir(), dir());
     let broker = Broker::start(data.path(), &["--shards", "2"]);
     let path = second.path().to_str().unwrap();
-    let (code, said) = refused(&["--shards", "2", "--data-dir", path, "--listen", &broker.addr.to_string(), "--admin-listen", "127.0.0.1:0"], |_| {});
+    let (code, said) =
+        refused(&["--shards", "2", "--data-dir", path, "--listen", &broker.addr.to_string(), "--admin-listen", "127.0.0.1:0"], |_| {});
     assert_eq!((code, said.len()), (Some(1), 1), "{said:?}");
     assert!(said[0].contains("in use"), "{said:?}");
 }
@@ -146,8 +147,12 @@ fn a_data_directory_of_another_node_or_of_no_use_is_one_sentence() {
 fn forbid_io_uring(command: &mut Command, errno: u32) {
     let filter = move || {
         let load = libc::sock_filter { code: (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, jt: 0, jf: 0, k: 0 };
-        let compare =
-            libc::sock_filter { code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, jt: 0, jf: 1, k: libc::SYS_io_uring_setup as u32 };
+        let compare = libc::sock_filter {
+            code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
+            jt: 0,
+            jf: 1,
+            k: libc::SYS_io_uring_setup as u32,
+        };
         let answer = |k| libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k };
         let mut program = [load, compare, answer(libc::SECCOMP_RET_ERRNO | errno), answer(libc::SECCOMP_RET_ALLOW)];
         let program = libc::sock_fprog { len: 4, filter: program.as_mut_ptr() };

@@ -10,7 +10,8 @@ use super::{HandlerError, RequestContext, Response};
 
 /// Decodes a request body. A malformed body closes the connection, as in Kafka.
 pub fn decode<T: Decodable>(ctx: &RequestContext, mut body: Bytes) -> Result<T, HandlerError> {
-    fence::check_request(ctx.api_key, ctx.api_version, &body).map_err(|error| HandlerError::close(format!("malformed request: {error}")))?;
+    fence::check_request(ctx.api_key, ctx.api_version, &body)
+        .map_err(|error| HandlerError::close(format!("malformed request: {error}")))?;
     let request = T::decode(&mut body, ctx.api_version).map_err(|error| HandlerError::close(format!("malformed request: {error}")))?;
     if body.has_remaining() {
         return Err(HandlerError::close(format!("malformed request: {} bytes after its end", body.remaining())));

@@ -22,9 +22,9 @@ use crate::error::Fatal;
 use crate::handler::ConnectionState;
 use crate::limits;
 use crate::metrics::{Counter, Gauge, ShardMetrics};
+use crate::shard::Shard;
 use crate::shard::credits::WakerCell;
 use crate::shard::task_queue::{self, Queue, Task};
-use crate::shard::Shard;
 
 /// The network side of one shard.
 pub struct Net {
@@ -150,9 +150,9 @@ impl Drop for HeldMemory {
 /// Binds one listener per shard to the same address, without listening yet. Port 0 takes a free port, the same for all.
 pub fn bind(address: SocketAddr, shards: u16, setting: &str) -> Result<(Vec<Socket>, SocketAddr), Fatal> {
     let fail = |error: io::Error| match error.kind() {
-        io::ErrorKind::AddrInUse => Fatal::new(format!(
-            "{setting} {address} is in use by another process: stop that process or choose another address"
-        )),
+        io::ErrorKind::AddrInUse => {
+            Fatal::new(format!("{setting} {address} is in use by another process: stop that process or choose another address"))
+        }
         io::ErrorKind::AddrNotAvailable => {
             Fatal::new(format!("{setting} {address} is not an address of this host: choose one that is, or 0.0.0.0 for all"))
         }

@@ -28,12 +28,12 @@ use super::receive_buffer::ReceiveBuffer;
 use super::send;
 use crate::dispatch::{self, Route};
 use crate::handler::{Begun, ConnectionState, HandlerError, HandlerResult, RequestContext, Track};
-use crate::stage::{Stage, StageStamps, monotonic_us};
 use crate::limits;
 use crate::metrics::{Counter, ShardMetrics};
 use crate::shard::Shard;
 use crate::shard::credits::WakerCell;
 use crate::shard::task_queue::{self, Queue, Task};
+use crate::stage::{Stage, StageStamps, monotonic_us};
 use crate::sys;
 
 /// A connection as its tasks and the shard's sweeper see it.
@@ -164,7 +164,8 @@ pub async fn serve(shard: Rc<Shard>, net: Rc<Net>, socket: OwnedFd, state: Conne
     net.metrics.inc(Counter::ConnectionsAccepted);
     let writer = task_queue::spawn(Queue::Net, write_loop(Rc::clone(&connection), Rc::clone(&net.metrics)));
 
-    let mut reader = Reader { shard, net: Rc::clone(&net), connection: Rc::clone(&connection), client_id: None, frame_us: 0, received_us: 0 };
+    let mut reader =
+        Reader { shard, net: Rc::clone(&net), connection: Rc::clone(&connection), client_id: None, frame_us: 0, received_us: 0 };
     let ended = AssertUnwindSafe(reader.run()).catch_unwind().await;
     match ended {
         Ok(why) => connection.close(why),
@@ -221,7 +222,8 @@ async fn write_loop(connection: Rc<Connection>, metrics: Rc<ShardMetrics>) {
         // A request without an answer makes room too.
         connection.room.wake();
         if let Err(error) = sent {
-            let gone = matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted);
+            let gone =
+                matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted);
             connection.close(match gone {
                 true => Closing::Peer,
                 false => Closing::Fault { request: None, reason: format!("sending an answer: {error}") },
@@ -408,9 +410,5 @@ impl Reader {
 
 /// The text of a panic, if it has one.
 pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&'static str>().copied())
-        .unwrap_or("no text")
+    panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&'static str>().copied()).unwrap_or("no text")
 }

@@ -125,14 +125,11 @@ mod tests {
         });
         let sent = Rc::new(Cell::new(0));
         let counted = Rc::clone(&sent);
-        glommio::LocalExecutorBuilder::default()
-            .make()
-            .unwrap()
-            .run(async move {
-                let socket = PollableFd::new(OwnedFd::from(ours)).unwrap();
-                send_all(&socket, &mut parts, |n| counted.set(counted.get() + n)).await.unwrap();
-                assert!(parts.is_empty());
-            });
+        glommio::LocalExecutorBuilder::default().make().unwrap().run(async move {
+            let socket = PollableFd::new(OwnedFd::from(ours)).unwrap();
+            send_all(&socket, &mut parts, |n| counted.set(counted.get() + n)).await.unwrap();
+            assert!(parts.is_empty());
+        });
         let got = reader.join().unwrap();
         assert_eq!(got.len(), expected.len());
         assert!(got == expected, "content differs");

@@ -119,7 +119,6 @@ impl WakerCell {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -32,8 +32,7 @@ pub enum Phase {
     Flushed,
 }
 
-const PHASES: [Phase; 7] =
-    [Phase::Boot, Phase::Recovered, Phase::Meshed, Phase::Serving, Phase::Draining, Phase::Stopping, Phase::Flushed];
+const PHASES: [Phase; 7] = [Phase::Boot, Phase::Recovered, Phase::Meshed, Phase::Serving, Phase::Draining, Phase::Stopping, Phase::Flushed];
 
 /// What reaches the main thread.
 #[derive(Debug)]

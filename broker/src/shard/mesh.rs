@@ -120,7 +120,7 @@ impl<Q: MeshRequest, R: Send + 'static> MeshEnd<Q, R> {
             }
         }));
         let (senders, receivers) = futures_util::future::join(senders, receivers).await;
-        let lanes: Vec<Option<Rc<Lane<Q, R>>>> = 
+        let lanes: Vec<Option<Rc<Lane<Q, R>>>> =
             senders.into_iter().map(|s| s.map(|(s, count)| Rc::new(Lane::new(s, count, Arc::clone(&self.pulse))))).collect();
         let inner = Rc::new(Inner {
             id: self.id,
@@ -195,9 +195,11 @@ impl<Q: MeshRequest, R: Send + 'static> Mesh<Q, R> {
 
     /// Requests that this shard has open at others, and requests of others that it runs: (sent, serving).
     pub fn open_requests(&self) -> (usize, usize) {
-        self.inner.lanes.iter().flatten().fold((0, 0), |(sent, serving), lane| {
-            (sent + lane.calls.borrow().len(), serving + lane.running.borrow().len())
-        })
+        self.inner
+            .lanes
+            .iter()
+            .flatten()
+            .fold((0, 0), |(sent, serving), lane| (sent + lane.calls.borrow().len(), serving + lane.running.borrow().len()))
     }
 
     /// Leaves the mesh: open calls end with `Gone`, requests that run for others are dropped.
@@ -260,10 +262,15 @@ enum Envelope<Q, R> {
 
 /// The state of an open call, on the side that made it.
 enum CallState<R> {
-    Waiting { waker: Option<Waker>, parks: bool },
+    Waiting {
+        waker: Option<Waker>,
+        parks: bool,
+    },
     Answered(Result<R, MeshError>),
     /// The caller went away; the entry stays until the answer comes, because it holds the credit.
-    Abandoned { parks: bool },
+    Abandoned {
+        parks: bool,
+    },
 }
 
 /// This shard's side of the pair of lanes between it and one other shard.

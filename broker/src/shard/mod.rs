@@ -26,8 +26,8 @@ use std::sync::Arc;
 use coreline_storage::StorageError;
 use coreline_wire::ids::BrokerId;
 
-pub use request::{Mesh, ShardReply, ShardRequest};
 use lifecycle::Lifecycle;
+pub use request::{Mesh, ShardReply, ShardRequest};
 use rescue::Pulse;
 
 use crate::config::Config;
@@ -36,10 +36,10 @@ use crate::coordinator::GroupClient;
 use crate::fetch_session::SessionCache;
 use crate::handler::init_producer_id::ProducerIdBlock;
 use crate::metadata::{MetadataImage, Publication};
-use crate::partition::PartitionManager;
-use crate::purgatory::Watermark;
 use crate::metrics::{Counter, Gauge, ShardMetrics, ShardSnapshot};
 use crate::net::accept::Net;
+use crate::partition::PartitionManager;
+use crate::purgatory::Watermark;
 
 /// Number of a shard within this process, from 0. Never written to disk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]

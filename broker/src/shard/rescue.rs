@@ -269,15 +269,10 @@ pub struct Rescue {
 
 impl Rescue {
     /// Starts the thread. `dead` is called, on that thread, for a shard that did not turn for `watchdog`; it ends the process.
-    pub fn start(
-        pulses: Vec<Arc<Pulse>>,
-        watchdog: Duration,
-        dead: impl Fn(ShardId) + Send + 'static,
-    ) -> std::io::Result<Rescue> {
+    pub fn start(pulses: Vec<Arc<Pulse>>, watchdog: Duration, dead: impl Fn(ShardId) + Send + 'static) -> std::io::Result<Rescue> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread =
-            std::thread::Builder::new().name("rescue".into()).spawn(move || watch_all(&pulses, watchdog, &stopped, &dead))?;
+        let thread = std::thread::Builder::new().name("rescue".into()).spawn(move || watch_all(&pulses, watchdog, &stopped, &dead))?;
         Ok(Rescue { stop, thread: Some(thread) })
     }
 }

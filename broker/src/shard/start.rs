@@ -263,8 +263,7 @@ async fn shard_main(setup: Setup) -> Result<(), Fatal> {
     listener.listen(config.socket_listen_backlog_size.max(limits::LISTEN_BACKLOG_MIN)).map_err(|error| failed("listener", &error))?;
     enter(id, &lifecycle, Phase::Serving).await;
 
-    let accepting =
-        accept::start(&shard, &net, listener, limits::CONNECTIONS_PER_SECOND).map_err(|error| failed("listener", &error))?;
+    let accepting = accept::start(&shard, &net, listener, limits::CONNECTIONS_PER_SECOND).map_err(|error| failed("listener", &error))?;
     let sweeping = task_queue::spawn(Queue::Background, Rc::clone(&net).sweep());
 
     lifecycle.reached(Phase::Draining).await;
