@@ -163,6 +163,7 @@ pub fn wait(child: &mut Child, log: &Log) -> ExitStatus {
             return status;
         }
         assert!(Instant::now() < deadline, "the process does not end:\n{}", log.text());
+        #[allow(clippy::disallowed_methods)] // A process's end has no event to wait for with a deadline.
         std::thread::sleep(Duration::from_millis(5));
     }
 }
