@@ -71,8 +71,6 @@ struct Inner<Q: MeshRequest, R: Send + 'static> {
     lanes: Vec<Option<Rc<Lane<Q, R>>>>,
     service: RefCell<Option<Service<Q, R>>>,
     receivers: RefCell<Vec<Task<()>>>,
-    /// Called once when a peer's end disappears while the mesh is open.
-    on_peer_gone: RefCell<Option<Rc<dyn Fn(ShardId)>>>,
 }
 
 /// The ends of a mesh before the shards that use them run, one per pulse: `ends[i]` goes to shard `i`.
@@ -127,7 +125,6 @@ impl<Q: MeshRequest, R: Send + 'static> MeshEnd<Q, R> {
             lanes,
             service: RefCell::new(None),
             receivers: RefCell::new(Vec::new()),
-            on_peer_gone: RefCell::new(None),
         });
         let mut tasks = Vec::new();
         for (peer, receiver) in receivers.into_iter().enumerate() {
@@ -166,11 +163,6 @@ impl<Q: MeshRequest, R: Send + 'static> Mesh<Q, R> {
         }
     }
 
-    /// What to do when another shard's end disappears before `close`.
-    pub fn on_peer_gone(&self, f: impl Fn(ShardId) + 'static) {
-        *self.inner.on_peer_gone.borrow_mut() = Some(Rc::new(f));
-    }
-
     /// Sends a request and waits for its answer.
     pub async fn call(&self, to: ShardId, request: Q) -> Result<R, MeshError> {
         self.send(to, request).await?.await
@@ -205,7 +197,6 @@ impl<Q: MeshRequest, R: Send + 'static> Mesh<Q, R> {
     /// Leaves the mesh: open calls end with `Gone`, requests that run for others are dropped.
     pub async fn close(&self) {
         self.inner.service.borrow_mut().take();
-        self.inner.on_peer_gone.borrow_mut().take();
         for lane in self.inner.lanes.iter().flatten() {
             lane.fail_all();
             lane.sender.close();
@@ -492,12 +483,6 @@ async fn receive<Q: MeshRequest, R: Send + 'static>(
         }
     }
     lane.fail_all();
-    if let Some(inner) = inner.upgrade() {
-        let notify = inner.on_peer_gone.borrow().clone();
-        if let Some(notify) = notify {
-            notify(peer);
-        }
-    }
 }
 
 /// Runs a request up to its first wait; the rest of it runs as a task of its own.

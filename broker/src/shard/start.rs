@@ -183,12 +183,6 @@ async fn shard_main(setup: Setup) -> Result<(), Fatal> {
     task_queue::create(Arc::clone(&pulse)).map_err(|error| failed("queues", &error))?;
     let pokes = rescue::answer_pokes(id, Arc::clone(&pulse));
     let mesh = mesh.join().await;
-    let peers = Arc::clone(&lifecycle);
-    mesh.on_peer_gone(move |peer| {
-        if peers.phase() < Phase::Stopping {
-            peers.report(Event::Ended(peer));
-        }
-    });
     let known = Rc::new(OnceCell::new());
     let admin = match admin {
         Some(listener) => {
