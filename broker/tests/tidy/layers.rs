@@ -82,7 +82,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("shard/offsets_log", "handler", "Chunk and FileSpan, the parts of an answer, are declared beside Response"),
     ("shard/mod", "handler", "the shard keeps the block of ids that InitProducerId hands out"),
     ("shard/mod", "net", "the shard owns the connections it accepted"),
-    ("dispatch", "net", "the dispatcher fills the slot that the connection's pipeline made for the answer"),
+    ("dispatch", "net", "an answer is encoded into what the pipeline sends"),
     ("quorum/", "controller", "the metadata log's entries are the controller's records, applied by its replay"),
 ];
 
