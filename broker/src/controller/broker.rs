@@ -17,11 +17,7 @@ pub const METADATA_VERSION_FEATURE: &str = "metadata.version";
 pub const METADATA_VERSION: i16 = 27;
 
 /// Registers a broker, and founds the cluster if there is none yet.
-pub fn register(
-    image: &MetadataImage,
-    registration: &BrokerRegistration,
-    random: &mut dyn Randomness,
-) -> Decision<ControllerResponse> {
+pub fn register(image: &MetadataImage, registration: &BrokerRegistration, random: &mut dyn Randomness) -> Decision<ControllerResponse> {
     let id = registration.id;
     let mut records = found_cluster(image, random);
     let last = image.broker(id).map_or(0, |broker| broker.epoch);

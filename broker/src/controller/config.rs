@@ -8,11 +8,7 @@ use super::request::{ApiError, ConfigAlteration};
 use crate::metadata::{ConfigResourceKind, MetadataImage};
 
 /// One result per resource; a resource that fails changes nothing, the others take effect.
-pub fn alter_configs(
-    image: &MetadataImage,
-    resources: &[ConfigAlteration],
-    validate_only: bool,
-) -> Decision<Vec<Result<(), ApiError>>> {
+pub fn alter_configs(image: &MetadataImage, resources: &[ConfigAlteration], validate_only: bool) -> Decision<Vec<Result<(), ApiError>>> {
     let mut records = Vec::new();
     let answer = resources.iter().map(|alteration| alter_resource(image, alteration, &mut records)).collect();
     if validate_only {
@@ -21,11 +17,7 @@ pub fn alter_configs(
     Decision { records, answer }
 }
 
-fn alter_resource(
-    image: &MetadataImage,
-    alteration: &ConfigAlteration,
-    records: &mut Vec<MetadataRecord>,
-) -> Result<(), ApiError> {
+fn alter_resource(image: &MetadataImage, alteration: &ConfigAlteration, records: &mut Vec<MetadataRecord>) -> Result<(), ApiError> {
     let resource = &alteration.resource;
     if resource.kind == ConfigResourceKind::Topic && image.topic_by_name(&resource.name).is_none() {
         return Err(ApiError::new(ErrorCode::UnknownTopicOrPartition, format!("The topic '{}' does not exist.", resource.name)));

@@ -104,16 +104,8 @@ fn bad_assignments_are_refused_as_in_kafka() {
             InvalidRequest,
             "A manual partition assignment was specified, but replication factor was not set to -1.".into(),
         ),
-        (
-            assigned("a", &[(0, &[2])]),
-            InvalidReplicaAssignment,
-            format!("{manual} broker 2, but no such broker is registered."),
-        ),
-        (
-            assigned("a", &[(1, &[1])]),
-            InvalidReplicaAssignment,
-            "partitions should be a consecutive 0-based integer sequence".into(),
-        ),
+        (assigned("a", &[(0, &[2])]), InvalidReplicaAssignment, format!("{manual} broker 2, but no such broker is registered.")),
+        (assigned("a", &[(1, &[1])]), InvalidReplicaAssignment, "partitions should be a consecutive 0-based integer sequence".into()),
         (
             assigned("a", &[(0, &[1]), (-1, &[1])]),
             InvalidReplicaAssignment,
@@ -126,7 +118,11 @@ fn bad_assignments_are_refused_as_in_kafka() {
         ),
         (assigned("a", &[(0, &[])]), InvalidReplicaAssignment, format!("{manual} an empty replica list.")),
         (assigned("a", &[(0, &[1, 1])]), InvalidReplicaAssignment, format!("{manual} the broker 1 more than once.")),
-        (assigned("a", &[(0, &[1]), (1, &[1, 2])]), InvalidReplicaAssignment, format!("{manual} broker 2, but no such broker is registered.")),
+        (
+            assigned("a", &[(0, &[1]), (1, &[1, 2])]),
+            InvalidReplicaAssignment,
+            format!("{manual} broker 2, but no such broker is registered."),
+        ),
     ];
     for (request, code, message) in cases {
         assert_eq!(world.create(request.clone()).map_err(plain), Err((code, message)), "{request:?}");
@@ -152,7 +148,8 @@ fn good_topics_are_created_with_defaults_filled_in() {
 #[test]
 fn a_request_s_topics_succeed_and_fail_each_for_itself() {
     let mut world = World::new();
-    let results = create_all(&mut world, vec![topic("two", 1, 1), topic("three", 1, 1), topic("two", 2, 1), topic("x.y", 1, 1), topic("x_y", 1, 1)]);
+    let results =
+        create_all(&mut world, vec![topic("two", 1, 1), topic("three", 1, 1), topic("two", 2, 1), topic("x.y", 1, 1), topic("x_y", 1, 1)]);
     let codes: Vec<_> = results.iter().map(|result| result.as_ref().map_or_else(|error| error.code, |_| ErrorCode::None)).collect();
     assert_eq!(codes, [InvalidRequest, ErrorCode::None, InvalidRequest, ErrorCode::None, InvalidTopicException]);
     let names: Vec<_> = world.image.topics_sorted().iter().map(|topic| topic.name.to_string()).collect();
@@ -248,7 +245,11 @@ fn topics_are_deleted_by_name_and_by_id_with_their_configuration() {
     let want = vec![
         DeletedTopic { name: Some("a".into()), id: a, result: Ok(()) },
         DeletedTopic { name: Some("b.c".into()), id, result: Ok(()) },
-        DeletedTopic { name: Some("nope".into()), id: TopicId::ZERO, result: error(UnknownTopicOrPartition, &format!("{host} topic-partition.")) },
+        DeletedTopic {
+            name: Some("nope".into()),
+            id: TopicId::ZERO,
+            result: error(UnknownTopicOrPartition, &format!("{host} topic-partition.")),
+        },
         DeletedTopic { name: None, id: unknown, result: error(UnknownTopicId, &format!("{host} topic ID.")) },
         DeletedTopic { name: Some("d".into()), id: TopicId::ZERO, result: error(InvalidRequest, "Duplicate topic name.") },
         DeletedTopic { name: Some("d".into()), id: TopicId::ZERO, result: error(InvalidRequest, "Duplicate topic name.") },
@@ -332,7 +333,10 @@ fn random_request(random: &mut Seeded, image: &MetadataImage) -> ControllerReque
         2 => ControllerRequest::DeleteTopics { topics: vec![TopicSelector::Name(name(random))] },
         3 => {
             let count = 1 + random.below(8) as i32;
-            ControllerRequest::CreatePartitions { topics: vec![NewPartitions { name: name(random), count, assignments: None }], validate_only: false }
+            ControllerRequest::CreatePartitions {
+                topics: vec![NewPartitions { name: name(random), count, assignments: None }],
+                validate_only: false,
+            }
         }
         4 => {
             let value = (random.below(3) > 0).then(|| random.below(3).to_string());

@@ -8,6 +8,8 @@ pub mod broker;
 pub mod client;
 pub mod config;
 pub mod decide;
+#[cfg(test)]
+mod decide_tests;
 pub mod driver;
 pub mod partitions;
 pub mod placement;
@@ -19,14 +21,12 @@ pub mod rules;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod topic;
-#[cfg(test)]
-mod decide_tests;
 
 pub use client::{ControllerClient, ControllerTransport};
 pub use decide::{ConfigValidator, ControllerLimits, Randomness};
 pub use driver::{Controller, SystemRandom};
 pub use record::MetadataRecord;
 pub use request::{
-    ApiError, BrokerRegistration, ConfigAlteration, ControllerError, ControllerRequest, ControllerResponse, CreatedTopic,
-    DeletedTopic, NewPartitions, NewTopic, TopicSelector,
+    ApiError, BrokerRegistration, ConfigAlteration, ControllerError, ControllerRequest, ControllerResponse, CreatedTopic, DeletedTopic,
+    NewPartitions, NewTopic, TopicSelector,
 };

@@ -65,17 +65,10 @@ fn grow(
     Ok(placed.into_iter().enumerate().map(|(index, replicas)| replicas.into_record(topic.id, (has + index) as i32)).collect())
 }
 
-fn assigned(
-    image: &MetadataImage,
-    topic: &TopicImage,
-    added: usize,
-    assignments: &[Vec<i32>],
-) -> Result<Vec<Replicas>, ApiError> {
+fn assigned(image: &MetadataImage, topic: &TopicImage, added: usize, assignments: &[Vec<i32>]) -> Result<Vec<Replicas>, ApiError> {
     if assignments.len() != added {
-        let message = format!(
-            "Attempted to add {added} additional partition(s), but only {} assignment(s) were specified.",
-            assignments.len()
-        );
+        let message =
+            format!("Attempted to add {added} additional partition(s), but only {} assignment(s) were specified.", assignments.len());
         return Err(ApiError::new(ErrorCode::InvalidReplicaAssignment, message));
     }
     let factor = replication_factor(topic);

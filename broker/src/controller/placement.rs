@@ -58,16 +58,10 @@ pub fn spread(image: &MetadataImage, first: usize, count: usize, factor: usize) 
 pub fn manual(image: &MetadataImage, topic: &NewTopic) -> Result<Vec<Replicas>, ApiError> {
     let wrong = |code, message: &str| Err(ApiError::new(code, message));
     if topic.replication_factor != -1 {
-        return wrong(
-            ErrorCode::InvalidRequest,
-            "A manual partition assignment was specified, but replication factor was not set to -1.",
-        );
+        return wrong(ErrorCode::InvalidRequest, "A manual partition assignment was specified, but replication factor was not set to -1.");
     }
     if topic.partitions != -1 {
-        return wrong(
-            ErrorCode::InvalidRequest,
-            "A manual partition assignment was specified, but numPartitions was not set to -1.",
-        );
+        return wrong(ErrorCode::InvalidRequest, "A manual partition assignment was specified, but numPartitions was not set to -1.");
     }
     let mut by_index: BTreeMap<PartitionIndex, Replicas> = BTreeMap::new();
     let mut factor = None;

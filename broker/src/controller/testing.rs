@@ -3,9 +3,7 @@
 use super::decide::{ConfigValidator, ControllerLimits, Decision, Env, Randomness, decide};
 use super::record::MetadataRecord;
 use super::replay::replay_batch;
-use super::request::{
-    ApiError, BrokerRegistration, ConfigAlteration, ControllerRequest, ControllerResponse, CreatedTopic, NewTopic,
-};
+use super::request::{ApiError, BrokerRegistration, ConfigAlteration, ControllerRequest, ControllerResponse, CreatedTopic, NewTopic};
 use crate::metadata::{Endpoint, MetadataDelta, MetadataImage};
 
 /// SplitMix64: a small generator with a printed seed.
@@ -55,12 +53,8 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> World {
-        let mut world = World {
-            image: MetadataImage::empty(),
-            limits: ControllerLimits::default(),
-            random: Seeded(7),
-            history: Vec::new(),
-        };
+        let mut world =
+            World { image: MetadataImage::empty(), limits: ControllerLimits::default(), random: Seeded(7), history: Vec::new() };
         world.register(1);
         world
     }
@@ -68,7 +62,8 @@ impl World {
     pub(crate) fn with_topics(names: &[&str]) -> World {
         let mut world = World::new();
         for name in names {
-            world.create(NewTopic { name: (*name).to_owned(), partitions: 2, replication_factor: 1, ..NewTopic::default() })
+            world
+                .create(NewTopic { name: (*name).to_owned(), partitions: 2, replication_factor: 1, ..NewTopic::default() })
                 .expect("the topic is created");
         }
         world

@@ -78,13 +78,8 @@ fn create_topic(
         value: Some(value.clone()),
     }));
     records.extend(partitions.into_iter().enumerate().map(|(index, replicas)| replicas.into_record(id, index as i32)));
-    let created = CreatedTopic {
-        name: topic.name.clone(),
-        id,
-        partitions: count,
-        replication_factor,
-        configs: configs.into_iter().collect(),
-    };
+    let created =
+        CreatedTopic { name: topic.name.clone(), id, partitions: count, replication_factor, configs: configs.into_iter().collect() };
     Ok((created, records))
 }
 
@@ -133,10 +128,7 @@ fn place(image: &MetadataImage, topic: &NewTopic, taken: &Taken, env: &Env<'_>) 
     }
     let refuse = |code, message: &str| Err(ApiError::new(code, message));
     if topic.replication_factor < -1 || topic.replication_factor == 0 {
-        return refuse(
-            ErrorCode::InvalidReplicationFactor,
-            "Replication factor must be larger than 0, or -1 to use the default value.",
-        );
+        return refuse(ErrorCode::InvalidReplicationFactor, "Replication factor must be larger than 0, or -1 to use the default value.");
     }
     if topic.partitions < -1 || topic.partitions == 0 {
         return refuse(ErrorCode::InvalidPartitions, "Number of partitions was set to an invalid non-positive value.");
@@ -171,13 +163,10 @@ pub fn delete_topics(image: &MetadataImage, topics: &[TopicSelector]) -> Decisio
                 records.push(MetadataRecord::RemoveTopic { id: topic.id.0 });
                 Ok(())
             }
-            (None, TopicSelector::Name(_)) => Err(ApiError::new(
-                ErrorCode::UnknownTopicOrPartition,
-                "This server does not host this topic-partition.",
-            )),
-            (None, TopicSelector::Id(_)) => {
-                Err(ApiError::new(ErrorCode::UnknownTopicId, "This server does not host this topic ID."))
+            (None, TopicSelector::Name(_)) => {
+                Err(ApiError::new(ErrorCode::UnknownTopicOrPartition, "This server does not host this topic-partition."))
             }
+            (None, TopicSelector::Id(_)) => Err(ApiError::new(ErrorCode::UnknownTopicId, "This server does not host this topic ID.")),
         };
         let (name, id) = match selector {
             TopicSelector::Name(name) => (Some(name.clone()), known.filter(|_| result.is_ok()).map_or(TopicId::ZERO, |topic| topic.id)),

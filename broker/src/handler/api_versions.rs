@@ -51,10 +51,7 @@ pub fn answer(image: &MetadataImage, request: &ApiVersionsRequest, version: i16)
                 .with_max_version(METADATA_VERSION),
         ];
         let finalized = |(name, level): (&std::sync::Arc<str>, i16)| {
-            FinalizedFeatureKey::default()
-                .with_name(name.to_string().into())
-                .with_min_version_level(level)
-                .with_max_version_level(level)
+            FinalizedFeatureKey::default().with_name(name.to_string().into()).with_min_version_level(level).with_max_version_level(level)
         };
         response.finalized_features = image.features().map(finalized).collect();
         // Clients ignore finalized features unless the epoch is 0 or more; Kafka's is an offset of its metadata log, ours an index.

@@ -52,10 +52,7 @@ fn answer(request: &CreatePartitionsRequest, outcome: &Result<Vec<Result<(), Api
             Ok(()) => (ErrorCode::None, None),
             Err(error) => (error.code, error.message),
         };
-        CreatePartitionsTopicResult::default()
-            .with_name(topic.name.clone())
-            .with_error_code(code.code())
-            .with_error_message(text(message))
+        CreatePartitionsTopicResult::default().with_name(topic.name.clone()).with_error_code(code.code()).with_error_message(text(message))
     });
     CreatePartitionsResponse::default().with_results(results.collect())
 }

@@ -23,10 +23,8 @@ use crate::shard::Shard;
 /// Asks the controller and answers when the topics are on every shard.
 pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> HandlerResult {
     let request: CreateTopicsRequest = codec::decode(ctx, body)?;
-    let ask = ControllerRequest::CreateTopics {
-        topics: request.topics.iter().map(new_topic).collect(),
-        validate_only: request.validate_only,
-    };
+    let ask =
+        ControllerRequest::CreateTopics { topics: request.topics.iter().map(new_topic).collect(), validate_only: request.validate_only };
     let outcome = match ask_controller(shard, ask, request.timeout_ms).await {
         Ok(ControllerResponse::CreateTopics(results)) => Ok(results),
         Ok(_) => Err(wrong_answer()),

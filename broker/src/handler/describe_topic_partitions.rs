@@ -73,9 +73,7 @@ pub fn answer(image: &MetadataImage, request: &DescribeTopicPartitionsRequest) -
         }
     }
     topics.extend(unknown);
-    let cursor = next.map(|(name, partition)| {
-        Cursor::default().with_topic_name(TopicName(name.into())).with_partition_index(partition)
-    });
+    let cursor = next.map(|(name, partition)| Cursor::default().with_topic_name(TopicName(name.into())).with_partition_index(partition));
     DescribeTopicPartitionsResponse::default().with_topics(topics).with_next_cursor(cursor)
 }
 
@@ -156,10 +154,7 @@ mod tests {
         assert_eq!(told(&image, &["d2", "d1", "d2"], 2000, None), (whole.clone(), None), "sorted, each once");
         assert_eq!(told(&image, &[], 2000, None), (whole, None), "no topics means all");
         assert_eq!(told(&image, &["d1", "d2"], 2, None), (vec![topic("d1", &[0, 1])], Some(("d1".into(), 2))));
-        assert_eq!(
-            told(&image, &["d1", "d2"], 2, Some(("d1", 2))),
-            (vec![topic("d1", &[2]), topic("d2", &[0])], Some(("d2".into(), 1)))
-        );
+        assert_eq!(told(&image, &["d1", "d2"], 2, Some(("d1", 2))), (vec![topic("d1", &[2]), topic("d2", &[0])], Some(("d2".into(), 1))));
         assert_eq!(told(&image, &["d1", "d2"], 3, None), (vec![topic("d1", &[0, 1, 2])], Some(("d2".into(), 0))));
         assert_eq!(told(&image, &["d1", "d2"], 100, Some(("d2", 1))), (vec![topic("d2", &[1, 2])], None));
         assert_eq!(told(&image, &["d1"], 0, None), (vec![topic("d1", &[0])], Some(("d1".into(), 1))));

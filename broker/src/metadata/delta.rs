@@ -60,8 +60,7 @@ impl MetadataDelta {
             }
         }
         let resources = before.configs().chain(after.configs()).map(|(resource, _)| resource);
-        delta.configs_changed =
-            resources.filter(|resource| before.config(resource) != after.config(resource)).cloned().collect();
+        delta.configs_changed = resources.filter(|resource| before.config(resource) != after.config(resource)).cloned().collect();
         let brokers = before.brokers().chain(after.brokers()).map(|broker| broker.id);
         delta.brokers_changed = brokers.filter(|id| before.broker(*id) != after.broker(*id)).collect();
         delta.features_changed = before.features != after.features;

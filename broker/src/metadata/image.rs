@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use coreline_wire::ids::{BrokerId, LeaderEpoch, PartitionIndex, TopicId, TopicPartition};
 
-use super::topic_name;
 use super::shared_map::{BucketKey, SharedMap, fnv1a};
+use super::topic_name;
 
 /// The overrides of one configuration resource, by key.
 pub type ConfigMap = BTreeMap<Arc<str>, Arc<str>>;

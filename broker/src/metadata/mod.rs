@@ -11,7 +11,5 @@ pub mod shared_map;
 pub mod topic_name;
 
 pub use delta::MetadataDelta;
-pub use image::{
-    BrokerImage, ConfigResource, ConfigResourceKind, Endpoint, ImagePosition, MetadataImage, PartitionImage, TopicImage,
-};
+pub use image::{BrokerImage, ConfigResource, ConfigResourceKind, Endpoint, ImagePosition, MetadataImage, PartitionImage, TopicImage};
 pub use publish::{Publication, Publisher};

@@ -128,8 +128,7 @@ impl<K: BucketKey + Clone, V: Clone> SharedMap<K, V> {
 impl<K: PartialEq, V: PartialEq> PartialEq for SharedMap<K, V> {
     fn eq(&self, other: &Self) -> bool {
         // The bucket of a key is a function of the key, so equal maps have equal buckets.
-        self.len == other.len
-            && self.buckets.iter().zip(other.buckets.iter()).all(|(a, b)| Arc::ptr_eq(a, b) || a == b)
+        self.len == other.len && self.buckets.iter().zip(other.buckets.iter()).all(|(a, b)| Arc::ptr_eq(a, b) || a == b)
     }
 }
 

@@ -18,9 +18,7 @@ pub fn validate(name: &str) -> Result<(), String> {
     }
     // Kafka counts UTF-16 units; a name that is refused for its length here is refused there too.
     if name.chars().count() > NAME_LEN_MAX {
-        return Err(format!(
-            "Topic name is invalid: the length of '{name}' is longer than the max allowed length {NAME_LEN_MAX}"
-        ));
+        return Err(format!("Topic name is invalid: the length of '{name}' is longer than the max allowed length {NAME_LEN_MAX}"));
     }
     if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')) {
         return Err(format!(

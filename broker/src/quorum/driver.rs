@@ -119,8 +119,7 @@ impl<D: Disk> QuorumHandle<D> {
     /// # Errors
     /// `Storage` with a sentence that names file and position, for damage, another node's files, a newer format, a failing disk.
     pub async fn start(disk: D, dir: &Path, config: QuorumConfig) -> Result<QuorumHandle<D>, QuorumError> {
-        let node = u64::try_from(config.node_id)
-            .map_err(|_| QuorumError::Failed(format!("node id {} is negative", config.node_id)))?;
+        let node = u64::try_from(config.node_id).map_err(|_| QuorumError::Failed(format!("node id {} is negative", config.node_id)))?;
         let mut store = LogStore::open(disk.clone(), dir, node, config.salt, config.log).await?;
         let machine = StateMachine::open(disk, dir).await?;
         let (log, state) = (store.reader(), machine.state());
@@ -258,7 +257,9 @@ fn check_together<D: Disk>(dir: &Path, log: &LogReader, machine: &StateMachine<D
     log.with(|content| {
         if content.purged > snapshot {
             let (purged, held) = (content.purged.map(|id| id.index), snapshot.map(|id| id.index));
-            return refuse(format!("the metadata log begins after entry {purged:?}, the newest snapshot that can be read ends at {held:?}"));
+            return refuse(format!(
+                "the metadata log begins after entry {purged:?}, the newest snapshot that can be read ends at {held:?}"
+            ));
         }
         if snapshot.is_some() && content.vote.is_none() {
             return refuse("there is a metadata snapshot and no metadata log: the log files were lost".to_owned());

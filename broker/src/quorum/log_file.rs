@@ -67,13 +67,7 @@ impl<D: Disk> LogFiles<D> {
     /// # Errors
     /// `Corrupt` names the file and position of damage before the last frame; `WrongIdentity` when the log is another node's;
     /// `NewerFormat`; `Io`.
-    pub async fn open(
-        disk: D,
-        dir: &Path,
-        node: u64,
-        salt: u64,
-        config: LogFileConfig,
-    ) -> StorageResult<(LogFiles<D>, LogContent)> {
+    pub async fn open(disk: D, dir: &Path, node: u64, salt: u64, config: LogFileConfig) -> StorageResult<(LogFiles<D>, LogContent)> {
         let alignment = disk.alignment();
         if !BLOCK_BYTES.is_multiple_of(alignment) {
             let why = "the metadata log writes blocks of 4096 bytes: use a device of that block size or less";
@@ -309,8 +303,6 @@ impl<D: Disk> LogFiles<D> {
 fn scan_file(path: &Path, bytes: &[u8], number: u64) -> StorageResult<Scan> {
     frame::scan(bytes, Some(number)).map_err(|error| match error {
         ScanError::Damaged { position, why } => StorageError::corrupt(path, Some(position), why),
-        ScanError::NewerFormat { found } => {
-            StorageError::NewerFormat { path: path.to_path_buf(), found, supported: frame::FORMAT_VERSION }
-        }
+        ScanError::NewerFormat { found } => StorageError::NewerFormat { path: path.to_path_buf(), found, supported: frame::FORMAT_VERSION },
     })
 }

@@ -12,9 +12,7 @@ use rkyv::util::AlignedVec;
 
 use super::stored::{StoredLogId, StoredMembershipConfig};
 use crate::metadata::image::{ConfigMap, PartitionImage};
-use crate::metadata::{
-    BrokerImage, ConfigResource, ConfigResourceKind, Endpoint, ImagePosition, MetadataImage, TopicImage, topic_name,
-};
+use crate::metadata::{BrokerImage, ConfigResource, ConfigResourceKind, Endpoint, ImagePosition, MetadataImage, TopicImage, topic_name};
 
 /// Version of the content written by this build.
 pub const CONTENT_VERSION: u32 = 1;

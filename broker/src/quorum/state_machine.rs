@@ -221,12 +221,8 @@ impl<D: Disk> RaftSnapshotBuilder<QuorumTypes> for SnapshotBuilder<D> {
 
 fn store(image: &MetadataImage, meta: &SnapshotMeta) -> Bytes {
     let membership = &meta.last_membership;
-    let content = SnapshotContent::of(
-        image,
-        meta.last_log_id.map(Into::into),
-        membership.log_id().map(Into::into),
-        membership.membership().into(),
-    );
+    let content =
+        SnapshotContent::of(image, meta.last_log_id.map(Into::into), membership.log_id().map(Into::into), membership.membership().into());
     Bytes::from_owner(content.to_bytes())
 }
 

@@ -65,9 +65,7 @@ impl<D: Disk> LogStore<D> {
 
     async fn write(&mut self, body: FrameBody) -> io::Result<()> {
         // A copy of the small part: nothing is borrowed while the write is under way.
-        let before = {
-            self.content.borrow().marks()
-        };
+        let before = { self.content.borrow().marks() };
         let written = self.files.append(&[body], &before).await;
         self.bytes_written.set(self.files.bytes_written());
         written.map_err(io_error)

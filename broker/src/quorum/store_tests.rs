@@ -272,7 +272,7 @@ fn after_a_failed_write_nothing_is_written_any_more() {
         disk.fail_write(0, libc::EIO);
         assert!(store.append([entry(1, 1, 1)], IOFlushed::noop()).await.is_err());
         let writes = disk.stats().writes;
-        let error = store.append([entry(1, 1, 1)], IOFlushed::noop()).await.err().expect("refused").to_string();
+        let error = store.append([entry(1, 1, 1)], IOFlushed::noop()).await.expect_err("refused").to_string();
         assert!(error.contains("takes no more writes"), "{error}");
         assert_eq!(disk.stats().writes, writes);
         assert_eq!(content(&store).last(), Some(id(1, 0)), "an entry that failed is not readable");

@@ -230,7 +230,7 @@ mod tests {
     fn a_panic_in_a_task_stays_in_its_join_handle() {
         GlommioRuntime::run(async {
             let handle = GlommioRuntime::spawn(async { panic!("on purpose") });
-            let error: JoinError = handle.await.map(|()| ()).expect_err("the task panicked");
+            let error: JoinError = handle.await.expect_err("the task panicked");
             assert!(GlommioRuntime::is_panic(&error));
             assert_eq!(error.to_string(), "task panicked: on purpose");
             assert_eq!(GlommioRuntime::spawn(async { 7 }).await.ok(), Some(7), "the executor goes on");
