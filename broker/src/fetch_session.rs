@@ -290,8 +290,8 @@ mod tests {
     fn want(offset: i64) -> FetchWant {
         FetchWant { fetch_offset: offset, max_bytes: 1 << 20, current_leader_epoch: -1, last_fetched_epoch: -1 }
     }
-    fn said(hw: i64, bytes: u64) -> FetchSaid {
-        FetchSaid { high_watermark: hw, log_start_offset: 0, error: 0, bytes, must_send: false }
+    fn said(high_watermark: i64, bytes: u64) -> FetchSaid {
+        FetchSaid { high_watermark, log_start_offset: 0, error: 0, bytes, must_send: false }
     }
     fn established(slots: usize) -> (SessionCache, i32) {
         let mut cache = SessionCache::new(slots);

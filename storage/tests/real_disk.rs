@@ -1,6 +1,6 @@
 //! A store on the real file system: what `sendfile` would serve, and what is in the files, is what was appended.
 
-#![allow(clippy::unwrap_used)] // helpers of a test
+#![allow(clippy::unwrap_used)] // what a test takes for granted may panic
 
 use std::fs::File;
 use std::os::fd::AsFd;

@@ -1,5 +1,5 @@
 //! Behaviour of a store as a whole on the simulated disk: deletion, unknown partitions, damaged metadata, device errors, memory of idle logs.
-#![allow(clippy::unwrap_used)] // helpers of a test
+#![allow(clippy::unwrap_used)] // what a test takes for granted may panic
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;

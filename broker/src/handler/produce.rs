@@ -9,9 +9,7 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 use coreline_wire::TopicPartition;
 use coreline_wire::error_code::ErrorCode;
-use coreline_wire::message::produce::{
-    ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse, RecordError,
-};
+use coreline_wire::message::produce::{ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse, RecordError};
 use coreline_wire::primitive::WireString;
 
 use super::{Begun, HandlerError, HandlerResult, RequestContext, Response};

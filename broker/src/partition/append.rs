@@ -104,8 +104,7 @@ fn validate(records: Bytes, config: &PartitionConfig, appender: Appender, now_ms
         Appender::Client { zstd_allowed } => Origin::Client { zstd_allowed },
         Appender::Coordinator => Origin::Broker,
     };
-    let batch =
-        RawBatch::new(records).validate(origin).map_err(|error| Produced::failed(error.error_code(), Some(error.to_string())))?;
+    let batch = RawBatch::new(records).validate(origin).map_err(|error| Produced::failed(error.error_code(), Some(error.to_string())))?;
     if batch.header().attributes.is_transactional() && origin != Origin::Broker {
         // KIP-890: without a transaction that the coordinator knows of there is nothing to append to.
         return Err(Produced::failed(ErrorCode::InvalidTxnState, None));

@@ -3,9 +3,9 @@
 //! Nothing is copied here: an answer is a list of spans of memory and of files. Callers: `request.rs`, the group coordinator's loader.
 
 use coreline_storage::{ReadError, ReadSpan};
+use coreline_wire::TopicPartition;
 use coreline_wire::error_code::ErrorCode;
 use coreline_wire::ids::Offset;
-use coreline_wire::TopicPartition;
 
 use super::request::{FetchPart, Fetched};
 use super::{Partition, PartitionManager};

@@ -244,8 +244,6 @@ pub async fn serve(shard: &Rc<Shard>, request: PartitionRequest) -> PartitionRep
         }
         PartitionRequest::ListOffsets(queries) => PartitionReply::Offsets(lookup::list_offsets(&shard.partitions, &queries).await),
         PartitionRequest::EpochEnd(queries) => PartitionReply::Epochs(lookup::epoch_ends(&shard.partitions, &queries)),
-        PartitionRequest::DeleteRecords(parts) => {
-            PartitionReply::Deleted(delete_records::delete_records(&shard.partitions, &parts).await)
-        }
+        PartitionRequest::DeleteRecords(parts) => PartitionReply::Deleted(delete_records::delete_records(&shard.partitions, &parts).await),
     }
 }

@@ -51,12 +51,8 @@ pub(super) async fn open(
     let quorum = QuorumHandle::start(disk.clone(), &dir.quorum(), QuorumConfig::new(config.node_id, salt))
         .await
         .map_err(|error| Fatal::new(format!("the metadata quorum cannot be started: {error}")))?;
-    let controller = Controller::new(
-        Rc::new(quorum),
-        ControllerLimits::from_config(config),
-        Box::new(RegisteredConfigs),
-        Box::new(SystemRandom),
-    );
+    let controller =
+        Controller::new(Rc::new(quorum), ControllerLimits::from_config(config), Box::new(RegisteredConfigs), Box::new(SystemRandom));
     let running = {
         let controller = controller.clone();
         task_queue::spawn(Queue::Net, async move {

@@ -130,14 +130,7 @@ impl Shard {
         self.net.observe();
         let metrics = &self.metrics;
         metrics.total(Counter::Rescues, self.pulse.rescues());
-        let store = self.partitions.store().stats();
-        metrics.total(Counter::JournalFrames, store.journal_stats.frames);
-        metrics.total(Counter::JournalBytes, store.journal_stats.bytes);
-        metrics.total(Counter::JournalFlushes, store.journal_stats.flushes);
-        metrics.total(Counter::AppendWaits, store.backpressure);
-        metrics.set(Gauge::JournalUsedBytes, store.journal.bytes_used as i64);
-        metrics.set(Gauge::TailBytes, store.tail_bytes as i64);
-        metrics.set(Gauge::Partitions, self.partitions.len() as i64);
+        metrics.observe_store(&self.partitions.store().stats());
         metrics.set(Gauge::FetchSessions, self.sessions.borrow().len() as i64);
         if let Some(groups) = &self.coordinator {
             metrics.set(Gauge::Groups, groups.inspect(|machine| machine.group_count()) as i64);

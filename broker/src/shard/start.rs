@@ -41,7 +41,7 @@ use crate::error::Fatal;
 use crate::fetch_session::SessionCache;
 use crate::limits;
 use crate::metadata::{MetadataDelta, MetadataImage, Publication};
-use crate::metrics::{ShardMetrics, Timing};
+use crate::metrics::ShardMetrics;
 use crate::net::accept::{self, Net};
 use crate::net::connection::panic_text;
 use crate::net::quota::{ConnectionLimits, ConnectionQuota};
@@ -334,10 +334,7 @@ fn run_store(shard: &Rc<Shard>) -> Vec<Task<()>> {
     let watched = Rc::clone(shard);
     store.set_on_frame(move |cost| {
         watched.partitions.frame_cost.set(cost);
-        watched.metrics.time(Timing::JournalWrite, cost.write_ns / 1000);
-        if cost.flush_ns > 0 {
-            watched.metrics.time(Timing::JournalFlush, cost.flush_ns / 1000);
-        }
+        watched.metrics.observe_frame(cost);
     });
     let journal = task_queue::spawn(Queue::Produce, async move { failed("the journal", store.run_journal().await) });
     let store = shard.partitions.store().clone();
