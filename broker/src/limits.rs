@@ -30,6 +30,8 @@ pub const FRAME_PROGRESS_PARTS: usize = 128;
 pub const CONNECTIONS_PER_SECOND: u32 = 500;
 /// Least length of the listener's backlog, so that a burst within the accept rate is not refused by the kernel.
 pub const LISTEN_BACKLOG_MIN: i32 = 1024;
+/// How long a start waits for its address to be released by a process that has just ended; then the address is in use.
+pub const ADDRESS_RELEASE: std::time::Duration = std::time::Duration::from_millis(500);
 /// Bytes of an admin request's head; more is answered with 431.
 pub const ADMIN_HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Admin connections at once; more are closed at once.

@@ -170,16 +170,30 @@ pub fn bind(address: SocketAddr, shards: u16, setting: &str) -> Result<(Vec<Sock
     };
     if shards > 1 {
         // With SO_REUSEPORT a second broker of the same user could bind the same port unnoticed: try without it first.
-        let probe = open(address, false).map_err(fail)?;
-        probe.listen(1).map_err(fail)?;
+        once_released(|| open(address, false)?.listen(1)).map_err(fail)?;
     }
-    let first = open(address, shards > 1).map_err(fail)?;
+    let first = once_released(|| open(address, shards > 1)).map_err(fail)?;
     let bound = first.local_addr().ok().and_then(|a| a.as_socket()).unwrap_or(address);
     let mut listeners = vec![first];
     for _ in 1..shards {
         listeners.push(open(bound, true).map_err(fail)?);
     }
     Ok((listeners, bound))
+}
+
+/// Tries again for a moment while the address is in use: the kernel takes down an io_uring after its process is gone, and with it the
+/// listener that the ring still polls (measured: 4 to 13 ms after kill -9), so a broker started at once would find its own old port.
+fn once_released<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let deadline = Instant::now() + limits::ADDRESS_RELEASE;
+    loop {
+        match attempt() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                #[allow(clippy::disallowed_methods, reason = "no shard runs yet")]
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            done => return done,
+        }
+    }
 }
 
 /// Accepts until the task is cancelled. The socket listens already: what came before waits in its backlog.
@@ -240,4 +254,35 @@ fn admit(shard: &Rc<Shard>, net: &Rc<Net>, socket: Socket, peer: Option<SocketAd
     let state = ConnectionState { id, peer, local, client_software: RefCell::new(None) };
     task_queue::spawn(Queue::Net, connection::serve(Rc::clone(shard), Rc::clone(net), OwnedFd::from(socket), state, place)).detach();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_is_released_in_a_moment_is_waited_for() {
+        let mut attempts = 0;
+        let done = once_released(|| {
+            attempts += 1;
+            if attempts < 3 { Err(io::Error::from(io::ErrorKind::AddrInUse)) } else { Ok(attempts) }
+        });
+        assert_eq!(done.expect("the third attempt succeeds"), 3);
+        let mut attempts = 0;
+        let refused = once_released::<()>(|| {
+            attempts += 1;
+            Err(io::Error::from(io::ErrorKind::PermissionDenied))
+        });
+        assert_eq!((refused.expect_err("not in use").kind(), attempts), (io::ErrorKind::PermissionDenied, 1));
+    }
+
+    #[test]
+    fn an_address_that_stays_in_use_is_refused_in_one_sentence() {
+        let held = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = held.local_addr().expect("bound");
+        for shards in [1, 2] {
+            let refused = bind(address, shards, "listeners").map(|(_, bound)| bound).expect_err("it is in use");
+            assert!(refused.to_string().contains(&format!("listeners {address} is in use")), "{refused}");
+        }
+    }
 }
