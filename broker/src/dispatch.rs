@@ -175,6 +175,13 @@ mod tests {
     }
 
     #[test]
+    fn every_advertised_api_has_a_handler_and_no_other() {
+        let mut served = SERVED.to_vec();
+        served.sort_unstable();
+        assert_eq!(served, api::ALL.iter().map(|spec| spec.key).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn other_unknown_keys_and_versions_close() {
         for (key, version) in [(-1, 0), (9999, 0), (4, 1), (0, 2), (0, 99), (1, 3), (3, 14)] {
             assert!(matches!(route(&RequestContext::for_test(key, version)), Route::Close(_)), "{key} v{version}");
