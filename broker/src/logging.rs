@@ -90,7 +90,10 @@ mod tests {
     #[test]
     fn human_lines_have_no_escapes_without_a_terminal() {
         let text = logged("human", level("debug"));
-        assert!(text.contains("INFO") && text.contains("started shards=2") && text.contains("detail") && text.contains("inner life"), "{text}");
+        assert!(
+            text.contains("INFO") && text.contains("started shards=2") && text.contains("detail") && text.contains("inner life"),
+            "{text}"
+        );
         assert!(!text.contains('\u{1b}'));
         assert_eq!(logged("human", level("off")), "");
     }
