@@ -190,7 +190,7 @@ fn canonical(scope: Scope, map: ConfigMap) -> Result<ConfigMap, AlterError> {
             Err(reason) => {
                 // Kafka answers 40 for topics and 42 for brokers.
                 let code = if scope == Scope::Topic { ErrorCode::InvalidConfig } else { ErrorCode::InvalidRequest };
-                return Err(AlterError::new(code, format!("Invalid value {text} for configuration {name}: {reason}")));
+                return Err(AlterError::new(code, format!("Invalid value {} for configuration {name}: {reason}", key.refused_part(&text))));
             }
         };
     }

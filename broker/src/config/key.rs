@@ -275,6 +275,16 @@ impl Key {
         Ok(value)
     }
 
+    /// The part of a refused text that a message names: the first item that a list does not take, otherwise all of it.
+    pub fn refused_part(&self, text: &str) -> String {
+        match self.spec.valid {
+            Valid::ListOf(names, _) => {
+                parse_list(text).into_iter().find(|i| !names.contains(&i.as_str())).unwrap_or_else(|| text.to_string())
+            }
+            _ => text.to_string(),
+        }
+    }
+
     /// Checks a value of the right type against the key's bounds.
     pub fn check(&self, value: &Value) -> Result<(), String> {
         match (self.spec.valid, value) {

@@ -38,7 +38,7 @@ fn lists_grow_and_shrink_from_the_effective_value() {
         policy(&[], AlterOp::Append, "bad"),
         Err((
             ErrorCode::InvalidConfig,
-            "Invalid value delete,bad for configuration cleanup.policy: String must be one of: compact, delete".into()
+            "Invalid value bad for configuration cleanup.policy: String must be one of: compact, delete".into()
         ))
     );
 }
