@@ -120,12 +120,7 @@ impl<Q: MeshRequest, R: Send + 'static> MeshEnd<Q, R> {
         let (senders, receivers) = futures_util::future::join(senders, receivers).await;
         let lanes: Vec<Option<Rc<Lane<Q, R>>>> =
             senders.into_iter().map(|s| s.map(|(s, count)| Rc::new(Lane::new(s, count, Arc::clone(&self.pulse))))).collect();
-        let inner = Rc::new(Inner {
-            id: self.id,
-            lanes,
-            service: RefCell::new(None),
-            receivers: RefCell::new(Vec::new()),
-        });
+        let inner = Rc::new(Inner { id: self.id, lanes, service: RefCell::new(None), receivers: RefCell::new(Vec::new()) });
         let mut tasks = Vec::new();
         for (peer, receiver) in receivers.into_iter().enumerate() {
             if let (Some((receiver, count)), Some(lane)) = (receiver, inner.lanes[peer].clone()) {

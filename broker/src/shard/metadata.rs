@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use coreline_storage::data_dir::{DataDir, JournalId};
-use coreline_storage::io::HostDisk;
+use coreline_storage::io::{HostDisk, Poison};
 
 use super::start::Boot;
 use super::task_queue::{self, Queue, Task};
@@ -87,9 +87,13 @@ pub(super) async fn open(
         bytes = report.bytes_redone,
         "recovered from the journals"
     );
+    for partition in &report.unknown {
+        // Its topic was deleted just before the last stop, as a rule. Never removed unasked: the metadata might be the wrong ones.
+        tracing::warn!(%partition, path = %dir.partition(*partition).display(), "files of a partition that the metadata does not know are left alone");
+    }
     let mut journals = report.journals;
     while journals.len() < usize::from(shards) {
         journals.push(JournalId(getrandom::u64().map_err(no_randomness)?));
     }
-    Ok((Boot { image, journals }, Metadata { controller, running }))
+    Ok((Boot { image, journals, poison: Poison::new() }, Metadata { controller, running }))
 }

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod credits;
 pub mod group;
 pub mod lifecycle;
+pub mod maintenance;
 pub mod mesh;
 pub mod metadata;
 pub mod offsets_log;

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use coreline_storage::StorageError;
 use coreline_storage::data_dir::{CleanShutdown, DataDir, JournalId, Meta};
-use coreline_storage::io::HostDisk;
+use coreline_storage::io::{HostDisk, Poison};
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use socket2::Socket;
 
@@ -32,7 +32,7 @@ use super::remote::{MeshController, MeshPublisher};
 use super::request::{self, ShardReply, ShardRequest};
 use super::rescue::{self, Pulse, Rescue};
 use super::task_queue::{self, Queue, Task};
-use super::{Shard, ShardId, group, metadata};
+use super::{Shard, ShardId, group, maintenance, metadata};
 use crate::admin;
 use crate::config::{Config, HostPort, effective};
 use crate::controller::ControllerClient;
@@ -149,6 +149,8 @@ pub(super) struct Boot {
     pub(super) image: Arc<MetadataImage>,
     /// A journal for each shard.
     pub(super) journals: Vec<JournalId>,
+    /// The first failure of the data directory's device, for all shards: after it nobody acknowledges anything.
+    pub(super) poison: Poison,
 }
 
 /// A shard's thread, from its executor's birth to its end. Every way out is reported.
@@ -255,6 +257,7 @@ async fn shard_main(setup: Setup) -> Result<(), Fatal> {
     let coordinating = groups.clone().map(|groups| task_queue::spawn(Queue::Background, async move { groups.run().await }));
     // Who connects at the sight of "ready" must not be refused: from here on the kernel queues connections.
     listener.listen(config.socket_listen_backlog_size.max(limits::LISTEN_BACKLOG_MIN)).map_err(|error| failed("listener", &error))?;
+    let maintaining = maintenance::start(&shard);
     enter(id, &lifecycle, Phase::Serving).await;
 
     let accepting = accept::start(&shard, &net, listener, limits::CONNECTIONS_PER_SECOND).map_err(|error| failed("listener", &error))?;
@@ -271,6 +274,7 @@ async fn shard_main(setup: Setup) -> Result<(), Fatal> {
     // Requests of other shards are still answered until every shard has drained.
     enter(id, &lifecycle, Phase::Stopping).await;
 
+    maintaining.cancel().await;
     if let Some(coordinating) = coordinating {
         coordinating.cancel().await;
     }
@@ -316,7 +320,7 @@ async fn identify(config: &Config, disk: &HostDisk, dir: &DataDir) -> Result<(),
 
 /// Every shard, after `Recovered`.
 async fn open_store(id: ShardId, config: &Config, disk: HostDisk, dir: &DataDir, boot: &Boot) -> Result<ShardStore, Fatal> {
-    ShardStore::open(disk, dir, boot.journals[id.index()], effective::store_config(config))
+    ShardStore::open_sharing(disk, dir, boot.journals[id.index()], effective::store_config(config), boot.poison.clone())
         .await
         .map_err(|error| preflight::judge_storage(&error).of(format!("shard {id}: opening the store")))
 }
