@@ -3,6 +3,7 @@
 //! A shard's counts are touched by its own thread only, so an increment is an addition. Memory is bounded: fixed arrays, and one histogram per
 //! (API, stage) made when the pair first occurs. `render.rs` writes Prometheus text format 0.0.4; `process.rs` reads `/proc`.
 
+pub mod observe;
 pub mod process;
 pub mod registry;
 pub mod render;

@@ -85,6 +85,10 @@ metrics! {
         JournalBytes = "coreline_journal_written_bytes_total",
         /// Flushes the journal has asked of the device.
         JournalFlushes = "coreline_journal_flushes_total",
+        /// Checkpoints written.
+        Checkpoints = "coreline_checkpoints_total",
+        /// Bytes written to segments, padding included.
+        SegmentBytes = "coreline_segment_written_bytes_total",
         /// Appends that had to wait because the journal or the tail memory was full.
         AppendWaits = "coreline_append_waits_total",
     }
@@ -111,12 +115,18 @@ metrics! {
         JournalUsedBytes = "coreline_journal_used_bytes",
         /// Bytes of records in memory.
         TailBytes = "coreline_tail_memory_bytes",
+        /// Bytes of batches that are not flushed to their segments yet.
+        UnflushedBytes = "coreline_unflushed_bytes",
+        /// Open segment files.
+        OpenSegmentFiles = "coreline_open_segment_files",
     }
 }
 
 metrics! {
     /// Durations that each shard has once.
     pub enum Timing: Histogram {
+        /// Time from the first entry of a journal frame to the start of its write.
+        JournalQueue = "coreline_journal_queue_seconds",
         /// Time the device took to write a journal frame.
         JournalWrite = "coreline_journal_write_seconds",
         /// Time the device took to flush the journal.
