@@ -1,7 +1,7 @@
 //! One shard's counts in plain cells, and the snapshot of them that crosses the mesh.
 
-use std::rc::Rc;
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use coreline_wire::api::{self, ApiKey};
 use coreline_wire::error_code::ErrorCode;
