@@ -1,8 +1,11 @@
-//! Reads `/proc` and `/sys` below a root prefix, so that recorded trees can stand in for the host. Never writes.
+//! Reads `/proc` and `/sys` below a root prefix, so that recorded trees can stand in for the host. Has no way to write.
 
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Longest file that is read whole, in bytes; settings are far shorter.
+/// Longest file that is read, in bytes; what is longer is cut. Settings are far shorter, and of `/proc/cpuinfo` the start is enough.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// A tree that looks like `/`.
@@ -17,17 +20,32 @@ impl Root {
         Root { prefix: prefix.into() }
     }
 
-    fn path(&self, path: &str) -> PathBuf {
+    /// True for the host itself, where facts that lie in no file may be asked of the kernel as well.
+    pub fn is_host(&self) -> bool {
+        self.prefix == Path::new("/")
+    }
+
+    /// Where `path` lies below the prefix.
+    pub fn path(&self, path: &str) -> PathBuf {
         self.prefix.join(path.trim_start_matches('/'))
     }
 
     /// The trimmed content of a setting, or `None` when it is not there or not readable.
     pub fn read(&self, path: &str) -> Option<String> {
-        use std::io::Read;
-        let file = std::fs::File::open(self.path(path)).ok()?;
-        let mut text = String::new();
-        file.take(FILE_BYTES_MAX).read_to_string(&mut text).ok()?;
-        Some(text.trim().to_owned())
+        self.try_read(path).ok().map(|(text, _)| text)
+    }
+
+    /// The trimmed content of a setting and whether its mode lets nobody write it (as with kernel-managed interrupts).
+    pub fn try_read(&self, path: &str) -> io::Result<(String, bool)> {
+        // A FIFO in a forged tree must not make a check wait.
+        let metadata = std::fs::metadata(self.path(path))?;
+        if !metadata.is_file() {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        }
+        let file = File::open(self.path(path))?;
+        let mut bytes = Vec::new();
+        file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
+        Ok((String::from_utf8_lossy(&bytes).trim().to_owned(), metadata.mode() & 0o222 == 0))
     }
 
     /// Names in a directory, sorted; empty when it is not there.
@@ -41,6 +59,11 @@ impl Root {
     /// True when the path exists.
     pub fn exists(&self, path: &str) -> bool {
         Path::exists(&self.path(path))
+    }
+
+    /// The last name of the path that a symbolic link points to.
+    pub fn link(&self, path: &str) -> Option<String> {
+        Some(std::fs::read_link(self.path(path)).ok()?.file_name()?.to_str()?.to_owned())
     }
 }
 
@@ -67,6 +90,7 @@ mod tests {
         let root = Root::at(dir.path());
         assert_eq!(root.read("/proc/sys/vm/swappiness").as_deref(), Some("60"));
         assert_eq!(root.read("/proc/sys/vm/absent"), None);
+        assert_eq!(root.read("/proc/sys"), None, "a directory is not a setting");
         assert_eq!(root.list("/proc/sys"), ["vm"]);
     }
 }
