@@ -305,7 +305,9 @@ fn watch_all(pulses: &[Arc<Pulse>], watchdog: Duration, stop: &AtomicBool, dead:
             }
             sleeper.asleep.store(false, Ordering::SeqCst);
             last = Instant::now();
-            empty_rounds = 0;
+            if pulses.iter().any(|pulse| pulse.work_outstanding() > 0) {
+                empty_rounds = 0;
+            }
             continue;
         }
         let now = Instant::now();
