@@ -21,6 +21,9 @@ fn main() -> ExitCode {
         }
     };
     logging::init(&config);
+    // Huge pages would make a quiet broker twice as big, and each first touch of one zeroes 2 MiB on a shard's own time. Refused by
+    // kernels that do not know it, which costs memory only.
+    let _ = nix::sys::prctl::set_thp_disable(true);
     match shard::start::run(Arc::new(config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fatal) => {

@@ -27,7 +27,7 @@ const SKIP_ASSIGNMENT_VERSION: i16 = 9;
 /// Joins a group.
 pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> HandlerResult {
     let request: JoinGroupRequest = codec::decode(ctx, body)?;
-    let answer = shard.groups.join(to_coordinator(ctx, request)).await;
+    let answer = ctx.parked(shard.groups.join(to_coordinator(ctx, request))).await;
     codec::encode(ctx, &respond(answer, ctx.api_version))
 }
 
