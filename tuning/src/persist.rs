@@ -77,7 +77,8 @@ fn wanted(facts: &Facts, in_force: &[Entry], profile: &Profile) -> BTreeMap<Stri
     for entry in in_force.iter().rev() {
         let now = snapshot.get(&entry.path).map(|t| entry.format.normal(t));
         if entry.new.is_some() && now == entry.new {
-            snapshot.insert(entry.path.clone(), entry.old.clone());
+            let before = entry.format.chosen(snapshot.get(&entry.path).unwrap_or(""), &entry.old);
+            snapshot.insert(entry.path.clone(), before);
         }
     }
     let before = Facts::of(snapshot, &facts.data_dir);

@@ -97,9 +97,33 @@ pub fn plan(facts: &Facts, profile: &Profile) -> Plan {
             }
         }
     }
+    let kept = kept_neighbours(facts, profile, &steps);
+    steps.extend(kept);
     steps.sort_by(|a, b| (a.rank, &a.path).cmp(&(b.rank, &b.path)));
     steps.dedup_by(|a, b| a.path == b.path);
     Plan { profile: profile.name.clone(), steps, skipped }
+}
+
+/// Settings that are as wanted now and would not be after a leader's write: they are written again behind it.
+fn kept_neighbours(facts: &Facts, profile: &Profile, steps: &[Step]) -> Vec<Step> {
+    let mut kept = Vec::new();
+    for path in steps.iter().flat_map(|s| &s.resets).filter(|p| !steps.iter().any(|s| s.path == **p)) {
+        let wished = knob::ALL.iter().filter(|k| profile.wishes.contains_key(k.id));
+        let Some((knob, write)) = wished.filter_map(|k| Some((k, k.write_for(path)?))).next() else { continue };
+        let Some(now) = facts.snapshot.get(path).map(|t| write.format.normal(t)) else { continue };
+        kept.push(Step {
+            knob: knob.id.to_owned(),
+            path: path.clone(),
+            old: now.clone(),
+            new: now,
+            format: write.format,
+            raise_only: write.raise_only,
+            rank: write.rank,
+            resets: Vec::new(),
+            not_writable: write.not_writable.map(str::to_owned),
+        });
+    }
+    kept
 }
 
 fn step(facts: &Facts, knob: &Knob, path: &str, new: String) -> Option<Step> {

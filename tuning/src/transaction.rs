@@ -123,7 +123,8 @@ fn prepare(plan: &Plan, tree: &mut impl Tree) -> Result<Vec<Entry>, ApplyError> 
             undone: Vec::new(),
         };
         let old = step.format.normal(&tree.read(&step.path).map_err(unreadable)?);
-        if old == step.new || (step.raise_only && is_lower(&step.new, &old)) {
+        let is_reset = plan.steps.iter().any(|other| other.resets.contains(&step.path));
+        if (old == step.new && !is_reset) || (step.raise_only && is_lower(&step.new, &old)) {
             continue;
         }
         entries.push(Entry {

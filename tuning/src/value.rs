@@ -33,6 +33,15 @@ impl Format {
             }
         }
     }
+
+    /// How the kernel would show `value` where it shows `text` now: a choice keeps its other words.
+    pub fn chosen(self, text: &str, value: &str) -> String {
+        if self != Format::Choice {
+            return value.to_owned();
+        }
+        let words = text.split_whitespace().map(|w| w.trim_matches(['[', ']']));
+        words.map(|w| if w == value { format!("[{w}]") } else { w.to_owned() }).collect::<Vec<_>>().join(" ")
+    }
 }
 
 /// Groups of eight digits from the right, as the kernel reads masks of more than 32 CPUs.
@@ -188,6 +197,7 @@ mod tests {
     fn spellings_of_one_value_are_the_same() {
         assert_eq!(Format::Choice.normal("none [mq-deadline] bfq\n"), "mq-deadline");
         assert_eq!(Format::Choice.normal("none"), "none");
+        assert_eq!(Format::Choice.chosen("none [mq-deadline] bfq", "none"), "[none] mq-deadline bfq");
         assert_eq!(Format::Words.normal("4096\t131072\t6291456\n"), "4096 131072 6291456");
         assert_eq!(Format::Mask.normal("00000000,0000000F"), "f");
         assert_eq!(Format::Mask.normal("00000000"), "0");

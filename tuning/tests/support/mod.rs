@@ -58,17 +58,19 @@ fn next(fate: &Rc<RefCell<Fate>>) -> Result<Option<Fault>, io::Error> {
 pub(crate) struct Kernel {
     pub(crate) settings: Rc<RefCell<BTreeMap<String, String>>>,
     pub(crate) fate: Rc<RefCell<Fate>>,
+    /// Longest queue without a scheduler.
+    pub(crate) requests_max: u64,
 }
 
 impl Kernel {
     pub(crate) fn new(settings: &[(&str, &str)]) -> Kernel {
         let settings = settings.iter().map(|(p, t)| (p.to_string(), t.to_string())).collect();
-        Kernel { settings: Rc::new(RefCell::new(settings)), fate: Rc::default() }
+        Kernel { settings: Rc::new(RefCell::new(settings)), fate: Rc::default(), requests_max: 256 }
     }
 
     pub(crate) fn of(snapshot: &Snapshot) -> Kernel {
         let settings = snapshot.iter().map(|(p, e)| (p.to_owned(), e.text.clone())).collect();
-        Kernel { settings: Rc::new(RefCell::new(settings)), fate: Rc::default() }
+        Kernel { settings: Rc::new(RefCell::new(settings)), fate: Rc::default(), requests_max: 1023 }
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -104,7 +106,7 @@ impl Kernel {
                 return Ok(());
             }
             "nr_requests" => {
-                let most = if settings.get(&beside("scheduler")).is_some_and(|s| s.contains("[none]")) { 128 } else { 4096 };
+                let most = if settings.get(&beside("scheduler")).is_some_and(|s| s.contains("[none]")) { self.requests_max } else { 4096 };
                 if text.parse::<u64>().map_or(true, |n| n > most) {
                     return refuse();
                 }
@@ -217,4 +219,53 @@ impl Log for MemoryLog {
             }
         }
     }
+}
+
+/// A temporary folder in memory where there is one: the tests flush thousands of times.
+pub(crate) fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("temporary directory")
+}
+
+/// Makes a recorded host into files below `dir`.
+pub(crate) fn plant(dir: &std::path::Path, host: &str) {
+    let text = std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixture/{host}.tree")));
+    let snapshot = Snapshot::parse(&text.expect("the recorded host is there")).expect("parses");
+    // What is below a name that is listed as present comes first, so that it becomes a folder.
+    let (marks, files): (Vec<_>, Vec<_>) = snapshot.iter().partition(|(path, _)| path.ends_with('?'));
+    for (path, entry) in files.into_iter().chain(marks) {
+        let real = dir.join(path.trim_start_matches('/').trim_end_matches(['@', '?']));
+        std::fs::create_dir_all(real.parent().expect("below the folder")).expect("create");
+        if path.ends_with('@') {
+            // Files may lie below the link: then it is a folder here, and its name is told by nothing.
+            let _ = std::os::unix::fs::symlink(format!("../{}", entry.text), &real);
+        } else if !real.exists() {
+            std::fs::write(&real, format!("{}\n", entry.text)).expect("write");
+        }
+    }
+}
+
+/// Every file below `dir/proc` and `dir/sys`, in the one spelling that is compared.
+pub(crate) fn planted(dir: &std::path::Path) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![dir.join("proc"), dir.join("sys")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder").flatten() {
+            let path = entry.path();
+            match entry.file_type().expect("a type") {
+                kind if kind.is_dir() => folders.push(path),
+                kind if kind.is_file() => {
+                    let text = std::fs::read_to_string(&path).expect("text");
+                    let name = format!("/{}", path.strip_prefix(dir).expect("below").display());
+                    let text = if name.ends_with("rps_cpus") {
+                        Format::Mask.normal(&text)
+                    } else {
+                        Format::Words.normal(&Format::Choice.normal(&text))
+                    };
+                    found.insert(name, text);
+                }
+                _ => {}
+            }
+        }
+    }
+    found
 }
