@@ -23,7 +23,10 @@ pub(super) const KNOB: Knob = Knob {
 
 fn look(facts: &Facts, wish: &Value) -> Look {
     let adaptive = facts.snapshot.matching("/@ethtool/*/coalesce/adaptive_rx").map(|(path, _)| (path, "0".to_owned()));
-    let usecs = facts.snapshot.matching("/@ethtool/*/coalesce/rx_usecs").map(|(path, _)| (path, wish.number().to_string()));
+    // A device that tells sooner already stays as it is.
+    let slow = |text: &str| text.parse::<u64>().is_ok_and(|now| now > wish.number());
+    let usecs = facts.snapshot.matching("/@ethtool/*/coalesce/rx_usecs");
+    let usecs = usecs.filter(|(_, e)| slow(&e.text)).map(|(path, _)| (path, wish.number().to_string()));
     let settings = adaptive.chain(usecs).map(|(path, wanted)| (crate::facts::part(path, 2).to_owned(), Setting { path: path.to_owned(), wanted }));
     Look::each(&facts.snapshot, Format::Plain, settings, "no device that tells")
 }
