@@ -88,8 +88,7 @@ pub fn replace<'a>(scope: Scope, entries: impl IntoIterator<Item = (&'a str, Opt
     let mut result = ConfigMap::new();
     for (name, value) in entries {
         let Some(value) = value else {
-            let message = format!("Null value not supported for : {name}");
-            return Err(AlterError::new(if scope == Scope::Topic { ErrorCode::InvalidConfig } else { ErrorCode::InvalidRequest }, message));
+            return Err(AlterError::new(ErrorCode::InvalidRequest, format!("Null value not supported for : {name}")));
         };
         if result.insert(name.into(), value.into()).is_some() {
             return Err(AlterError::new(ErrorCode::InvalidRequest, "Error due to duplicate config keys"));

@@ -48,7 +48,8 @@ pub fn answer(config: &Config, image: &MetadataImage, request: &DescribeConfigsR
 fn describe_resource(config: &Config, image: &MetadataImage, asked: &DescribeConfigsResource) -> Result<Vec<DescribedConfig>, AlterError> {
     let target = resource::to_describe(config, image, asked.resource_type, asked.resource_name.as_str())?;
     let names: Option<Vec<&str>> = asked.configuration_keys.as_ref().map(|keys| keys.iter().map(StrBytes::as_str).collect());
-    let filter = names.as_deref();
+    // No names are all names, as null is.
+    let filter = names.as_deref().filter(|names| !names.is_empty());
     // The name of no topic: only the brokers' dynamic settings count.
     let topic = if let Target::Topic(name) = target { name } else { "" };
     Ok(with_topic_overrides(config, image, topic, |overrides| match target {

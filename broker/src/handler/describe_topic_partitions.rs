@@ -3,6 +3,7 @@
 //! The cursor names the first partition of the next page. A page holds at most `response_partition_limit` partitions, at least 1 and at
 //! most 2000. No topics means all. Left out: eligible leader replicas, which there are none of yet.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -42,28 +43,26 @@ pub fn answer(image: &MetadataImage, request: &DescribeTopicPartitionsRequest) -
         first_topic = cursor.topic_name.as_str();
         let known = all || names.iter().any(|name| name == first_topic);
         let Some(partition) = usize::try_from(cursor.partition_index).ok().filter(|_| known) else {
-            let topics = names.iter().map(|name| refused(name, ErrorCode::InvalidRequest, OPERATIONS_NOT_ASKED));
-            return DescribeTopicPartitionsResponse::default().with_topics(topics.collect());
+            return bad_cursor(request, &names);
         };
         first_partition = partition;
     }
 
     let mut room = request.response_partition_limit.clamp(1, PAGE_MAX) as usize;
     let mut topics = Vec::new();
-    let mut unknown = Vec::new();
     let mut next = None;
     for name in names.iter().filter(|name| name.as_str() >= first_topic) {
         let from = if name == first_topic { first_partition } else { 0 };
-        let Some(topic) = image.topic_by_name(name) else {
-            let bad = topic_name::validate(name).is_err();
-            let code = if bad { ErrorCode::InvalidTopicException } else { ErrorCode::UnknownTopicOrPartition };
-            unknown.push(refused(name, code, TOPIC_OPERATIONS));
-            continue;
-        };
         if room == 0 {
             next = Some((name.clone(), 0));
             break;
         }
+        let Some(topic) = image.topic_by_name(name) else {
+            let bad = topic_name::validate(name).is_err();
+            let code = if bad { ErrorCode::InvalidTopicException } else { ErrorCode::UnknownTopicOrPartition };
+            topics.push(refused(name, code, TOPIC_OPERATIONS));
+            continue;
+        };
         let to = topic.partitions.len().min(from.saturating_add(room));
         room -= to.saturating_sub(from);
         topics.push(describe(image, topic, from, to));
@@ -72,9 +71,20 @@ pub fn answer(image: &MetadataImage, request: &DescribeTopicPartitionsRequest) -
             break;
         }
     }
-    topics.extend(unknown);
     let cursor = next.map(|(name, partition)| Cursor::default().with_topic_name(TopicName(name.into())).with_partition_index(partition));
     DescribeTopicPartitionsResponse::default().with_topics(topics).with_next_cursor(cursor)
+}
+
+/// Refuses every topic, in the order of the request.
+fn bad_cursor(request: &DescribeTopicPartitionsRequest, all: &[String]) -> DescribeTopicPartitionsResponse {
+    let mut names: Vec<&str> = request.topics.iter().map(|topic| topic.name.as_str()).collect();
+    if names.is_empty() {
+        names = all.iter().map(String::as_str).collect();
+    }
+    let mut seen = BTreeSet::new();
+    names.retain(|name| seen.insert(*name));
+    let topics = names.into_iter().map(|name| refused(name, ErrorCode::InvalidRequest, OPERATIONS_NOT_ASKED));
+    DescribeTopicPartitionsResponse::default().with_topics(topics.collect())
 }
 
 fn describe(image: &MetadataImage, topic: &TopicImage, from: usize, to: usize) -> DescribeTopicPartitionsResponseTopic {
@@ -166,7 +176,10 @@ mod tests {
     fn what_does_not_exist_is_an_error_of_its_own() {
         let image = image();
         let error = |name: &str, code| (name.to_owned(), code, vec![]);
-        assert_eq!(told(&image, &["nope", "d1", "a b"], 2000, None).0, [topic("d1", &[0, 1, 2]), error("a b", 17), error("nope", 3)]);
+        assert_eq!(told(&image, &["nope", "d1", "a b"], 2000, None).0, [error("a b", 17), topic("d1", &[0, 1, 2]), error("nope", 3)]);
+        // What does not exist takes no room, but a full page ends before it.
+        assert_eq!(told(&image, &["nope", "d1", "a b"], 3, None), (vec![error("a b", 17), topic("d1", &[0, 1, 2])], Some(("nope".into(), 0))));
+        assert_eq!(told(&image, &["d2", "d1"], 100, Some(("d1", -1))).0, [error("d2", 42), error("d1", 42)], "in the request's order");
         assert_eq!(told(&image, &["d1"], 100, Some(("d1", -1))).0, [error("d1", 42)]);
         assert_eq!(told(&image, &["d1", "d2"], 100, Some(("d1x", 1))).0, [error("d1", 42), error("d2", 42)]);
     }

@@ -197,8 +197,9 @@ async fn read(shard: &Rc<Shard>, rows: &mut [Row], max_bytes: i32) -> Result<(),
     let mut nothing_yet = true;
     for (row, answer) in rows.iter_mut().zip(answers) {
         let mut fetched = answer.unwrap_or_else(|| Fetched::failed(ErrorCode::UnknownServerError));
-        // Each shard kept to the limit alone; together they may have found more.
-        if fetched.bytes > left && !nothing_yet {
+        // Each shard kept to the limits alone; together they may have found more, and more than one batch above its partition's limit.
+        let most = left.min(u64::from(row.want.max_bytes.max(0) as u32));
+        if fetched.bytes > most && !nothing_yet {
             fetched.records.clear();
             (fetched.bytes, fetched.limited) = (0, true);
         }
@@ -283,8 +284,13 @@ fn partition_answer(shard: &Shard, row: Row, isolation_level: i8) -> FetchPartit
         current_leader: (stale && f.leader_epoch >= 0)
             .then(|| LeaderIdAndEpoch { leader_id: shard.node_id(), leader_epoch: f.leader_epoch }),
         snapshot_id: None,
-        // Under read committed an empty list says "none aborted"; without it the field is null.
-        aborted_transactions: (isolation_level == 1 && f.error == ErrorCode::None).then(Vec::new),
+        // Under read committed an empty list says "none aborted"; without it the field is null. Kafka sends an empty list for what it
+        // does not know, too.
+        aborted_transactions: match f.error {
+            ErrorCode::None => (isolation_level == 1).then(Vec::new),
+            ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId => Some(Vec::new()),
+            _ => None,
+        },
         preferred_read_replica: -1,
         records: f.records,
     }

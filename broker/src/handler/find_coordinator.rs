@@ -62,7 +62,9 @@ async fn find_group_coordinator(shard: &Rc<Shard>) -> Place {
 }
 
 fn respond(request: FindCoordinatorRequest, version: i16, place: &Place) -> FindCoordinatorResponse {
-    let message = place.message.map(StrBytes::from_static_str);
+    // Success has words as well, and other ones since several keys are asked at once.
+    let success = if version < BATCHED_VERSION { "NONE" } else { "" };
+    let message = Some(StrBytes::from_static_str(place.message.unwrap_or(success)));
     let host = StrBytes::from_string(place.host.clone());
     let response = FindCoordinatorResponse::default();
     if version < BATCHED_VERSION {
@@ -112,6 +114,8 @@ mod tests {
                 if version < 4 {
                     let told = (response.error_code, response.node_id.0, response.host.to_string(), response.port);
                     assert_eq!(told, (place.error.code(), place.node_id, place.host, place.port), "version {version}");
+                    let words = place.message.unwrap_or("NONE");
+                    assert_eq!(response.error_message.is_some_and(|m| m.as_str() == words), version >= 1, "version {version}");
                     continue;
                 }
                 let told: Vec<_> = response.coordinators.iter().map(|c| (c.key.to_string(), c.error_code, c.node_id.0, c.port)).collect();

@@ -72,6 +72,8 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
     drop((seen, twice));
     ask(shard, parts, &mut outcomes).await?;
     let mut outcomes = outcomes.into_iter();
+    // A partition named twice is answered once.
+    let mut answered = HashSet::new();
     let mut response = ListOffsetsResponse::default();
     for topic in request.topics {
         let mut out = ListOffsetsTopicResponse::default().with_name(topic.name);
@@ -82,6 +84,9 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
                 timestamp: -1,
                 leader_epoch: -1,
             });
+            if !answered.insert((out.name.clone(), p.partition_index)) {
+                continue;
+            }
             out.partitions.push(
                 ListOffsetsPartitionResponse::default()
                     .with_partition_index(p.partition_index)

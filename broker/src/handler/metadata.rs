@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use coreline_wire::error_code::ErrorCode;
 use coreline_wire::ids::TopicId;
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic};
 use kafka_protocol::messages::{BrokerId, MetadataRequest, MetadataResponse, TopicName};
 
@@ -24,6 +25,8 @@ use crate::metadata::image::{PartitionImage, is_internal_topic};
 use crate::metadata::{MetadataImage, TopicImage, topic_name};
 use crate::shard::{Shard, clock};
 
+/// First version in which topics may be asked for by id.
+const BY_ID_VERSION: i16 = 12;
 /// How long an answer waits for the topics that it creates; after it they are answered as unknown, which clients retry.
 const CREATE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -68,6 +71,10 @@ pub fn answer(image: &MetadataImage, request: &MetadataRequest, version: i16) ->
         Some(topics) => version == 0 && topics.is_empty(),
     };
     let mut topics = Vec::new();
+    let by_id_early = |topic: &MetadataRequestTopic| !topic.topic_id.is_nil() || topic.name.is_none();
+    if version < BY_ID_VERSION && request.topics.iter().flatten().any(by_id_early) {
+        return refused(request);
+    }
     if all {
         topics.extend(image.topics_sorted().into_iter().map(|topic| describe(image, topic, version)));
     } else {
@@ -91,6 +98,17 @@ pub fn answer(image: &MetadataImage, request: &MetadataRequest, version: i16) ->
         .with_controller_id(BrokerId(image.controller_id))
         .with_topics(topics)
         .with_cluster_authorized_operations(if cluster { CLUSTER_OPERATIONS } else { OPERATIONS_NOT_ASKED })
+}
+
+/// The answer to ids in a version that has the field but does not serve it: nothing but errors.
+fn refused(request: &MetadataRequest) -> MetadataResponse {
+    let topics = request.topics.iter().flatten().map(|asked| {
+        MetadataResponseTopic::default()
+            .with_error_code(ErrorCode::InvalidRequest.code())
+            .with_name(Some(asked.name.clone().unwrap_or_default()))
+            .with_topic_id(asked.topic_id)
+    });
+    MetadataResponse::default().with_topics(topics.collect())
 }
 
 fn brokers(image: &MetadataImage, version: i16) -> Vec<MetadataResponseBroker> {

@@ -124,7 +124,7 @@ fn finish(places: Places, version: i16, acks: Acks) -> HandlerResult {
         };
     }
     let mut topics = Vec::with_capacity(places.topics.len());
-    for (name, topic_id, indexes) in places.topics {
+    for (name, topic_id, indexes) in places.topics.into_iter().filter(|(_, _, indexes)| !indexes.is_empty()) {
         let partitions = indexes.into_iter().map(|index| answer(index, outcomes.next().unwrap_or_else(lost))).collect();
         topics.push(ProduceTopicResponse { name, topic_id, partitions });
     }

@@ -57,18 +57,20 @@ async fn place(shard: &Shard, part: ProducePart, acks: Acks, appender: Appender)
     let partition = shard.partitions.get(part.partition).map_err(refuse)?;
     partition.check_epoch(-1).map_err(refuse)?;
     let config = partition.config();
-    if acks == Acks::All && (partition.in_sync_count() as i64) < i64::from(config.min_insync_replicas) {
+    // More than there are replicas is never asked for (as Kafka since it tracks eligible leader replicas).
+    let in_sync_min = i64::from(config.min_insync_replicas).min(partition.replica_count() as i64);
+    if acks == Acks::All && (partition.in_sync_count() as i64) < in_sync_min {
         let message = format!(
             "The size of the current ISR : {} is insufficient to satisfy the min.isr requirement of {} for partition {}-{}",
             partition.in_sync_count(),
-            config.min_insync_replicas,
+            in_sync_min,
             partition.topic,
             part.partition.partition
         );
-        return Err(Produced::failed(ErrorCode::NotEnoughReplicas, Some(message)));
+        return Err(in_log(&partition, Produced::failed(ErrorCode::NotEnoughReplicas, Some(message))));
     }
     let now_ms = shard.now_ms();
-    let batch = validate(part.records, &config, appender, now_ms)?;
+    let batch = validate(&partition, part.records, &config, appender, now_ms)?;
     let origin = match appender {
         Appender::Client { .. } => AppendOrigin::Client,
         Appender::Coordinator => AppendOrigin::Coordinator,
@@ -94,22 +96,41 @@ async fn place(shard: &Shard, part: ProducePart, acks: Acks, appender: Appender)
                     return Err(refuse(ErrorCode::UnknownTopicOrPartition));
                 }
             }
-            Err(error) => return Err(append_error(error)),
+            Err(error) => return Err(in_log(&partition, append_error(error))),
         }
     }
 }
 
-fn validate(records: Bytes, config: &PartitionConfig, appender: Appender, now_ms: i64) -> Result<ValidBatch, Produced> {
+/// Adds the log start offset to a refusal by the rules of the log, as Kafka does, so that a producer learns of deleted records.
+fn in_log(partition: &Partition, refused: Produced) -> Produced {
+    use ErrorCode::{CorruptMessage, KafkaStorageError, MessageTooLarge, NotLeaderOrFollower, RecordListTooLarge, UnknownTopicOrPartition};
+    let without = [CorruptMessage, KafkaStorageError, MessageTooLarge, NotLeaderOrFollower, RecordListTooLarge, UnknownTopicOrPartition];
+    if without.contains(&refused.error) {
+        return refused;
+    }
+    Produced { log_start_offset: partition.log.log_start_offset(), ..refused }
+}
+
+fn validate(
+    partition: &Partition,
+    records: Bytes,
+    config: &PartitionConfig,
+    appender: Appender,
+    now_ms: i64,
+) -> Result<ValidBatch, Produced> {
     let origin = match appender {
         Appender::Client { zstd_allowed } => Origin::Client { zstd_allowed },
         Appender::Coordinator => Origin::Broker,
     };
-    let batch = RawBatch::new(records).validate(origin).map_err(|error| Produced::failed(error.error_code(), Some(error.to_string())))?;
+    let batch = RawBatch::new(records).validate(origin).map_err(|error| {
+        let refused = Produced::failed(error.error_code(), Some(error.to_string()));
+        if error.is_before_log() { refused } else { in_log(partition, refused) }
+    })?;
     if batch.header().attributes.is_transactional() && origin != Origin::Broker {
         // KIP-890: without a transaction that the coordinator knows of there is nothing to append to.
         return Err(Produced::failed(ErrorCode::InvalidTxnState, None));
     }
-    recode::prepare(batch, config, now_ms)
+    recode::prepare(batch, config, now_ms).map_err(|refused| in_log(partition, refused))
 }
 
 /// Splits a wait that is over by what the group commit that ended it cost: the flush and the write were last, before them the batch

@@ -49,8 +49,12 @@ async fn read_one(partition: &Partition, want: &FetchWant, budget: i32, at_least
         limited: false,
     };
     if want.last_fetched_epoch >= 0 {
-        let (epoch, end) = log.epoch_end_offset(want.last_fetched_epoch);
-        if epoch >= 0 && (epoch < want.last_fetched_epoch || end < want.fetch_offset) {
+        let (epoch, end) = partition.epoch_end_offset(want.last_fetched_epoch);
+        if epoch < 0 {
+            // The reader has seen an epoch that this log has not: nothing can be said of where the two part.
+            return Fetched { leader_epoch: partition.leader_epoch(), ..Fetched::failed(ErrorCode::OffsetOutOfRange) };
+        }
+        if epoch < want.last_fetched_epoch || end < want.fetch_offset {
             answer.diverging = Some((epoch, end));
             return answer;
         }

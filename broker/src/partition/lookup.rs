@@ -49,7 +49,9 @@ async fn list_offset(partition: &Partition, query: &OffsetQuery) -> OffsetFound 
         marker::LATEST => return found(high_watermark, -1, partition.leader_epoch()),
         marker::EARLIEST | marker::EARLIEST_LOCAL => {
             let start = log.log_start_offset();
-            return found(start, -1, log.leader_epoch_at(start));
+            let epoch = log.leader_epoch_at(start);
+            // What comes next to an empty log is written in the epoch of now.
+            return found(start, -1, if epoch < 0 { partition.leader_epoch() } else { epoch });
         }
         // There is no tiered storage here, so nothing is in it and nothing waits for it.
         marker::LATEST_TIERED | marker::EARLIEST_PENDING_UPLOAD => return found(-1, -1, -1),
@@ -76,11 +78,7 @@ fn epoch_end(partitions: &PartitionManager, query: &EpochQuery) -> EpochFound {
     match checked {
         Err(error) => EpochFound { error, leader_epoch: -1, end_offset: -1 },
         Ok(partition) => {
-            let (leader_epoch, end_offset) = if query.leader_epoch == partition.leader_epoch() {
-                (query.leader_epoch, partition.log.log_end_offset())
-            } else {
-                partition.log.epoch_end_offset(query.leader_epoch)
-            };
+            let (leader_epoch, end_offset) = partition.epoch_end_offset(query.leader_epoch);
             EpochFound { error: ErrorCode::None, leader_epoch, end_offset }
         }
     }

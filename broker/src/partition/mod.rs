@@ -73,6 +73,7 @@ pub struct Partition {
     broker: BrokerId,
     leader: RefCell<LeaderState>,
     leads: Cell<bool>,
+    replicas: Cell<usize>,
     config: RefCell<Rc<PartitionConfig>>,
 }
 
@@ -95,6 +96,7 @@ impl Partition {
             broker,
             leader: RefCell::new(LeaderState::new(image.leader_epoch, &image.isr, end)),
             leads: Cell::new(image.leader == broker),
+            replicas: Cell::new(image.replicas.len()),
             config: RefCell::new(Rc::new(config)),
             log,
         });
@@ -113,6 +115,7 @@ impl Partition {
         state.replica_end(self.broker, self.durable.get());
         *self.leader.borrow_mut() = state;
         self.leads.set(image.leader == self.broker);
+        self.replicas.set(image.replicas.len());
     }
 
     /// This node's log is durable up to `end`.
@@ -128,6 +131,17 @@ impl Partition {
     /// The epoch it leads in.
     pub fn leader_epoch(&self) -> LeaderEpoch {
         self.leader.borrow().epoch()
+    }
+
+    /// The largest epoch that is not above `epoch` and where it ended; the epoch of now ends at the end of the log, even when nothing was
+    /// written in it. `(-1, -1)` for what this log has never seen.
+    pub fn epoch_end_offset(&self, epoch: LeaderEpoch) -> (LeaderEpoch, Offset) {
+        if epoch == self.leader_epoch() { (epoch, self.log.log_end_offset()) } else { self.log.epoch_end_offset(epoch) }
+    }
+
+    /// Replicas that the partition is meant to have, in sync or not.
+    pub fn replica_count(&self) -> usize {
+        self.replicas.get()
     }
 
     /// In-sync replicas, this node among them.

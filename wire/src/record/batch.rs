@@ -109,13 +109,23 @@ pub enum BatchError {
 }
 
 impl BatchError {
+    /// True when it shows before the partition's rules are looked at: the answer then does not tell the partition's log start offset.
+    pub fn is_before_log(&self) -> bool {
+        use BatchError::{BadLength, Codec, Crc, Empty, Magic, NotOneBatch, Truncated};
+        matches!(self, Empty | Truncated { .. } | BadLength(_) | NotOneBatch(_) | Magic(_) | Crc { .. } | Codec(_))
+    }
+
     /// The Kafka error code that the producer gets.
     pub fn error_code(&self) -> ErrorCode {
         match self {
-            BatchError::Truncated { .. } | BatchError::BadLength(_) | BatchError::Crc { .. } => ErrorCode::CorruptMessage,
+            BatchError::BadLength(_) | BatchError::Crc { .. } => ErrorCode::CorruptMessage,
+            // Magics of the past are refused for good, others look like damage.
+            BatchError::Magic(magic) if !(0..=1).contains(magic) => ErrorCode::CorruptMessage,
             BatchError::TimestampType => ErrorCode::InvalidTimestamp,
             BatchError::Codec(_) => ErrorCode::UnsupportedCompressionType,
             BatchError::Magic(_)
+            // Kafka finds no whole batch in it, where one has to be.
+            | BatchError::Truncated { .. }
             | BatchError::NotOneBatch(_)
             | BatchError::Empty
             | BatchError::BaseOffset(_)
