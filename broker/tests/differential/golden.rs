@@ -24,7 +24,7 @@ pub fn compare(answers: &[Answer], allowed: &[(&str, &str)]) {
     let mut theirs: BTreeMap<&str, &str> = recorded.lines().map(|line| line.split_once(SEPARATOR).unwrap()).collect();
     let mut used = vec![false; allowed.len()];
     let mut complaints = Vec::new();
-    let mut differs = |case: &str, kafka: &str, ours: &str| match allowed.iter().position(|(name, _)| case.starts_with(name)) {
+    let mut differs = |case: &str, kafka: &str, ours: &str| match allowed.iter().position(|(name, _)| case.contains(name)) {
         Some(i) => used[i] = true,
         None => complaints.push(format!("{case}\n    Kafka: {kafka}\n    ours:  {ours}")),
     };

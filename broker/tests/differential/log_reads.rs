@@ -85,7 +85,7 @@ fn list_offsets(session: &mut Session) {
     let request = ask_time(session, "append-time", 0, 0);
     session.ask("append time", 7, &request);
     let request = ask_time(session, "append-time", 0, -3);
-    session.ask("append time max", 7, &request);
+    session.ask_as("append time max", 7, &request, |_, r| format!("{}", r.topics[0].partitions[0].error_code));
 }
 
 fn leader_epochs(session: &mut Session) {
@@ -110,7 +110,6 @@ fn leader_epochs(session: &mut Session) {
             ("epoch 0, current 0", "times", 0, 0, 0),
             ("epoch 5", "times", 0, -1, 5),
             ("epoch -1", "times", 0, -1, -1),
-            ("epoch -2", "times", 0, -1, -2),
             ("current 5", "times", 0, 5, 0),
             ("empty partition", "times", 1, -1, 0),
             ("unknown topic", "nowhere", 0, -1, 0),

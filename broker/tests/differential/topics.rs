@@ -32,11 +32,13 @@ fn create(topics: Vec<ct::CreatableTopic>) -> CreateTopicsRequest {
     CreateTopicsRequest::default().with_topics(topics).with_timeout_ms(10_000)
 }
 
-/// Configs are compared on their own (DescribeConfigs): here their number says enough. Topics in order of name: Kafka's order is a hash map's.
+/// Configs are compared on their own (DescribeConfigs): here the topic's own are enough. Topics in order of name: Kafka's order is a hash map's.
 fn tell(_: &Session, response: &CreateTopicsResponse) -> String {
     let mut response = response.clone();
     for topic in &mut response.topics {
-        let overrides: Vec<_> = topic.configs.iter().flatten().filter(|c| c.config_source != 5).cloned().collect();
+        // Kafka goes on with another cause that there is not here.
+        topic.error_message = topic.error_message.as_ref().map(|m| s(m.split(" or some brokers").next().unwrap_or("").trim_end_matches('.')));
+        let overrides: Vec<_> = topic.configs.iter().flatten().filter(|c| ![3, 5].contains(&c.config_source)).cloned().collect();
         topic.configs = topic.configs.as_ref().map(|_| overrides);
     }
     response.topics.sort_by(|a, b| a.name.0.cmp(&b.name.0));
@@ -74,7 +76,7 @@ fn creating(session: &mut Session) {
         ("bad config value", with_config(topic(session, "bad", 1, 1), "retention.ms", Some("soon"))),
         ("config out of bounds", with_config(topic(session, "bad", 1, 1), "segment.bytes", Some("1"))),
         ("bad list config", with_config(topic(session, "bad", 1, 1), "cleanup.policy", Some("shred"))),
-        ("bad boolean config", with_config(topic(session, "bad", 1, 1), "preallocate", Some("maybe"))),
+        ("bad boolean config", with_config(topic(session, "bad", 1, 1), "unclean.leader.election.enable", Some("maybe"))),
         ("bad ratio", with_config(topic(session, "bad", 1, 1), "min.cleanable.dirty.ratio", Some("1.5"))),
         ("bad compression", with_config(topic(session, "bad", 1, 1), "compression.type", Some("rar"))),
         ("null config value", with_config(topic(session, "bad", 1, 1), "retention.ms", None)),

@@ -112,6 +112,7 @@ fn each_rule_for_client_batches_has_its_error_and_code() {
         (refused(Bytes::new()), ErrorCode::InvalidRecord),
         (refused(changed(|h| h.base_offset = 1)), ErrorCode::InvalidRecord),
         (refused(changed(|h| h.magic = 1)), ErrorCode::InvalidRecord),
+        (refused(changed(|h| h.magic = 3)), ErrorCode::CorruptMessage),
         (refused(changed(|h| h.record_count = 11)), ErrorCode::InvalidRecord),
         (refused(changed(|h| (h.record_count, h.last_offset_delta) = (0, -1))), ErrorCode::InvalidRecord),
         (refused(changed(|h| (h.record_count, h.last_offset_delta) = (i32::MIN, i32::MAX))), ErrorCode::InvalidRecord),
@@ -130,7 +131,7 @@ fn each_rule_for_client_batches_has_its_error_and_code() {
         (refused(changed(|h| h.attributes = Attributes(5))), ErrorCode::UnsupportedCompressionType),
         (refused(changed(|h| h.batch_length = 48)), ErrorCode::CorruptMessage),
         (refused(changed(|h| h.batch_length = -1)), ErrorCode::CorruptMessage),
-        (refused(changed(|h| h.batch_length += 1)), ErrorCode::CorruptMessage),
+        (refused(changed(|h| h.batch_length += 1)), ErrorCode::InvalidRecord),
         (refused(changed(|h| h.batch_length -= 1)), ErrorCode::InvalidRecord),
         (refused([sample(Compression::None), sample(Compression::None)].concat().into()), ErrorCode::InvalidRecord),
     ];
