@@ -178,7 +178,10 @@ mod tests {
         let error = |name: &str, code| (name.to_owned(), code, vec![]);
         assert_eq!(told(&image, &["nope", "d1", "a b"], 2000, None).0, [error("a b", 17), topic("d1", &[0, 1, 2]), error("nope", 3)]);
         // What does not exist takes no room, but a full page ends before it.
-        assert_eq!(told(&image, &["nope", "d1", "a b"], 3, None), (vec![error("a b", 17), topic("d1", &[0, 1, 2])], Some(("nope".into(), 0))));
+        assert_eq!(
+            told(&image, &["nope", "d1", "a b"], 3, None),
+            (vec![error("a b", 17), topic("d1", &[0, 1, 2])], Some(("nope".into(), 0)))
+        );
         assert_eq!(told(&image, &["d2", "d1"], 100, Some(("d1", -1))).0, [error("d2", 42), error("d1", 42)], "in the request's order");
         assert_eq!(told(&image, &["d1"], 100, Some(("d1", -1))).0, [error("d1", 42)]);
         assert_eq!(told(&image, &["d1", "d2"], 100, Some(("d1x", 1))).0, [error("d1", 42), error("d2", 42)]);

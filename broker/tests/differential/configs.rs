@@ -136,8 +136,9 @@ fn alter(session: &mut Session) {
     let name = session.name("settings");
     let change = |kind: i8, name: &str, configs: &[(&str, Option<&str>)]| {
         let configs = configs.iter().map(|(k, v)| ac::AlterableConfig::default().with_name(s(k)).with_value(v.map(s))).collect();
-        AlterConfigsRequest::default()
-            .with_resources(vec![ac::AlterConfigsResource::default().with_resource_type(kind).with_resource_name(s(name)).with_configs(configs)])
+        AlterConfigsRequest::default().with_resources(vec![
+            ac::AlterConfigsResource::default().with_resource_type(kind).with_resource_name(s(name)).with_configs(configs),
+        ])
     };
     for version in versions(33) {
         let ms = format!("{version}000");
@@ -183,8 +184,9 @@ fn alter_incrementally(session: &mut Session) {
             .iter()
             .map(|(k, op, v)| ia::AlterableConfig::default().with_name(s(k)).with_config_operation(*op).with_value(v.map(s)))
             .collect();
-        IncrementalAlterConfigsRequest::default()
-            .with_resources(vec![ia::AlterConfigsResource::default().with_resource_type(kind).with_resource_name(s(name)).with_configs(configs)])
+        IncrementalAlterConfigsRequest::default().with_resources(vec![
+            ia::AlterConfigsResource::default().with_resource_type(kind).with_resource_name(s(name)).with_configs(configs),
+        ])
     };
     let good: Vec<(&str, Vec<Change<'_>>)> = vec![
         ("set", vec![("retention.ms", SET, Some("2000")), ("segment.ms", SET, Some("6000"))]),

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use coreline_wire::record::attributes::Compression;
-use coreline_wire::record::batch::{Batches, BatchHeader};
+use coreline_wire::record::batch::{BatchHeader, Batches};
+use kafka_protocol::messages::DeleteTopicsRequest;
 use kafka_protocol::messages::{
     BrokerId, DeleteRecordsRequest, FetchRequest, FetchResponse, delete_records_request as dr, fetch_request as fr,
 };
-use kafka_protocol::messages::DeleteTopicsRequest;
 use uuid::Uuid;
 
 use super::produce::{batch, put};
@@ -139,7 +139,11 @@ fn offsets(session: &mut Session, id: Uuid) {
     session.ask_as("no partitions", 12, &self::request(vec![topic(session, "read", vec![])]), tell);
     let twice = self::request(vec![topic(session, "read", vec![partition(0, 0), partition(0, 3)])]);
     session.ask_as("partition twice", 12, &twice, tell);
-    let topics = vec![topic(session, "read", vec![partition(1, 0)]), topic(session, "nowhere", vec![partition(0, 0)]), topic(session, "read", vec![partition(0, 3)])];
+    let topics = vec![
+        topic(session, "read", vec![partition(1, 0)]),
+        topic(session, "nowhere", vec![partition(0, 0)]),
+        topic(session, "read", vec![partition(0, 3)]),
+    ];
     session.ask_as("topic twice", 12, &self::request(topics), tell);
     let request = one(session, "read", 0, 0).with_replica_id(BrokerId(1));
     session.ask_as("as replica 1", 12, &request, |_, r| format!("{:?}", r.responses[0].partitions[0].error_code));
@@ -217,18 +221,14 @@ fn stored(session: &mut Session) {
 }
 
 fn in_session(session: &Session, id: i32, epoch: i32, parts: &[(i32, i64)]) -> FetchRequest {
-    let topics = if parts.is_empty() {
-        vec![]
-    } else {
-        vec![topic(session, "read", parts.iter().map(|(i, o)| partition(*i, *o)).collect())]
-    };
+    let topics =
+        if parts.is_empty() { vec![] } else { vec![topic(session, "read", parts.iter().map(|(i, o)| partition(*i, *o)).collect())] };
     request(topics).with_session_id(id).with_session_epoch(epoch)
 }
 
 fn sessions(session: &mut Session) {
-    let forget = |session: &Session, index: i32| {
-        vec![fr::ForgottenTopic::default().with_topic(session.topic("read")).with_partitions(vec![index])]
-    };
+    let forget =
+        |session: &Session, index: i32| vec![fr::ForgottenTopic::default().with_topic(session.topic("read")).with_partitions(vec![index])];
     let new = in_session(session, 0, 0, &[(0, 0), (1, 2), (2, 0)]);
     let id = session.ask_as("new session", 12, &new, tell).unwrap().session_id;
     let steps: Vec<(&str, FetchRequest)> = vec![

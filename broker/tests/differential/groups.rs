@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kafka_protocol::messages::{
-    FindCoordinatorRequest, FindCoordinatorResponse, GroupId, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, OffsetCommitRequest, OffsetFetchRequest,
-    OffsetFetchResponse, SyncGroupRequest, join_group_request as jg, leave_group_request as lg, offset_commit_request as oc,
-    offset_fetch_request as of, sync_group_request as sg,
+    FindCoordinatorRequest, FindCoordinatorResponse, GroupId, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, OffsetCommitRequest,
+    OffsetFetchRequest, OffsetFetchResponse, SyncGroupRequest, join_group_request as jg, leave_group_request as lg,
+    offset_commit_request as oc, offset_fetch_request as of, sync_group_request as sg,
 };
 
 use super::session::{Session, s, versions};
@@ -205,7 +205,9 @@ fn simple_commits(session: &mut Session) {
 
 fn old_fetch(session: &Session, name: &str, topics: Option<&[(&str, &[i32])]>) -> OffsetFetchRequest {
     let topics = topics.map(|t| {
-        t.iter().map(|(n, p)| of::OffsetFetchRequestTopic::default().with_name(session.topic(n)).with_partition_indexes(p.to_vec())).collect()
+        t.iter()
+            .map(|(n, p)| of::OffsetFetchRequestTopic::default().with_name(session.topic(n)).with_partition_indexes(p.to_vec()))
+            .collect()
     });
     OffsetFetchRequest::default().with_group_id(group(session, name)).with_topics(topics)
 }
@@ -340,7 +342,12 @@ fn members(session: &mut Session) {
             let request = heartbeat(session, &name, -1, &id);
             session.ask(&format!("life {age}: before joining"), beat_v, &request);
         }
-        let joined = if id.is_empty() { first } else { let request = join(session, &name, &id); session.call(join_v, &request).unwrap() };
+        let joined = if id.is_empty() {
+            first
+        } else {
+            let request = join(session, &name, &id);
+            session.call(join_v, &request).unwrap()
+        };
         if id.is_empty() {
             id = joined.member_id.to_string();
             hide(session, &id, &format!("<{age}>"));
@@ -375,7 +382,9 @@ fn members(session: &mut Session) {
         ] {
             let request = heartbeat(session, &name, generation, member);
             session.ask(&format!("life {age}: {case}"), beat_v, &request);
-            let request = commit(session, &name, "committed", 0, 21, Some(case)).with_generation_id_or_member_epoch(generation).with_member_id(s(member));
+            let request = commit(session, &name, "committed", 0, 21, Some(case))
+                .with_generation_id_or_member_epoch(generation)
+                .with_member_id(s(member));
             session.ask(&format!("life {age}: {case}"), commit_v, &request);
         }
         let request = commit(session, &name, "committed", 0, 1, None);

@@ -1,10 +1,10 @@
 //! What clients learn first: ApiVersions, Metadata, DescribeCluster, DescribeTopicPartitions; requests that nobody serves.
 
+use coreline_wire::api;
 use kafka_protocol::messages::{
     ApiVersionsRequest, DescribeClusterRequest, DescribeTopicPartitionsRequest, MetadataRequest, MetadataResponse, TopicName,
     api_versions_response::ApiVersion, describe_topic_partitions_request as dp, metadata_request as md,
 };
-use coreline_wire::api;
 use uuid::Uuid;
 
 use super::session::{Session, s};
@@ -31,8 +31,7 @@ pub fn versions(session: &mut Session) {
             ("space", "su ite", "1.0"),
             ("dots and dashes", "su-i.te", "1.0-rc.1"),
         ] {
-            let request =
-                ApiVersionsRequest::default().with_client_software_name(s(name)).with_client_software_version(s(software));
+            let request = ApiVersionsRequest::default().with_client_software_name(s(name)).with_client_software_version(s(software));
             session.ask_as(case, version, &request, tell);
         }
     }
@@ -131,7 +130,8 @@ pub fn cases(session: &mut Session) {
     session.ask_as("id below v12", 10, &by_id(id, Some(session.topic("known"))), tell);
     session.ask_as("id and name", 12, &by_id(id, Some(session.topic("known"))), tell);
     session.ask_as("id and another name", 12, &by_id(id, Some(session.topic("nowhere"))), tell);
-    let request = by_name(session, &["known"]).with_include_topic_authorized_operations(true).with_include_cluster_authorized_operations(true);
+    let request =
+        by_name(session, &["known"]).with_include_topic_authorized_operations(true).with_include_cluster_authorized_operations(true);
     session.ask_as("authorized operations", 8, &request, tell);
     let request = by_name(session, &["known"]).with_include_topic_authorized_operations(true);
     session.ask_as("authorized operations", 12, &request, tell);
@@ -165,7 +165,8 @@ fn partitions(session: &mut Session) {
         DescribeTopicPartitionsRequest::default()
             .with_topics(names.iter().map(|n| dp::TopicRequest::default().with_name(session.topic(n))).collect())
     };
-    let cursor = |session: &Session, name: &str, index| dp::Cursor::default().with_topic_name(session.topic(name)).with_partition_index(index);
+    let cursor =
+        |session: &Session, name: &str, index| dp::Cursor::default().with_topic_name(session.topic(name)).with_partition_index(index);
     let all = request(session, &["wide", "narrow", "nowhere"]);
     session.ask("three", 0, &all);
     session.ask("limit 2", 0, &all.clone().with_response_partition_limit(2));

@@ -105,9 +105,12 @@ fn happy(session: &mut Session) {
 
 fn addressed(session: &mut Session) {
     let records = || Some(batch(1).build().unwrap());
-    for (case, topic, partition) in
-        [("unknown topic", "nowhere", 0), ("unknown partition", "plain", 2), ("partition -1", "plain", -1), ("invalid topic", "no where", 0)]
-    {
+    for (case, topic, partition) in [
+        ("unknown topic", "nowhere", 0),
+        ("unknown partition", "plain", 2),
+        ("partition -1", "plain", -1),
+        ("invalid topic", "no where", 0),
+    ] {
         for version in [3, 9, 12] {
             let request = request(session, topic, partition, records());
             session.ask_as(case, version, &request, tell);
@@ -223,7 +226,11 @@ fn timestamps(session: &mut Session) {
             ("far ahead", "plain", stamped(now_ms() + 10 * hour)),
             ("within the hour", "plain", stamped(now_ms() + hour / 2)),
             ("long ago", "narrow-time", stamped(2000)),
-            ("timestamp -1", "plain", { let mut b = BatchBuilder::new(); b.push(-1, Some(b"k"), Some(b"v"), &[]); b.build().unwrap() }),
+            ("timestamp -1", "plain", {
+                let mut b = BatchBuilder::new();
+                b.push(-1, Some(b"k"), Some(b"v"), &[]);
+                b.build().unwrap()
+            }),
             ("append time bit", "plain", batch(1).timestamp_type(TimestampType::LogAppendTime).build().unwrap()),
             ("append time bit on append time", "append-time", batch(1).timestamp_type(TimestampType::LogAppendTime).build().unwrap()),
         ] {
@@ -231,7 +238,12 @@ fn timestamps(session: &mut Session) {
             session.ask_as(case, version, &request, tell_without_offset);
         }
     }
-    let request = request(session, "plain", 0, Some(batch(1).timestamp_type(TimestampType::LogAppendTime).compression(Compression::Gzip, None).build().unwrap()));
+    let request = request(
+        session,
+        "plain",
+        0,
+        Some(batch(1).timestamp_type(TimestampType::LogAppendTime).compression(Compression::Gzip, None).build().unwrap()),
+    );
     session.ask_as("append time bit, compressed", 9, &request, tell_without_offset);
 }
 
@@ -352,12 +364,16 @@ fn producer_ids(session: &mut Session) {
     for version in [0, 2, 3, 4, 5] {
         session.ask("new", version, &InitProducerIdRequest::default().with_transaction_timeout_ms(60_000));
         session.ask("timeout 0", version, &InitProducerIdRequest::default().with_transaction_timeout_ms(0));
-        let empty = InitProducerIdRequest::default().with_transaction_timeout_ms(60_000).with_transactional_id(Some(TransactionalId(s(""))));
+        let empty =
+            InitProducerIdRequest::default().with_transaction_timeout_ms(60_000).with_transactional_id(Some(TransactionalId(s(""))));
         session.ask("empty transactional id", version, &empty);
     }
-    for (case, id, epoch) in [("known id", 5000, 3), ("id without epoch", 5000, -1), ("epoch without id", -1, 3), ("both negative", -2, -2)] {
-        let request =
-            InitProducerIdRequest::default().with_transaction_timeout_ms(60_000).with_producer_id(ProducerId(id)).with_producer_epoch(epoch);
+    for (case, id, epoch) in [("known id", 5000, 3), ("id without epoch", 5000, -1), ("epoch without id", -1, 3), ("both negative", -2, -2)]
+    {
+        let request = InitProducerIdRequest::default()
+            .with_transaction_timeout_ms(60_000)
+            .with_producer_id(ProducerId(id))
+            .with_producer_epoch(epoch);
         session.ask(case, 4, &request);
     }
 }

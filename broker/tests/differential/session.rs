@@ -246,9 +246,8 @@ fn number_after(text: String, marker: &str, with: &str) -> String {
 }
 
 fn mask_uuids(text: &str) -> String {
-    let shaped = |bytes: &[u8]| {
-        bytes.iter().enumerate().all(|(i, b)| if [8, 13, 18, 23].contains(&i) { *b == b'-' } else { b.is_ascii_hexdigit() })
-    };
+    let shaped =
+        |bytes: &[u8]| bytes.iter().enumerate().all(|(i, b)| if [8, 13, 18, 23].contains(&i) { *b == b'-' } else { b.is_ascii_hexdigit() });
     let bytes = text.as_bytes();
     let (mut out, mut at) = (String::new(), 0);
     while at < text.len() {

@@ -37,7 +37,8 @@ fn tell(_: &Session, response: &CreateTopicsResponse) -> String {
     let mut response = response.clone();
     for topic in &mut response.topics {
         // Kafka goes on with another cause that there is not here.
-        topic.error_message = topic.error_message.as_ref().map(|m| s(m.split(" or some brokers").next().unwrap_or("").trim_end_matches('.')));
+        topic.error_message =
+            topic.error_message.as_ref().map(|m| s(m.split(" or some brokers").next().unwrap_or("").trim_end_matches('.')));
         let overrides: Vec<_> = topic.configs.iter().flatten().filter(|c| ![3, 5].contains(&c.config_source)).cloned().collect();
         topic.configs = topic.configs.as_ref().map(|_| overrides);
     }
@@ -136,9 +137,7 @@ fn creating(session: &mut Session) {
 
 fn grow(session: &Session, name: &str, count: i32, assignments: Option<&[&[i32]]>) -> cp::CreatePartitionsTopic {
     let assignments = assignments.map(|all| {
-        all.iter()
-            .map(|b| cp::CreatePartitionsAssignment::default().with_broker_ids(b.iter().map(|b| BrokerId(*b)).collect()))
-            .collect()
+        all.iter().map(|b| cp::CreatePartitionsAssignment::default().with_broker_ids(b.iter().map(|b| BrokerId(*b)).collect())).collect()
     });
     cp::CreatePartitionsTopic::default().with_name(session.topic(name)).with_count(count).with_assignments(assignments)
 }
