@@ -3,7 +3,7 @@
 //! The answers of Kafka are in `differential/kafka-4.3.txt`. To record them again, start a Kafka 4.3 with one node and the settings of
 //! [`SETTINGS`] on an empty directory and run this test with `CORELINE_DIFFERENTIAL_TARGET=HOST:PORT`
 //! (`CORELINE_DIFFERENTIAL_OUTPUT=FILE` writes elsewhere). Answers are masked: ids, ports, wall-clock times.
-#![allow(clippy::unwrap_used, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, unreachable_pub)] // A client may sleep between two questions.
 
 mod common;
 mod differential {
