@@ -102,9 +102,9 @@ fn head(facts: &Facts, profile: &Profile, stamp: &Stamp) -> String {
 }
 
 fn unit(profile: &Profile) -> String {
-    let built_in = crate::profile::BUILT_IN.iter().any(|(name, _)| *name == profile.name);
+    let built_in = Profile::load(&profile.name).is_ok_and(|known| known.wishes == profile.wishes);
     let knobs: String = profile.wishes.iter().map(|(id, value)| format!(" --with {id}={value}")).collect();
-    // A profile of the user's own may move; its wishes are written out.
+    // A profile of the user's own may move, and the command line may have changed one: then the wishes are written out.
     let choice = if built_in { format!("--profile {}", profile.name) } else { format!("--only{knobs}") };
     format!(
         "[Unit]\nDescription=Host settings for Coreline\nAfter=systemd-sysctl.service systemd-udevd.service\nBefore=coreline.service\n\n\

@@ -252,6 +252,11 @@ pub fn mounts(text: &str) -> Vec<Mount> {
     text.lines().filter_map(parse).collect()
 }
 
+/// True when `path` is `point` or lies below it.
+pub fn is_below(path: &str, point: &str) -> bool {
+    point == "/" || path.strip_prefix(point).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// The mount that `path` lies on: the last of the longest points above it.
 pub fn mount_of<'a>(mounts: &'a [Mount], path: &str) -> Option<&'a Mount> {
     let above =

@@ -5,8 +5,10 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Longest file that is read, in bytes; what is longer is cut. Settings are far shorter, and of `/proc/cpuinfo` the start is enough.
-const FILE_BYTES_MAX: u64 = 64 * 1024;
+/// Longest file that is read, in bytes; what is longer is cut. Settings are far shorter; a list of mounts can have thousands of lines.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// The first processor is enough, and each further one costs the kernel time.
+const CPUINFO_BYTES_MAX: u64 = 8 * 1024;
 
 /// A tree that looks like `/`.
 #[derive(Clone, Debug)]
@@ -44,7 +46,8 @@ impl Root {
         }
         let file = File::open(self.path(path))?;
         let mut bytes = Vec::new();
-        file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
+        let most = if path == "/proc/cpuinfo" { CPUINFO_BYTES_MAX } else { FILE_BYTES_MAX };
+        file.take(most).read_to_end(&mut bytes)?;
         Ok((String::from_utf8_lossy(&bytes).trim().to_owned(), metadata.mode() & 0o222 == 0))
     }
 

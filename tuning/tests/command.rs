@@ -36,6 +36,89 @@ fn check_reads_this_host_in_half_a_second() {
 }
 
 #[test]
+fn check_of_a_large_host_ends_in_time_too() {
+    let (dir, root) = host("bare-metal-nvme");
+    let write = |path: String, text: &str| {
+        let path = dir.path().join(path);
+        std::fs::create_dir_all(path.parent().expect("below")).expect("create");
+        std::fs::write(path, text).expect("write");
+    };
+    let mounts: String =
+        (0..5000).map(|i| format!("{i} 1 0:{i} / /var/lib/pods/{i} rw,relatime - overlay overlay rw,lowerdir=/a\n")).collect();
+    write("proc/self/mountinfo".into(), &(mounts + "28 1 259:2 / / rw - ext4 /dev/nvme0n1p2 rw\n"));
+    write("sys/devices/system/cpu/online".into(), "0-255\n");
+    for i in 0..256 {
+        write(format!("sys/devices/system/cpu/cpu{i}/power/pm_qos_resume_latency_us"), "0\n");
+        write(format!("sys/devices/system/cpu/cpufreq/policy{i}/scaling_governor"), "powersave\n");
+    }
+    for i in 300..1300 {
+        write(format!("sys/kernel/irq/{i}/actions"), "nvme0q1\n");
+        write(format!("proc/irq/{i}/smp_affinity"), "ff\n");
+    }
+    let start = Instant::now();
+    let (code, out, _) = tune(&["check", "--root", &root]);
+    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+    assert!(code == 1 && out.contains("256 CPUs"), "{out}");
+}
+
+#[test]
+fn what_helps_in_a_proof_is_kept_and_what_does_not_is_put_back() {
+    let (dir, root) = host("vm-virtio");
+    let before = support::planted(dir.path());
+    let file = format!("{root}/proc/sys/vm/max_map_count");
+    let temporary = std::env::temp_dir();
+    let prove = |bench: &str, more: &[&str]| {
+        let bench = format!("awk '{bench}' {file}");
+        let dir = temporary.to_str().expect("UTF-8");
+        let mut all =
+            vec!["prove", "--root", &root, "--knob", "max_map_count", "--rounds", "3", "--yes", "--dir", dir, "--bench", &bench, "--json"];
+        all.extend(more);
+        let (code, out, err) = tune(&all);
+        (code, if out.is_empty() { serde_json::Value::Null } else { json(&out) }, err)
+    };
+    // A bench that gets worse by the knob, one that does not care, one that fails: nothing is left behind.
+    let (code, proof, _) = prove("{print $1}", &["--keep"]);
+    assert_eq!((code, &proof["proofs"][0]["verdict"]), (1, &"harms".into()), "{proof}");
+    let (code, proof, _) = prove("{print 5}", &["--keep"]);
+    assert_eq!((code, &proof["proofs"][0]["verdict"]), (1, &"unclear".into()), "{proof}");
+    let (code, _, err) = prove("{print \"broken\"}", &["--keep"]);
+    assert!(code == 2 && err.contains("broken"), "{err}");
+    assert_eq!(support::planted(dir.path()), before);
+    let (code, proof, _) = prove("{print 1000000000 / $1}", &["--keep"]);
+    assert_eq!((code, &proof["helps"][0]), (0, &"max_map_count".into()), "{proof}");
+    let ratio = proof["proofs"][0]["comparisons"][0]["ratio"].as_f64().expect("a ratio");
+    assert!((ratio - 65530.0 / 262_144.0).abs() < 1e-3, "{ratio}");
+    assert_eq!(support::planted(dir.path())["/proc/sys/vm/max_map_count"], "262144", "kept");
+    assert_eq!(tune(&["rollback", "--yes", "--root", &root]).0, 0);
+    assert_eq!(support::planted(dir.path()), before);
+}
+
+#[test]
+fn a_proof_that_is_interrupted_puts_everything_back() {
+    let (dir, root) = host("vm-virtio");
+    let before = support::planted(dir.path());
+    let temporary = std::env::temp_dir();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_coreline-tune"))
+        .args(["prove", "--root", &root, "--knob", "stat_interval", "--rounds", "1000", "--probe-ms", "10", "--yes", "--dir"])
+        .arg(&temporary)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("runs");
+    // It has begun when a journal is there.
+    let begun = Instant::now();
+    while !dir.path().join("var/lib/coreline-tune/000001.journal").exists() {
+        assert!(begun.elapsed() < Duration::from_secs(30) && child.try_wait().expect("asks").is_none(), "it did not begin");
+        std::thread::yield_now();
+    }
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("signals");
+    let out = child.wait_with_output().expect("ends");
+    let err = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.code() == Some(2) && err.contains("everything is as it was"), "{} {err}", out.status);
+    assert_eq!(support::planted(dir.path()), before);
+}
+
+#[test]
 fn check_opens_nothing_for_writing() {
     if Command::new("strace").arg("-V").output().is_err() {
         return writes_nothing_by_types_alone();

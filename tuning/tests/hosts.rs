@@ -186,6 +186,10 @@ fn what_is_persisted_says_where_it_came_from_and_does_not_depend_on_apply() {
     assert!(text("50-coreline-tune.conf").contains("LimitMEMLOCK=infinity") && text("50-coreline-tune.conf").contains("CPUAffinity=8-31"));
     assert!(text("sysctl.d/90-coreline-tune.conf").contains("net.ipv4.tcp_slow_start_after_idle = 0"));
     assert!(text(".rules").contains("KERNEL==\"nvme[0-9]*n[0-9]*\", ATTR{queue/scheduler}=\"none\""));
+    let mut changed = profile.clone();
+    changed.add("busy_poll=20").expect("known");
+    let unit = persist::make(&facts, &[], &changed, &stamp, None).files[0].text.clone();
+    assert!(unit.contains("apply --only --with") && unit.contains(" --with busy_poll=20 "), "what the command line changed lasts: {unit}");
     assert!(made.command_line.contains("isolcpus=managed_irq,domain,8-31"), "{}", made.command_line);
 
     let kernel = Kernel::of(&facts.snapshot);

@@ -151,3 +151,25 @@ pub(super) fn undone(undone: &[Undone], paint: &Paint) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::Snapshot;
+
+    #[test]
+    fn findings_are_grouped_with_one_line_of_effect_and_colour_only_when_asked() {
+        let text = "/proc/sys/net/core/somaxconn = 128\n/proc/sys/kernel/io_uring_disabled = 2\n";
+        let facts = Facts::of(Snapshot::parse(text).expect("parses"), "/data");
+        let all = crate::report(&facts);
+        let plain = findings(&facts, &all, false, &Paint { colour: false });
+        let at = |what: &str| plain.find(what).unwrap_or_else(|| panic!("{what} is not in {plain}"));
+        assert!(
+            at("\nstart ") < at("FATAL   io_uring") && at("FATAL   io_uring") < at("\nnetwork ") && at("\nnetwork ") < at("accept_backlog")
+        );
+        assert_eq!(plain.matches("why: a burst of reconnecting clients").count(), 1);
+        assert!(!plain.contains('\x1b'));
+        let coloured = findings(&facts, &all, false, &Paint { colour: true });
+        assert!(coloured.contains("\x1b[1;31mFATAL  \x1b[0m io_uring"), "{coloured}");
+    }
+}

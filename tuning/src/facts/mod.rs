@@ -111,6 +111,11 @@ pub struct Facts {
     pub network: Vec<Nic>,
     /// Mounts of real devices.
     pub mounts: Vec<Mount>,
+    /// Points below `/proc` and `/sys` that are mounted read-only, as in containers.
+    pub read_only: Vec<String>,
+    /// Points below `/proc` and `/sys` that are mounted so that they can be written.
+    #[serde(skip)]
+    pub writable: Vec<String>,
     /// `net.core.somaxconn`.
     pub somaxconn: Option<u64>,
     /// Limits of the control group, by file name.
@@ -159,7 +164,13 @@ impl Facts {
         let mut cgroup = by_name("/sys/fs/cgroup/*.max");
         cgroup.extend(by_name("/sys/fs/cgroup/cpuset.cpus.effective"));
         let mounts = platform::mounts(snapshot.get("/proc/self/mountinfo").unwrap_or(""));
+        let kernel_mounts = |read_only: bool| -> Vec<String> {
+            let of_kernel = |point: &str| point.starts_with("/proc") || point.starts_with("/sys");
+            mounts.iter().filter(|m| m.read_only == read_only && of_kernel(&m.point)).map(|m| m.point.clone()).collect()
+        };
         let facts = Facts {
+            read_only: kernel_mounts(true),
+            writable: kernel_mounts(false),
             kernel_release: text("/proc/sys/kernel/osrelease"),
             kernel_command_line: text("/proc/cmdline"),
             boot_id: text("/proc/sys/kernel/random/boot_id"),
@@ -190,7 +201,7 @@ impl Facts {
                 .collect(),
             disks: block::disks(&snapshot),
             network: net::nics(&snapshot),
-            mounts: mounts.into_iter().filter(|m| m.device.starts_with("/dev/") || m.kind == "zfs" || m.kind == "overlay").collect(),
+            mounts: mounts.iter().filter(|m| m.device.starts_with("/dev/") || m.kind == "zfs" || m.kind == "overlay").cloned().collect(),
             somaxconn: snapshot.number("/proc/sys/net/core/somaxconn"),
             cgroup,
             pressure: by_name("/proc/pressure/*"),
@@ -221,8 +232,9 @@ impl Facts {
 
     /// Why `path` cannot be written here: its mount is read-only, or its mode lets nobody.
     pub fn unwritable(&self, path: &str) -> Option<&'static str> {
-        let mounts = platform::mounts(self.snapshot.get("/proc/self/mountinfo").unwrap_or(""));
-        if !path.starts_with("/@") && platform::mount_of(&mounts, path).is_some_and(|m| m.read_only && m.point != "/") {
+        let depth = |points: &[String]| points.iter().filter(|p| platform::is_below(path, p)).map(String::len).max();
+        // The nearest mount above the path decides.
+        if depth(&self.read_only) > depth(&self.writable) {
             return Some("mounted read-only in this container: set it on the host");
         }
         self.snapshot.entry(path).filter(|e| e.read_only).map(|_| "the kernel manages it: nobody may write it")

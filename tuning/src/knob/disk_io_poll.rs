@@ -1,4 +1,4 @@
-//! Polled completions.
+//! Whether the disks complete requests by polling: only told, since the driver makes its queues when it loads.
 
 use super::{Class, Knob, Look};
 use crate::facts::Facts;

@@ -1,4 +1,4 @@
-//! Memory per CPU.
+//! Memory per CPU: whether a shard has room for its buffers and its page cache.
 
 use super::{Class, Knob, Look};
 use crate::facts::Facts;
