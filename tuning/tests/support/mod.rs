@@ -111,6 +111,13 @@ impl Kernel {
                     return refuse();
                 }
             }
+            // Fixed under the performance governor, as intel_pstate has it.
+            "energy_performance_preference" => {
+                let fixed = settings.get(&beside("scaling_governor")).is_some_and(|g| g == "performance");
+                if fixed && text != "performance" {
+                    return Err(io::Error::from_raw_os_error(16));
+                }
+            }
             "dirty_bytes" | "dirty_ratio" | "dirty_background_bytes" | "dirty_background_ratio" => {
                 // The kernel takes no 0 for bytes; for a ratio it would mean a bound of nothing.
                 if text == "0" {
