@@ -16,10 +16,11 @@ mod differential {
     pub mod produce;
     pub mod session;
     pub mod topics;
+    pub mod two_clients;
 }
 
 use differential::session::Session;
-use differential::{configs, fetch, golden, groups, log_reads, metadata, produce, topics};
+use differential::{configs, fetch, golden, groups, log_reads, metadata, produce, topics, two_clients};
 
 /// Settings that both brokers run with, as `--set` takes them.
 const SETTINGS: &[&str] = &["offsets.topic.num.partitions=8", "group.initial.rebalance.delay.ms=0"];
@@ -66,6 +67,7 @@ fn run(session: &mut Session) {
     log_reads::cases(session);
     configs::cases(session);
     groups::cases(session);
+    two_clients::cases(session);
 }
 
 #[test]
@@ -76,14 +78,16 @@ fn the_wire_answers_what_kafka_answers() {
         golden::write(&session.answers);
         return;
     }
-    let dir = common::dir();
-    let mut args = Vec::new();
-    for setting in SETTINGS {
-        args.extend(["--set", setting]);
+    for shards in ["1", "2"] {
+        let dir = common::dir();
+        let mut args = vec!["--shards", shards];
+        for setting in SETTINGS {
+            args.extend(["--set", setting]);
+        }
+        let broker = common::Broker::start(dir.path(), &args);
+        let mut session = Session::new(broker.addr, false);
+        run(&mut session);
+        golden::compare(&session.answers, ALLOWED);
+        broker.stop();
     }
-    let broker = common::Broker::start(dir.path(), &args);
-    let mut session = Session::new(broker.addr, false);
-    run(&mut session);
-    golden::compare(&session.answers, ALLOWED);
-    broker.stop();
 }

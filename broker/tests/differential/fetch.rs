@@ -31,7 +31,8 @@ fn request(topics: Vec<fr::FetchTopic>) -> FetchRequest {
         .with_topics(topics)
 }
 
-fn one(session: &Session, name: &str, index: i32, offset: i64) -> FetchRequest {
+/// One partition from an offset on.
+pub fn one(session: &Session, name: &str, index: i32, offset: i64) -> FetchRequest {
     request(vec![topic(session, name, vec![partition(index, offset)])])
 }
 

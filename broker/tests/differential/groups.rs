@@ -47,7 +47,8 @@ fn find(keys: &[&str], kind: i8) -> FindCoordinatorRequest {
     FindCoordinatorRequest::default().with_key_type(kind).with_coordinator_keys(keys.iter().map(|k| s(k)).collect())
 }
 
-fn group(session: &Session, name: &str) -> GroupId {
+/// A group of this run.
+pub fn group(session: &Session, name: &str) -> GroupId {
     if name.is_empty() { GroupId(s("")) } else { GroupId(s(&session.name(name))) }
 }
 
@@ -87,11 +88,13 @@ fn tell_place(_: &Session, response: &FindCoordinatorResponse) -> String {
     format!("{response:?}")
 }
 
-fn heartbeat(session: &Session, name: &str, generation: i32, member: &str) -> HeartbeatRequest {
+/// A Heartbeat request.
+pub fn heartbeat(session: &Session, name: &str, generation: i32, member: &str) -> HeartbeatRequest {
     HeartbeatRequest::default().with_group_id(group(session, name)).with_generation_id(generation).with_member_id(s(member))
 }
 
-fn leave(session: &Session, name: &str, member: &str) -> LeaveGroupRequest {
+/// A LeaveGroup request, v3 and later.
+pub fn leave(session: &Session, name: &str, member: &str) -> LeaveGroupRequest {
     let member = lg::MemberIdentity::default().with_member_id(s(member));
     LeaveGroupRequest::default().with_group_id(group(session, name)).with_members(vec![member])
 }
@@ -100,7 +103,8 @@ fn leave_old(session: &Session, name: &str, member: &str) -> LeaveGroupRequest {
     LeaveGroupRequest::default().with_group_id(group(session, name)).with_member_id(s(member))
 }
 
-fn sync(session: &Session, name: &str, generation: i32, member: &str, assignments: &[(&str, &[u8])]) -> SyncGroupRequest {
+/// A SyncGroup request.
+pub fn sync(session: &Session, name: &str, generation: i32, member: &str, assignments: &[(&str, &[u8])]) -> SyncGroupRequest {
     let assignments = assignments
         .iter()
         .map(|(m, a)| sg::SyncGroupRequestAssignment::default().with_member_id(s(m)).with_assignment(Bytes::copy_from_slice(a)))
@@ -112,7 +116,8 @@ fn sync(session: &Session, name: &str, generation: i32, member: &str, assignment
         .with_assignments(assignments)
 }
 
-fn named_sync(request: SyncGroupRequest, kind: &str, name: &str) -> SyncGroupRequest {
+/// The same with protocol, for v5 and later.
+pub fn named_sync(request: SyncGroupRequest, kind: &str, name: &str) -> SyncGroupRequest {
     request.with_protocol_type(Some(s(kind))).with_protocol_name(Some(s(name)))
 }
 
@@ -149,7 +154,8 @@ fn strangers(session: &mut Session) {
     session.ask("without protocol", 5, &request);
 }
 
-fn commit(session: &Session, name: &str, topic: &str, partition: i32, offset: i64, metadata: Option<&str>) -> OffsetCommitRequest {
+/// A commit to one partition.
+pub fn commit(session: &Session, name: &str, topic: &str, partition: i32, offset: i64, metadata: Option<&str>) -> OffsetCommitRequest {
     let partition = oc::OffsetCommitRequestPartition::default()
         .with_partition_index(partition)
         .with_committed_offset(offset)
@@ -286,7 +292,8 @@ fn fetches(session: &mut Session) {
     session.ask_as("with member epoch", 9, &request, tell);
 }
 
-fn join(session: &Session, name: &str, member: &str) -> JoinGroupRequest {
+/// A JoinGroup request.
+pub fn join(session: &Session, name: &str, member: &str) -> JoinGroupRequest {
     let protocol = |name: &str| jg::JoinGroupRequestProtocol::default().with_name(s(name)).with_metadata(Bytes::from_static(b"meta"));
     JoinGroupRequest::default()
         .with_group_id(group(session, name))

@@ -32,6 +32,7 @@ pub struct Answer {
 pub struct Session {
     addr: SocketAddr,
     stream: Option<TcpStream>,
+    other: Option<TcpStream>,
     run: String,
     masks: Vec<(String, String)>,
     recording: bool,
@@ -60,7 +61,7 @@ impl Session {
     pub fn new(addr: SocketAddr, recording: bool) -> Session {
         let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().subsec_nanos();
         let run = format!("{PREFIX}{nanos:09}-");
-        Session { addr, stream: None, run, masks: Vec::new(), recording, correlation_id: 0, took: Duration::ZERO, answers: Vec::new() }
+        Session { addr, stream: None, other: None, run, masks: Vec::new(), recording, correlation_id: 0, took: Duration::ZERO, answers: Vec::new() }
     }
 
     /// A name of this run.
@@ -137,6 +138,18 @@ impl Session {
     pub fn send<R: Request>(&mut self, version: i16, request: &R) {
         let frame = self.encode(version, request);
         self.stream().write_all(&frame).unwrap();
+    }
+
+    /// Goes on with the other of two connections.
+    pub fn switch(&mut self) {
+        std::mem::swap(&mut self.stream, &mut self.other);
+    }
+
+    /// The answer to what [`Session::send`] sent on this connection.
+    pub fn receive<R: Request>(&mut self, version: i16) -> Option<R::Response> {
+        let mut answer = Bytes::from(read_frame(self.stream())?);
+        ResponseHeader::decode(&mut answer, R::Response::header_version(version)).unwrap();
+        Some(R::Response::decode(&mut answer, version).unwrap())
     }
 
     /// Sends a request; its answer is not recorded.
