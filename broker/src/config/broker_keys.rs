@@ -5,7 +5,7 @@
 
 use super::key::{Spec, Unit, settings};
 use super::listener::{check_advertised, check_host_port, check_listener};
-use super::topic_keys::{CLEANUP_POLICIES, COMPRESSION_TYPES, DURABILITY_CLASSES, TIMESTAMP_TYPES};
+use super::topic_keys::{CLEANUP_POLICIES, COMPRESSION_TYPES, DURABILITY_CLASSES, TIMESTAMP_TYPES, gzip_level};
 
 /// Smallest `log.segment.bytes` and `segment.bytes`, as Kafka 4 has it (KIP-1030).
 pub const SEGMENT_BYTES_MIN: i64 = 1024 * 1024;
@@ -104,6 +104,18 @@ settings! {
         log_segment_delete_delay_ms: i64 = "log.segment.delete.delay.ms" => Spec::new("60000").at_least(0).unit(Unit::Ms).dynamic();
         /// Codec that batches are kept in; `producer` keeps the one they came with.
         compression_type: String = "compression.type" => Spec::new("producer").one_of(COMPRESSION_TYPES).dynamic();
+        /// Effort of gzip where the broker compresses: 1 to 9, -1 for the codec's default.
+        compression_gzip_level: i32 = "compression.gzip.level" => Spec::new("-1").check(gzip_level).dynamic();
+        /// Effort of lz4 where the broker compresses. Carried: there is one effort for lz4.
+        compression_lz4_level: i32 = "compression.lz4.level" => Spec::new("9").range(1, 17).dynamic();
+        /// Effort of zstd where the broker compresses.
+        compression_zstd_level: i32 = "compression.zstd.level" => Spec::new("3").range(-131_072, 22).dynamic();
+        /// Whether files of segments are laid out ahead. Carried: the storage layer decides by itself.
+        log_preallocate: bool = "log.preallocate" => Spec::new("false").dynamic();
+        /// Age of records on this node when older ones are in tiered storage. Carried: there is none.
+        log_local_retention_ms: i64 = "log.local.retention.ms" => Spec::new("-2").at_least(-2).unit(Unit::Ms).dynamic();
+        /// Size of the log on this node when older records are in tiered storage. Carried: there is none.
+        log_local_retention_bytes: i64 = "log.local.retention.bytes" => Spec::new("-2").at_least(-2).unit(Unit::Bytes).dynamic();
         /// Whether a record's timestamp is the producer's or the time of its append.
         log_message_timestamp_type: String = "log.message.timestamp.type" => Spec::new("CreateTime").one_of(TIMESTAMP_TYPES).dynamic();
         /// How far a producer's timestamp may lie before the broker's clock; beyond it the batch is refused.

@@ -101,7 +101,7 @@ pub enum Valid {
     OneOf(&'static [&'static str]),
     /// A list of these names; empty only if the flag says so.
     ListOf(&'static [&'static str], bool),
-    /// A text that a function accepts; its error is the reason.
+    /// A text (of a list: each item) that a function accepts; its error is the reason.
     Check(fn(&str) -> Result<(), String>),
 }
 
@@ -300,7 +300,8 @@ impl Key {
                 Some(_) => Err(format!("String must be one of: {}", names.join(", "))),
                 None => Ok(()),
             },
-            (Valid::Check(check), Value::Text(t)) => check(t),
+            (Valid::Check(check), Value::List(items)) => items.iter().try_for_each(|item| check(item)),
+            (Valid::Check(check), value) if *value != Value::Unset => check(&value.to_string()),
             _ => Ok(()),
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! Names, defaults and bounds are those of Apache Kafka 4.3 (checked against a running one); `durability.class` is Coreline's own.
 
+use coreline_wire::record::attributes::Compression;
+
 use super::broker_keys::SEGMENT_BYTES_MIN;
 use super::key::{Spec, Unit, settings};
 
@@ -14,6 +16,21 @@ pub const TIMESTAMP_TYPES: &[&str] = &["CreateTime", "LogAppendTime"];
 /// Values of `durability.class`, strongest first.
 pub const DURABILITY_CLASSES: &[&str] = &["durable", "replicated", "memory"];
 
+/// Checks an effort of gzip.
+pub fn gzip_level(text: &str) -> Result<(), String> {
+    let known = text == "-1" || text.parse().is_ok_and(|level: i32| (1..=9).contains(&level));
+    if known { Ok(()) } else { Err("Value must be between 1 and 9 or equal to -1".into()) }
+}
+
+fn throttled_replica(text: &str) -> Result<(), String> {
+    let pair = text.split_once(':').is_some_and(|(partition, broker)| partition.parse::<u32>().is_ok() && broker.parse::<u32>().is_ok());
+    if text == "*" || pair { Ok(()) } else { Err("An item must be * or partition:broker, both numbers".into()) }
+}
+
+fn no_tiered_storage(text: &str) -> Result<(), String> {
+    if text == "false" { Ok(()) } else { Err("There is no tiered storage in this broker".into()) }
+}
+
 settings! {
     /// The settings in force for one topic, one typed field per key of [`TOPIC_KEYS`].
     pub struct TopicSettings from TOPIC_KEYS {
@@ -24,6 +41,15 @@ settings! {
         /// Codec that batches are kept in; `producer` keeps the one they came with.
         compression_type: String = "compression.type" =>
             Spec::new("producer").one_of(COMPRESSION_TYPES).dynamic().synonym("compression.type");
+        /// Effort of gzip where the broker compresses: 1 to 9, -1 for the codec's default.
+        compression_gzip_level: i32 = "compression.gzip.level" =>
+            Spec::new("-1").check(gzip_level).dynamic().synonym("compression.gzip.level");
+        /// Effort of lz4 where the broker compresses. Carried: there is one effort for lz4.
+        compression_lz4_level: i32 = "compression.lz4.level" =>
+            Spec::new("9").range(1, 17).dynamic().synonym("compression.lz4.level");
+        /// Effort of zstd where the broker compresses.
+        compression_zstd_level: i32 = "compression.zstd.level" =>
+            Spec::new("3").range(-131_072, 22).dynamic().synonym("compression.zstd.level");
         /// How long a deletion marker stays after compaction. Carried: there is no compaction yet.
         delete_retention_ms: i64 = "delete.retention.ms" =>
             Spec::new("86400000").at_least(0).unit(Unit::Ms).dynamic().synonym("log.cleaner.delete.retention.ms");
@@ -41,9 +67,21 @@ settings! {
         /// Time between two flushes. Carried: see `flush.messages`.
         flush_ms: i64 = "flush.ms" =>
             Spec::new("9223372036854775807").at_least(0).unit(Unit::Ms).dynamic().synonym("log.flush.interval.ms");
+        /// Replicas whose fetches are slowed down, as `partition:broker`, or `*`. Carried: nothing is replicated yet.
+        follower_replication_throttled_replicas: Vec<String> = "follower.replication.throttled.replicas" =>
+            Spec::new("").check(throttled_replica).dynamic();
         /// Bytes of log between two entries of an index.
         index_interval_bytes: i32 = "index.interval.bytes" =>
             Spec::new("4096").at_least(0).unit(Unit::Bytes).dynamic().synonym("log.index.interval.bytes");
+        /// Replicas whose leaders are slowed down, as `partition:broker`, or `*`. Carried: nothing is replicated yet.
+        leader_replication_throttled_replicas: Vec<String> = "leader.replication.throttled.replicas" =>
+            Spec::new("").check(throttled_replica).dynamic();
+        /// Size of the log on this node when older records are in tiered storage. Carried: there is none.
+        local_retention_bytes: i64 = "local.retention.bytes" =>
+            Spec::new("-2").at_least(-2).unit(Unit::Bytes).dynamic().synonym("log.local.retention.bytes");
+        /// Age of records on this node when older ones are in tiered storage. Carried: there is none.
+        local_retention_ms: i64 = "local.retention.ms" =>
+            Spec::new("-2").at_least(-2).unit(Unit::Ms).dynamic().synonym("log.local.retention.ms");
         /// Records older than this are due for compaction. Carried: there is no compaction yet.
         max_compaction_lag_ms: i64 = "max.compaction.lag.ms" =>
             Spec::new("9223372036854775807").at_least(1).unit(Unit::Ms).dynamic().synonym("log.cleaner.max.compaction.lag.ms");
@@ -68,6 +106,14 @@ settings! {
         /// In-sync replicas that a produce with acks=all needs.
         min_insync_replicas: i32 = "min.insync.replicas" =>
             Spec::new("1").at_least(1).dynamic().synonym("min.insync.replicas");
+        /// Whether files of segments are laid out ahead. Carried: the storage layer decides by itself.
+        preallocate: bool = "preallocate" => Spec::new("false").dynamic().synonym("log.preallocate");
+        /// Whether nothing more goes to tiered storage. Carried: there is none.
+        remote_log_copy_disable: bool = "remote.log.copy.disable" => Spec::new("false").dynamic();
+        /// Whether what is in tiered storage goes when that is switched off. Carried: there is none.
+        remote_log_delete_on_disable: bool = "remote.log.delete.on.disable" => Spec::new("false").dynamic();
+        /// Whether old segments go to tiered storage. Carried: there is none, so only `false` is accepted.
+        remote_storage_enable: bool = "remote.storage.enable" => Spec::new("false").check(no_tiered_storage).dynamic();
         /// Size of a partition's log above which its oldest segments may be deleted; -1 for no bound.
         /// Carried: nothing is deleted by size yet.
         retention_bytes: i64 = "retention.bytes" =>
@@ -95,6 +141,15 @@ settings! {
 }
 
 impl TopicSettings {
+    /// The effort that a codec is used with; `None` for the codec's own default.
+    pub fn compression_level(&self, codec: Compression) -> Option<i32> {
+        match codec {
+            Compression::Gzip => Some(self.compression_gzip_level).filter(|&level| level > 0),
+            Compression::Zstd => Some(self.compression_zstd_level),
+            _ => None,
+        }
+    }
+
     /// True if `cleanup.policy` has `compact`.
     pub fn is_compacted(&self) -> bool {
         self.cleanup_policy.iter().any(|p| p == "compact")
@@ -108,5 +163,22 @@ impl TopicSettings {
     /// True if records get the time of their append as their timestamp.
     pub fn is_log_append_time(&self) -> bool {
         self.message_timestamp_type == "LogAppendTime"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_checked_beyond_their_type() {
+        let ok = |name: &str, text: &str| TOPIC_KEYS.iter().find(|key| key.name == name).expect("declared").parse(text).is_ok();
+        for (level, fine) in [("-1", true), ("1", true), ("9", true), ("0", false), ("10", false), ("-2", false)] {
+            assert_eq!(ok("compression.gzip.level", level), fine, "{level}");
+        }
+        for (replicas, fine) in [("", true), ("*", true), ("0:1,12:3", true), ("0", false), ("0:1,x:2", false), ("-1:2", false)] {
+            assert_eq!(ok("leader.replication.throttled.replicas", replicas), fine, "{replicas}");
+        }
+        assert!(ok("remote.storage.enable", "false") && !ok("remote.storage.enable", "true"));
     }
 }

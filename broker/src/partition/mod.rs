@@ -43,17 +43,21 @@ pub struct PartitionConfig {
     pub min_insync_replicas: i32,
     /// `compression.type`: the codec batches are kept in, or `None` for the producer's.
     pub compression: Option<Compression>,
+    /// `compression.*.level` of that codec, `None` for its default.
+    pub compression_level: Option<i32>,
 }
 
 impl PartitionConfig {
     /// What the settings in force for a topic mean for its partitions.
     pub fn of_topic(config: &Config, image: &MetadataImage, topic: &str) -> PartitionConfig {
         let settings = effective::topic_settings(config, image, topic);
+        // `producer` names no codec.
+        let compression = Compression::from_name(&settings.compression_type);
         PartitionConfig {
             log: effective::log_config(config, &settings),
             min_insync_replicas: settings.min_insync_replicas,
-            // `producer` names no codec.
-            compression: Compression::from_name(&settings.compression_type),
+            compression,
+            compression_level: compression.and_then(|codec| settings.compression_level(codec)),
         }
     }
 }

@@ -38,7 +38,7 @@ pub fn prepare(batch: ValidBatch, config: &PartitionConfig, now_ms: i64) -> Resu
     let mut scratch = Vec::new();
     let summary = validate::validate(&batch, &rules, &mut scratch).map_err(|error| refuse(&error))?;
     match codec {
-        Some(codec) => recompress(&batch, codec, limit, &mut scratch),
+        Some(codec) => recompress(&batch, (codec, config.compression_level), limit, &mut scratch),
         None if summary.max_timestamp != header.max_timestamp && config.log.timestamp_type == TimestampType::CreateTime => {
             let mut bytes = BytesMut::from(&batch.bytes()[..]);
             patch_max_timestamp(&mut bytes, summary.max_timestamp);
@@ -58,10 +58,10 @@ fn refuse(error: &RecordsError) -> Produced {
     Produced { record_errors, ..Produced::failed(error.error_code(), Some(error.to_string())) }
 }
 
-fn recompress(batch: &ValidBatch, codec: Compression, limit: usize, scratch: &mut Vec<u8>) -> Result<ValidBatch, Produced> {
+fn recompress(batch: &ValidBatch, codec: (Compression, Option<i32>), limit: usize, scratch: &mut Vec<u8>) -> Result<ValidBatch, Produced> {
     let header = batch.header();
     let mut builder = BatchBuilder::new()
-        .compression(codec, None)
+        .compression(codec.0, codec.1)
         .producer(header.producer_id, header.producer_epoch, header.base_sequence)
         .capacity(batch.size_bytes());
     if header.attributes.is_transactional() {
@@ -93,7 +93,7 @@ mod tests {
 
     fn config(compact: bool, compression: Option<Compression>) -> PartitionConfig {
         let log = LogConfig { cleanup_policy: CleanupPolicy { delete: !compact, compact }, ..LogConfig::default() };
-        PartitionConfig { log, min_insync_replicas: 1, compression }
+        PartitionConfig { log, min_insync_replicas: 1, compression, compression_level: None }
     }
 
     fn batch(codec: Compression, records: &[(i64, Option<&str>, &str)]) -> ValidBatch {
@@ -102,6 +102,17 @@ mod tests {
             builder.push(*timestamp, key.map(str::as_bytes), Some(value.as_bytes()), &[("h", Some(b"v")), ("h", None)]);
         }
         RawBatch::new(builder.build().expect("builds")).validate(Origin::Client { zstd_allowed: true }).expect("valid")
+    }
+
+    #[test]
+    fn the_level_decides_how_small_a_recompressed_batch_gets() {
+        let text = "All work and no play makes a long value, again and again and again.".repeat(40);
+        let size = |level| {
+            let config = PartitionConfig { compression_level: level, ..config(false, Some(Compression::Zstd)) };
+            prepare(batch(Compression::None, &[(NOW, None, &text)]), &config, NOW).expect("fine").size_bytes()
+        };
+        assert!(size(Some(19)) < size(Some(-131_072)), "{} and {}", size(Some(19)), size(Some(-131_072)));
+        assert_eq!(size(None), size(Some(3)), "the default");
     }
 
     #[test]

@@ -215,6 +215,24 @@ fn alter_incrementally(session: &mut Session) {
         ("good and bad", vec![("retention.ms", SET, Some("99")), ("segment.bytes", SET, Some("x"))]),
         ("value with spaces", vec![("retention.ms", SET, Some(" 3000 "))]),
         ("min over max compaction lag", vec![("min.compaction.lag.ms", SET, Some("500")), ("max.compaction.lag.ms", SET, Some("100"))]),
+        ("append two replicas", vec![("leader.replication.throttled.replicas", APPEND, Some("0:1,1:1"))]),
+        ("subtract one replica", vec![("leader.replication.throttled.replicas", SUBTRACT, Some("0:1"))]),
+        ("all replicas", vec![("leader.replication.throttled.replicas", SET, Some("*"))]),
+        ("delete replicas", vec![("leader.replication.throttled.replicas", DELETE, None)]),
+        ("gzip level 0", vec![("compression.gzip.level", SET, Some("0"))]),
+        ("gzip level 10", vec![("compression.gzip.level", SET, Some("10"))]),
+        ("lz4 level 18", vec![("compression.lz4.level", SET, Some("18"))]),
+        ("zstd level 23", vec![("compression.zstd.level", SET, Some("23"))]),
+        (
+            "levels",
+            vec![
+                ("compression.gzip.level", SET, Some("1")),
+                ("compression.lz4.level", SET, Some("1")),
+                ("compression.zstd.level", SET, Some("-5")),
+            ],
+        ),
+        ("preallocate", vec![("preallocate", SET, Some("true"))]),
+        ("no tiered storage", vec![("remote.storage.enable", SET, Some("false"))]),
         ("nothing", vec![]),
     ];
     for (case, changes) in good {
@@ -222,6 +240,15 @@ fn alter_incrementally(session: &mut Session) {
         shown(session, &format!("incremental {case}"));
     }
     session.ask("set", 0, &change(TOPIC, &name, &[("retention.ms", SET, Some("4000"))]));
+    for (case, key, value) in [
+        ("bad replica", "leader.replication.throttled.replicas", "0-1"),
+        ("tiered storage", "remote.storage.enable", "true"),
+        ("local below total retention", "local.retention.ms", "500"),
+        ("bad local retention", "local.retention.ms", "-3"),
+    ] {
+        // The words on these are each broker's own.
+        session.ask_as(case, 1, &change(TOPIC, &name, &[(key, SET, Some(value))]), |_, r| format!("{}", r.responses[0].error_code));
+    }
     let dry = change(TOPIC, &name, &[("retention.ms", SET, Some("8000"))]).with_validate_only(true);
     session.ask("validate only", 1, &dry);
     let dry = change(TOPIC, &name, &[("retention.ms", SET, Some("x"))]).with_validate_only(true);

@@ -61,7 +61,17 @@ impl Session {
     pub fn new(addr: SocketAddr, recording: bool) -> Session {
         let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().subsec_nanos();
         let run = format!("{PREFIX}{nanos:09}-");
-        Session { addr, stream: None, other: None, run, masks: Vec::new(), recording, correlation_id: 0, took: Duration::ZERO, answers: Vec::new() }
+        Session {
+            addr,
+            stream: None,
+            other: None,
+            run,
+            masks: Vec::new(),
+            recording,
+            correlation_id: 0,
+            took: Duration::ZERO,
+            answers: Vec::new(),
+        }
     }
 
     /// A name of this run.

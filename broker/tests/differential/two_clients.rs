@@ -54,7 +54,8 @@ fn rebalance(session: &mut Session) {
     session.ask("pair: rebalance", 4, &request);
     let request = heartbeat(session, name, 1, &second);
     session.ask("pair: of the second before it is in", 4, &request);
-    let request = commit(session, name, "committed", 0, 77, None).with_generation_id_or_member_epoch(1).with_member_id(super::session::s(&first));
+    let request =
+        commit(session, name, "committed", 0, 77, None).with_generation_id_or_member_epoch(1).with_member_id(super::session::s(&first));
     session.ask("pair: rebalance", 8, &request);
     let request = named(sync(session, name, 1, &first, &[]));
     session.ask("pair: rebalance", 5, &request);
