@@ -1,4 +1,4 @@
-//! The few system calls that no safe wrapper covers: reading into uninitialised memory, probing io_uring, page-cache residency.
+//! The few calls that no safe wrapper covers: reading into uninitialised memory, probing io_uring, page-cache residency, the allocator.
 //!
 //! One of the homes of `unsafe` in this crate; everything here is a thin, checked call.
 #![allow(unsafe_code)]
@@ -22,6 +22,12 @@ pub fn recv(socket: BorrowedFd<'_>, buffer: &mut BytesMut, len_max: usize) -> io
     // SAFETY: the kernel has initialised the first `read` bytes of the spare capacity, and `read <= len`.
     unsafe { buffer.advance_mut(read) };
     Ok(read)
+}
+
+/// Gives memory that this thread has freed back to the system: what the start needed is not needed again.
+pub fn give_back_memory() {
+    // SAFETY: collects the calling thread's own heap; any thread may do that at any time.
+    unsafe { libmimalloc_sys::mi_collect(true) };
 }
 
 /// Tries to set up a ring of four entries and closes it again.

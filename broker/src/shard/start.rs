@@ -48,7 +48,7 @@ use crate::net::quota::{ConnectionLimits, ConnectionQuota};
 use crate::partition::{PartitionConfig, PartitionManager, ShardStore};
 use crate::preflight;
 use crate::purgatory::Watermark;
-use crate::shutdown;
+use crate::{shutdown, sys};
 
 /// Runs the broker until it is told to stop or cannot go on.
 pub fn run(config: Arc<Config>) -> Result<(), Fatal> {
@@ -259,6 +259,7 @@ async fn shard_main(setup: Setup) -> Result<(), Fatal> {
     listener.listen(config.socket_listen_backlog_size.max(limits::LISTEN_BACKLOG_MIN)).map_err(|error| failed("listener", &error))?;
     let maintaining = maintenance::start(&shard);
     enter(id, &lifecycle, Phase::Serving).await;
+    sys::give_back_memory();
 
     let accepting = accept::start(&shard, &net, listener, limits::CONNECTIONS_PER_SECOND).map_err(|error| failed("listener", &error))?;
     let sweeping = task_queue::spawn(Queue::Background, Rc::clone(&net).sweep());

@@ -58,6 +58,8 @@ struct Inner<D: Disk> {
     /// For callers: tickets completed, space freed, the end.
     progress: Signal,
     on_frame: RefCell<Option<FrameHook>>,
+    /// Zeros for the file that is being prepared.
+    zeros: RefCell<Option<Rc<D::Buffer>>>,
 }
 
 type FrameHook = Box<dyn FnMut(FrameCost)>;
@@ -125,6 +127,7 @@ impl<D: Disk> Journal<D> {
             work: Signal::default(),
             progress: Signal::default(),
             on_frame: RefCell::new(None),
+            zeros: RefCell::new(None),
         })))
     }
 

@@ -4,7 +4,7 @@
 //! only after the released mark was made durable: replay can then tell a file that was overwritten from one that is lost. A generation is made durable
 //! before its first frame: old frames are dead from then on.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::{Identity, Inner, JournalConfig, JournalStats, SyncMode};
 use crate::error::{StorageError, StorageResult};
-use crate::io::{Disk, DiskFile, OpenMode, Poison};
+use crate::io::{Disk, DiskBuffer, DiskFile, OpenMode, Poison};
 use crate::limits::{JOURNAL_FILES_MAX, SMALL_FILE_BYTES_MAX};
 use crate::snapshot_file::{SnapshotFile, SnapshotKind};
 
@@ -171,7 +171,7 @@ pub(super) async fn open<D: Disk>(disk: &D, dir: &Path, config: &JournalConfig) 
         stats.files_created += 1;
     }
     if plain[0].1 == 0 {
-        plain[0].1 = write_zeros(disk, &plain[0].0, 0, files.file_bytes, poison).await?;
+        plain[0].1 = write_zeros(disk, &RefCell::new(None), &plain[0].0, 0, files.file_bytes, poison).await?;
     }
     let mode = match config.sync_mode {
         SyncMode::Probe => probe_mode(disk, &plain[0].0, poison).await?,
@@ -216,10 +216,24 @@ async fn probe_mode<D: Disk>(disk: &D, plain: &D::File, poison: &Poison) -> Stor
 }
 
 /// Writes and flushes the next step of zeros at `from`; returns how far the file is written now.
-async fn write_zeros<D: Disk>(disk: &D, file: &D::File, from: u64, file_bytes: u64, poison: &Poison) -> StorageResult<u64> {
+///
+/// `zeros` keeps the buffer from step to step; it is given back with the last step of a file.
+async fn write_zeros<D: Disk>(
+    disk: &D,
+    zeros: &RefCell<Option<Rc<D::Buffer>>>,
+    file: &D::File,
+    from: u64,
+    file_bytes: u64,
+    poison: &Poison,
+) -> StorageResult<u64> {
     let step = if from == 0 { FIRST_STEP_BYTES } else { STEP_BYTES };
     let len = step.min(file_bytes - from) as usize;
-    match file.write_at(Rc::new(disk.buffer(len)), from).await {
+    let kept = zeros.borrow_mut().take().filter(|buffer| buffer.len() == len);
+    let buffer = kept.unwrap_or_else(|| Rc::new(disk.buffer(len)));
+    if from + (len as u64) < file_bytes {
+        *zeros.borrow_mut() = Some(Rc::clone(&buffer));
+    }
+    match file.write_at(buffer, from).await {
         // Nothing was promised about this range yet: a full device is not a broken one.
         Err(e) if e.is_disk_full() => return Err(StorageError::Io(e)),
         other => poison.guard(other)?,
@@ -357,7 +371,7 @@ impl<D: Disk> Inner<D> {
 
     async fn extend(&self, file: &JournalFile<D>) -> StorageResult<()> {
         let from = file.prewritten.get();
-        let to = write_zeros(&self.disk, &file.plain, from, self.config.file_bytes, &self.config.poison).await?;
+        let to = write_zeros(&self.disk, &self.zeros, &file.plain, from, self.config.file_bytes, &self.config.poison).await?;
         file.prewritten.set(to);
         Ok(())
     }
@@ -366,7 +380,7 @@ impl<D: Disk> Inner<D> {
         let poison = &self.config.poison;
         let path = file_path(&self.dir, number);
         let plain = create(&self.disk, &path, self.config.file_bytes, poison).await?;
-        let prewritten = match write_zeros(&self.disk, &plain, 0, self.config.file_bytes, poison).await {
+        let prewritten = match write_zeros(&self.disk, &self.zeros, &plain, 0, self.config.file_bytes, poison).await {
             Err(e) if e.is_disk_full() => {
                 poison.guard(self.disk.remove_file(&path).await)?;
                 return Err(e);
