@@ -177,7 +177,8 @@ settings! {
         /// Least severe log lines that are written.
         log_level: String = "log.level" => Spec::new("info").one_of(&["off", "error", "warn", "info", "debug", "trace"]);
         /// How long a task may run before the executor looks at its rings again. The default never fires: work gives way by itself.
-        runtime_preempt_timer_ms: i64 = "runtime.preempt.timer.ms" => Spec::new("3600000").range(1, 3_600_000).unit(Unit::Ms);
+        /// Shorter times than the lower bound lose wake-ups under contention (`broker/tests/contention.rs`).
+        runtime_preempt_timer_ms: i64 = "runtime.preempt.timer.ms" => Spec::new("3600000").range(1_000, 3_600_000).unit(Unit::Ms);
         /// A shard that has work and does not turn for this long ends the process, so that its partitions do not go dark; 0 for never.
         runtime_watchdog_ms: i64 = "runtime.watchdog.ms" => Spec::new("60000").at_least(0).unit(Unit::Ms);
         /// How long a stop waits for the requests in work to end.

@@ -103,6 +103,9 @@ pub fn run(config: Arc<Config>) -> Result<(), Fatal> {
         threads.push(thread.map_err(|error| Fatal::new(format!("a thread for shard {i} cannot be started: {error}")))?);
     }
 
+    // Beside the start, not before it: reading the host takes longer than starting. What would be fatal, preflight has refused.
+    let data_dir = config.data_dir();
+    let _ = std::thread::Builder::new().name("host-check".into()).spawn(move || preflight::advise(&data_dir));
     shutdown::supervise(&received, &lifecycle, usize::from(count), started)?;
     for thread in threads {
         // A panic has been reported as an event already.
