@@ -1,8 +1,8 @@
 //! What a topic's configuration asks of a batch's content before it is placed: keys on compacted topics, timestamps within bounds,
 //! one codec for all batches.
 //!
-//! A batch that needs none of it is not looked into: its bytes are kept as they came, which saves the decompression that Kafka does for
-//! every batch. Records are read for compacted topics, when the header's timestamps are out of bounds (to name the records), and when the
+//! A batch that needs none of it is not decompressed as Kafka does with every batch, and its bytes are kept as they came; of uncompressed
+//! ones the lengths of the records are checked. Records are read for compacted topics, when the header's timestamps are out of bounds (to name the records), and when the
 //! codec has to change. It runs on the shard, since the order of a producer's batches hangs on it. Called by `append.rs`. Pure.
 
 use bytes::BytesMut;
@@ -31,7 +31,10 @@ pub fn prepare(batch: ValidBatch, config: &PartitionConfig, now_ms: i64) -> Resu
     let out_of_bounds = bounds.is_some_and(|b| !b.allow(header.max_timestamp) || !b.allow(header.base_timestamp));
     let codec = config.compression.filter(|&codec| header.compression() != Some(codec));
     if !config.log.cleanup_policy.compact && !out_of_bounds && codec.is_none() {
-        return Ok(batch);
+        return match validate::check_lengths(&batch) {
+            Ok(()) => Ok(batch),
+            Err(error) => Err(Produced::failed(error.error_code(), Some(error.to_string()))),
+        };
     }
     let limit = batch.size_bytes().saturating_mul(DECOMPRESSED_FACTOR).max(DECOMPRESSED_BYTES_FLOOR);
     let rules = RecordRules { max_decompressed_bytes: limit, keys_required: config.log.cleanup_policy.compact, timestamps: bounds };

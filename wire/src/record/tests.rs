@@ -8,7 +8,7 @@ use super::batch::{
     patch_log_append_time,
 };
 use super::builder::BatchBuilder;
-use super::validate::{RecordRules, RecordsError, TimestampBounds, records, timestamp_of, validate};
+use super::validate::{RecordRules, RecordsError, TimestampBounds, check_lengths, records, timestamp_of, validate};
 use super::{Attributes, Compression, TimestampType};
 use crate::error_code::ErrorCode;
 use crate::test_random::Random;
@@ -315,6 +315,29 @@ fn the_layout_is_the_documented_one() {
 }
 
 #[test]
+fn lengths_of_records_must_fill_the_batch() {
+    let damaged = |at: usize, byte: u8| {
+        let mut bytes = sample(Compression::None).to_vec();
+        bytes[batch::HEADER_BYTES + at] = byte;
+        patch_crc(&mut bytes);
+        check_lengths(&valid(bytes.into()))
+    };
+    let sound = sample(Compression::None)[batch::HEADER_BYTES];
+    assert!(damaged(0, sound).is_ok());
+    for length in [0, 1, 10, sound - 2, sound + 2, 0x7e, 0xff] {
+        let refused = damaged(0, length).expect_err("refused");
+        assert_eq!(refused.error_code(), ErrorCode::InvalidRecord, "{length}: {refused}");
+    }
+    assert!(damaged(2, 0xff).is_ok(), "attributes are not looked at");
+    for bytes in
+        [changed(|h| (h.record_count, h.last_offset_delta) = (9, 8)), changed(|h| (h.record_count, h.last_offset_delta) = (11, 10))]
+    {
+        assert!(check_lengths(&valid(bytes)).is_err());
+    }
+    assert!(check_lengths(&valid(sample(Compression::Gzip))).is_ok(), "a compressed batch passes");
+}
+
+#[test]
 fn random_records_come_back_in_every_codec() {
     for seed in 0..200 {
         let mut random = Random::new(seed);
@@ -332,6 +355,7 @@ fn random_records_come_back_in_every_codec() {
             expected.push((timestamp, key, value, headers));
         }
         let batch = valid(builder.build().expect("builds"));
+        check_lengths(&batch).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
         let mut scratch = Vec::new();
         let summary = validate(&batch, &RULES, &mut scratch).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
         assert_eq!(summary.max_timestamp, expected.iter().map(|e| e.0).max().expect("not empty"), "seed {seed}");
