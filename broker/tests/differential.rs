@@ -28,6 +28,8 @@ const SETTINGS: &[&str] = &["offsets.topic.num.partitions=8", "group.initial.reb
 /// Cases that differ on purpose, by a part of their name, with the reason. An entry that matches no difference fails the test.
 const ALLOWED: &[(&str, &str)] = &[
     ("Metadata v1 with a byte too many", "a body is read to its last byte; Kafka ignores what follows"),
+    ("Metadata v1 count -2", "only -1 is null; Kafka takes any negative count for it"),
+    ("Metadata v1 name that is no UTF-8", "text is UTF-8; Kafka puts marks in its place"),
     ("Produce v9 bytes behind the batch", "the one batch is all there may be; Kafka ignores less than a batch behind it"),
     ("Produce v9 codec 5", "unsupported compression; Kafka fails with an unknown error"),
     ("Produce v9 codec 7", "the same"),

@@ -46,6 +46,43 @@ pub fn versions(session: &mut Session) {
     raw(session, "Metadata v1 cut", 3, 1, &[0, 0]);
     raw(session, "Metadata v1 with a byte too many", 3, 1, &[0, 0, 0, 0, 9]);
     raw(session, "Metadata v1 with a huge count", 3, 1, &[0x7f, 0xff, 0xff, 0xff]);
+    malformed(session);
+}
+
+/// Null where null is not allowed, lengths that lie, frames that are none.
+fn malformed(session: &mut Session) {
+    const NULL: [u8; 4] = [0xff; 4];
+    let bodies: [(&str, i16, i16, &[&[u8]]); 14] = [
+        ("Metadata v0 null topics", 3, 0, &[&NULL]),
+        ("Metadata v1 count -2", 3, 1, &[&[0xff, 0xff, 0xff, 0xfe]]),
+        ("Metadata v1 null name", 3, 1, &[&[0, 0, 0, 1, 0xff, 0xff]]),
+        ("Metadata v1 name of length -2", 3, 1, &[&[0, 0, 0, 1, 0xff, 0xfe]]),
+        ("Metadata v1 name that is no UTF-8", 3, 1, &[&[0, 0, 0, 1, 0, 2, 0xff, 0xfe]]),
+        ("Produce v3 null topics", 0, 3, &[&[0xff, 0xff, 0, 1], &[0; 4], &NULL]),
+        ("Fetch v4 null topics", 1, 4, &[&NULL, &[0; 13], &NULL]),
+        ("ListOffsets v1 null topics", 2, 1, &[&NULL, &NULL]),
+        ("FindCoordinator v0 null key", 10, 0, &[&[0xff, 0xff]]),
+        ("Heartbeat v0 null group", 12, 0, &[&[0xff, 0xff], &[0; 4], &[0, 1, b'm']]),
+        ("DeleteTopics v1 null names", 20, 1, &[&NULL, &[0; 4]]),
+        ("CreatePartitions v0 null topics", 37, 0, &[&NULL, &[0; 5]]),
+        ("DescribeConfigs v1 null resources", 32, 1, &[&NULL, &[0]]),
+        ("OffsetFetch v1 null topics", 9, 1, &[&[0, 1, b'g'], &NULL]),
+    ];
+    for (case, key, version, body) in bodies {
+        raw(session, case, key, version, &body.concat());
+    }
+    let frames: [(&str, &[u8]); 5] = [
+        ("frame of no bytes", &[0, 0, 0, 0]),
+        ("frame of three bytes", &[0, 0, 0, 3, 0, 3, 0]),
+        ("frame of negative length", &[0xff, 0xff, 0xff, 0xff, 0, 0]),
+        ("frame of 2 GiB", &[0x7f, 0xff, 0xff, 0xff, 0, 3]),
+        ("frame with a null client id", &[0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7, 0xff, 0xff]),
+    ];
+    for (case, frame) in frames {
+        let told = if session.exchange(frame).is_some() { "answered" } else { "closed" };
+        session.record(case, told);
+        session.reconnect();
+    }
 }
 
 /// Sends a body as it is and records the bytes of a short answer. The topics of Metadata are not compared here.
