@@ -27,7 +27,8 @@ const SKIP_ASSIGNMENT_VERSION: i16 = 9;
 /// Joins a group.
 pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> HandlerResult {
     let request: JoinGroupRequest = codec::decode(ctx, body)?;
-    let answer = ctx.parked(shard.groups.join(to_coordinator(ctx, request))).await;
+    // Not `ctx.parked`: the answer comes from another task of this shard, and the rescue thread has to see that it is waited for.
+    let answer = shard.groups.join(to_coordinator(ctx, request)).await;
     codec::encode(ctx, &respond(answer, ctx.api_version))
 }
 

@@ -24,7 +24,8 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
     let answer = if ctx.api_version >= PROTOCOL_VERSION && unnamed {
         SyncAnswer::error(ErrorCode::InconsistentGroupProtocol)
     } else {
-        ctx.parked(shard.groups.sync(to_coordinator(request))).await
+        // Not `ctx.parked`, as in `join_group.rs`.
+        shard.groups.sync(to_coordinator(request)).await
     };
     codec::encode(ctx, &respond(answer, ctx.api_version))
 }
