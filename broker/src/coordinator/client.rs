@@ -32,11 +32,6 @@ impl GroupClient {
         GroupClient { transport }
     }
 
-    /// A client of a broker without a coordinator (tests, start-up): everything is `COORDINATOR_NOT_AVAILABLE`.
-    pub fn unavailable() -> Self {
-        GroupClient::new(Rc::new(Unavailable))
-    }
-
     /// Any request; an unreachable coordinator becomes a refusal in the form of the request.
     pub async fn call(&self, request: GroupRequest) -> GroupResponse {
         let refusal = request.refuse(ErrorCode::CoordinatorNotAvailable);
@@ -103,14 +98,6 @@ impl GroupClient {
             GroupResponse::Fetch(answer) => answer,
             other => FetchAnswer { error: mismatch(&other), topics: Vec::new() },
         }
-    }
-}
-
-struct Unavailable;
-
-impl GroupTransport for Unavailable {
-    fn call(&self, _request: GroupRequest) -> LocalFuture<'static, Result<GroupResponse, ErrorCode>> {
-        Box::pin(std::future::ready(Err(ErrorCode::CoordinatorNotAvailable)))
     }
 }
 

@@ -2,8 +2,8 @@
 //! one codec for all batches.
 //!
 //! A batch that needs none of it is not decompressed as Kafka does with every batch, and its bytes are kept as they came; of uncompressed
-//! ones the lengths of the records are checked. Records are read for compacted topics, when the header's timestamps are out of bounds (to name the records), and when the
-//! codec has to change. It runs on the shard, since the order of a producer's batches hangs on it. Called by `append.rs`. Pure.
+//! ones the lengths of the records are checked. Records are read for compacted topics, when the header's timestamps are out of bounds (to
+//! name the records), and when the codec has to change. It runs on the shard, since the order of a producer's batches hangs on it. Called by `append.rs`. Pure.
 
 use bytes::BytesMut;
 use coreline_storage::config::TimestampType;

@@ -24,16 +24,6 @@ impl ControllerTransport for MeshController {
     }
 }
 
-/// No controller: a broker that is starting, or a test.
-#[derive(Debug)]
-pub struct NoController;
-
-impl ControllerTransport for NoController {
-    fn submit(&self, _: ControllerRequest) -> LocalBoxFuture<'_, Result<ControllerResponse, ControllerError>> {
-        Box::pin(async { Err(ControllerError::NotController) })
-    }
-}
-
 /// Publications from the metadata shard to every shard, itself included.
 #[derive(Debug)]
 pub struct MeshPublisher(pub Mesh);
