@@ -2,7 +2,7 @@
 //! one codec for all batches.
 //!
 //! A batch that needs none of it is not decompressed as Kafka does with every batch, and its bytes are kept as they came; of uncompressed
-//! ones the lengths of the records are checked. Records are read for compacted topics, when the header's timestamps are out of bounds (to
+//! ones the front of each record is checked. Records are read for compacted topics, when the header's timestamps are out of bounds (to
 //! name the records), and when the codec has to change. It runs on the shard, since the order of a producer's batches hangs on it. Called by `append.rs`. Pure.
 
 use bytes::BytesMut;
@@ -28,13 +28,13 @@ pub fn prepare(batch: ValidBatch, config: &PartitionConfig, now_ms: i64) -> Resu
         before_max_ms: config.log.timestamp_before_max_ms,
         after_max_ms: config.log.timestamp_after_max_ms,
     });
-    let out_of_bounds = bounds.is_some_and(|b| !b.allow(header.max_timestamp) || !b.allow(header.base_timestamp));
+    let fronts = validate::check_fronts(&batch).map_err(|error| Produced::failed(error.error_code(), Some(error.to_string())))?;
+    // Some producers write a greatest timestamp that is not: lookups by time rest on it, so it is put right (as Kafka does).
+    let (least, greatest) = fronts.unwrap_or((header.base_timestamp, header.max_timestamp));
+    let out_of_bounds = bounds.is_some_and(|b| !b.allow(least) || !b.allow(greatest));
     let codec = config.compression.filter(|&codec| header.compression() != Some(codec));
     if !config.log.cleanup_policy.compact && !out_of_bounds && codec.is_none() {
-        return match validate::check_lengths(&batch) {
-            Ok(()) => Ok(batch),
-            Err(error) => Err(Produced::failed(error.error_code(), Some(error.to_string()))),
-        };
+        return with_max_timestamp(batch, greatest, config);
     }
     let limit = batch.size_bytes().saturating_mul(DECOMPRESSED_FACTOR).max(DECOMPRESSED_BYTES_FLOOR);
     let rules = RecordRules { max_decompressed_bytes: limit, keys_required: config.log.cleanup_policy.compact, timestamps: bounds };
@@ -42,13 +42,17 @@ pub fn prepare(batch: ValidBatch, config: &PartitionConfig, now_ms: i64) -> Resu
     let summary = validate::validate(&batch, &rules, &mut scratch).map_err(|error| refuse(&error))?;
     match codec {
         Some(codec) => recompress(&batch, (codec, config.compression_level), limit, &mut scratch),
-        None if summary.max_timestamp != header.max_timestamp && config.log.timestamp_type == TimestampType::CreateTime => {
-            let mut bytes = BytesMut::from(&batch.bytes()[..]);
-            patch_max_timestamp(&mut bytes, summary.max_timestamp);
-            revalidate(bytes.freeze())
-        }
-        None => Ok(batch),
+        None => with_max_timestamp(batch, summary.max_timestamp, config),
     }
+}
+
+fn with_max_timestamp(batch: ValidBatch, max_timestamp: i64, config: &PartitionConfig) -> Result<ValidBatch, Produced> {
+    if max_timestamp == batch.header().max_timestamp || config.log.timestamp_type == TimestampType::LogAppendTime {
+        return Ok(batch);
+    }
+    let mut bytes = BytesMut::from(&batch.bytes()[..]);
+    patch_max_timestamp(&mut bytes, max_timestamp);
+    revalidate(bytes.freeze())
 }
 
 fn refuse(error: &RecordsError) -> Produced {
@@ -124,6 +128,18 @@ mod tests {
         let out = prepare(b.clone(), &config(false, None), NOW).expect("fine");
         assert_eq!(out.bytes().as_ptr(), b.bytes().as_ptr());
         assert!(prepare(b.clone(), &config(false, Some(Compression::Lz4)), NOW).is_ok_and(|o| o == b));
+    }
+
+    #[test]
+    fn a_greatest_timestamp_that_is_not_is_put_right() {
+        let true_batch = batch(Compression::None, &[(NOW - 9, None, "a"), (NOW, None, "b"), (NOW - 5, None, "c")]);
+        let mut bytes = BytesMut::from(&true_batch.bytes()[..]);
+        patch_max_timestamp(&mut bytes, NOW - 7);
+        let false_batch = RawBatch::new(bytes.freeze()).validate(Origin::Client { zstd_allowed: true }).expect("valid");
+        assert_eq!(prepare(false_batch.clone(), &config(false, None), NOW).expect("fine"), true_batch);
+        let mut stamped = config(false, None);
+        stamped.log.timestamp_type = TimestampType::LogAppendTime;
+        assert_eq!(prepare(false_batch, &stamped, NOW).expect("fine").header().max_timestamp, NOW - 7, "overwritten by the append");
     }
 
     #[test]

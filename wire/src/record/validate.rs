@@ -8,7 +8,7 @@ use super::attributes::{Compression, TimestampType};
 use super::batch::{BatchHeader, HEADER_BYTES, ValidBatch};
 use super::compression::{self, CompressionError};
 use super::iter::{MIN_RECORD_BYTES, Record, Records};
-use crate::decode::{DecodeError, DecodeErrorKind};
+use crate::decode::{DecodeError, DecodeErrorKind, Decoder};
 use crate::error_code::ErrorCode;
 use crate::varint;
 
@@ -159,16 +159,17 @@ pub fn validate(batch: &ValidBatch, rules: &RecordRules, scratch: &mut Vec<u8>) 
     Ok(summary)
 }
 
-/// Checks that the payload of an uncompressed batch is cut into as many records as its header says, without looking into them: lengths only,
-/// a few nanoseconds per record. A batch that fails this would stop every consumer that meets it. Compressed batches pass unseen.
-pub fn check_lengths(batch: &ValidBatch) -> Result<(), RecordsError> {
+/// Checks that the payload of an uncompressed batch is cut into as many records as its header says, with offset deltas 0, 1, 2, ..., and
+/// tells the smallest and the greatest of their timestamps (milliseconds since 1970): the front of each record is read, some nanoseconds
+/// each. A batch that fails this would stop every consumer that meets it. `None`: compressed, nothing was looked at.
+pub fn check_fronts(batch: &ValidBatch) -> Result<Option<(i64, i64)>, RecordsError> {
     let header = batch.header();
     if header.compression() != Some(Compression::None) {
-        return Ok(());
+        return Ok(None);
     }
     let payload = batch.payload();
     let malformed = |index, at, kind| Err(RecordsError::Malformed { index, error: DecodeError { at, kind } });
-    let mut at = 0;
+    let (mut at, mut least, mut greatest) = (0, i64::MAX, i64::MIN);
     for index in 0..header.record_count {
         let Ok((zigzag, taken)) = varint::read_u32(&payload[at..]) else {
             return malformed(index, at, DecodeErrorKind::BadLength(0));
@@ -178,9 +179,19 @@ pub fn check_lengths(batch: &ValidBatch) -> Result<(), RecordsError> {
         if length < MIN_RECORD_BYTES as i64 - 1 || end > payload.len() as i64 {
             return malformed(index, at, DecodeErrorKind::BadLength(length));
         }
+        let mut front = Decoder::new(&payload[at + taken + 1..end as usize]);
+        match (front.varlong(), front.varint()) {
+            (Ok(timestamp_delta), Ok(offset_delta)) if offset_delta == index => {
+                let timestamp = header.base_timestamp.wrapping_add(timestamp_delta);
+                least = least.min(timestamp);
+                greatest = greatest.max(timestamp);
+            }
+            (Ok(_), Ok(offset_delta)) => return Err(RecordsError::OffsetDelta { index, offset_delta }),
+            (Err(error), _) | (_, Err(error)) => return malformed(index, at + taken + 1 + error.at, error.kind),
+        }
         at = end as usize;
     }
-    if at < payload.len() { malformed(header.record_count, at, DecodeErrorKind::BadLength(0)) } else { Ok(()) }
+    if at < payload.len() { malformed(header.record_count, at, DecodeErrorKind::BadLength(0)) } else { Ok(Some((least, greatest))) }
 }
 
 /// The timestamp of a record in milliseconds since 1970, as consumers see it.
