@@ -108,6 +108,11 @@ impl StageStamps {
         self.last_us - self.start_us
     }
 
+    /// The total without what was spent parked, microseconds: parking waits for an event and is nobody's fault.
+    pub fn active_us(&self) -> u64 {
+        self.total_us().saturating_sub(u64::from(self.spent_us(Stage::Park)))
+    }
+
     /// Time of the last mark, on the clock of `start`.
     pub fn last_us(&self) -> u64 {
         self.last_us
@@ -139,6 +144,8 @@ mod tests {
         }
         assert_eq!((stamps.spent_us(Stage::ShardHop), stamps.spent_us(Stage::Validate)), (59, 0));
         assert_eq!((stamps.total_us(), sum(&stamps)), (70, 70));
+        stamps.mark(Stage::Park, 1_170);
+        assert_eq!((stamps.total_us(), stamps.active_us()), (1_070, 70));
     }
 
     #[test]

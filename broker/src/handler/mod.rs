@@ -74,6 +74,13 @@ impl RequestContext {
         self.track.stamps.set(stamps);
     }
 
+    /// Waits out a delay planted in the stage just ended, see `shard/planted_delay.rs`.
+    pub async fn planted(&self, stage: Stage) {
+        let mut stamps = self.track.stamps.get();
+        crate::shard::planted_delay::planted(stage, &mut stamps).await;
+        self.track.stamps.set(stamps);
+    }
+
     /// Takes over the stamps of a part of this request that ran on another shard.
     pub fn adopt(&self, part: &StageStamps) {
         let mut stamps = self.track.stamps.get();

@@ -44,6 +44,7 @@ async fn start(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Result<B
     let version = ctx.api_version;
     let request = ProduceRequest::decode(&body, version).map_err(|e| HandlerError::close(format!("malformed Produce: {e}")))?;
     ctx.mark(Stage::Decode);
+    ctx.planted(Stage::Decode).await;
     let (timeout_ms, wire_acks) = (request.timeout_ms, request.acks);
     let acks = match wire_acks {
         0 => Ok(Acks::None),

@@ -152,6 +152,18 @@ pub const STAGE_SECONDS: MetricSpec = MetricSpec {
     kind: MetricKind::Histogram,
     help: "Time of a request by API and stage; the stages of a request sum to its total, stages without time are not counted.",
 };
+/// Produces and fetches by band.
+pub const BAND_REQUESTS: MetricSpec = MetricSpec {
+    name: "coreline_request_band_requests_total",
+    kind: MetricKind::Counter,
+    help: "Produce and Fetch requests by band of their active time (total without the park stage); le is the band's upper bound in seconds.",
+};
+/// Stages of produces and fetches by band: where the slow ones lost their time.
+pub const BAND_STAGE_SECONDS: MetricSpec = MetricSpec {
+    name: "coreline_request_band_stage_seconds_total",
+    kind: MetricKind::Counter,
+    help: "Time that the requests of a band (see coreline_request_band_requests_total) spent in each stage.",
+};
 /// Information about the build.
 pub const BUILD_INFO: MetricSpec =
     MetricSpec { name: "coreline_build_info", kind: MetricKind::Gauge, help: "Always 1; the labels name the build." };
@@ -182,6 +194,8 @@ pub fn all() -> Vec<MetricSpec> {
         ERRORS,
         REQUEST_SECONDS,
         STAGE_SECONDS,
+        BAND_REQUESTS,
+        BAND_STAGE_SECONDS,
         BUILD_INFO,
         PROCESS_CPU,
         PROCESS_RESIDENT,

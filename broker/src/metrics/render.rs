@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use super::process::ProcessFacts;
 use super::registry::{self, Counter, Gauge, MetricSpec, Timing};
-use super::shard::{BUCKET_BOUNDS_US, Buckets, ShardSnapshot};
+use super::shard::{BUCKET_BOUNDS_US, Band, Buckets, ShardSnapshot};
+use crate::stage::Stage;
 
 /// The text's `Content-Type`.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -54,6 +55,7 @@ pub fn render_prometheus(shards: &[ShardSnapshot], process: &ProcessFacts) -> St
             }
         }
     }
+    out.bands(shards);
     for timing in Timing::ALL {
         out.head(&timing.spec());
         for s in shards {
@@ -96,16 +98,37 @@ impl Text {
         let _ = writeln!(self.0, "{} {value}", if labels.is_empty() { "" } else { "}" });
     }
 
+    fn bands(&mut self, shards: &[ShardSnapshot]) {
+        let all =
+            || shards.iter().flat_map(|s| s.apis.iter().flat_map(move |a| a.bands.iter().map(move |b| (s.shard.to_string(), a.api, b))));
+        let bound = |band: &Band| band.bound_us.map_or("+Inf".to_string(), seconds);
+        self.head(&registry::BAND_REQUESTS);
+        for (shard, api, band) in all() {
+            self.sample(registry::BAND_REQUESTS.name, &[("shard", &shard), ("api", api), ("le", &bound(band))], band.requests);
+        }
+        self.head(&registry::BAND_STAGE_SECONDS);
+        for (shard, api, band) in all() {
+            for stage in Stage::ALL.into_iter().filter(|s| band.stage_us[*s as usize] > 0) {
+                let labels = [("shard", shard.as_str()), ("api", api), ("le", &bound(band)), ("stage", stage.name())];
+                self.sample(registry::BAND_STAGE_SECONDS.name, &labels, band.stage_us[stage as usize] as f64 / 1e6);
+            }
+        }
+    }
+
     fn histogram(&mut self, name: &str, labels: &[(&str, &str)], buckets: &Buckets) {
         let bucket = format!("{name}_bucket");
         for (bound_us, n) in BUCKET_BOUNDS_US.iter().zip(&buckets.cumulative) {
-            let le = (*bound_us as f64 / 1e6).to_string();
+            let le = seconds(*bound_us);
             self.sample(&bucket, &[labels, &[("le", &le)]].concat(), n);
         }
         self.sample(&bucket, &[labels, &[("le", "+Inf")]].concat(), buckets.count);
         self.sample(&format!("{name}_sum"), labels, buckets.sum_us as f64 / 1e6);
         self.sample(&format!("{name}_count"), labels, buckets.count);
     }
+}
+
+fn seconds(bound_us: u64) -> String {
+    (bound_us as f64 / 1e6).to_string()
 }
 
 #[cfg(test)]
@@ -116,7 +139,7 @@ mod tests {
 
     use super::*;
     use crate::metrics::ShardMetrics;
-    use crate::stage::{Stage, StageStamps};
+    use crate::stage::StageStamps;
 
     type Samples = BTreeMap<String, f64>;
 

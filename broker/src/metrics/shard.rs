@@ -36,6 +36,7 @@ pub struct ShardMetrics {
     requests: [Cell<u64>; API_SLOTS],
     errors: [Cell<u64>; ERROR_SLOTS],
     stages: RefCell<Vec<Option<Distribution>>>,
+    bands: [RefCell<Option<Box<Bands>>>; BANDED.len()],
     timings: RefCell<Vec<Option<Distribution>>>,
 }
 
@@ -49,6 +50,7 @@ impl ShardMetrics {
             requests: [const { Cell::new(0) }; _],
             errors: [const { Cell::new(0) }; _],
             stages: RefCell::new(empty(API_SLOTS * SLOTS_PER_API)),
+            bands: [const { RefCell::new(None) }; _],
             timings: RefCell::new(empty(Timing::ALL.len())),
         }
     }
@@ -119,6 +121,9 @@ impl ShardMetrics {
             }
         }
         record(&mut mine[STAGE_COUNT], precision, stamps.total_us());
+        if let Some(banded) = BANDED.iter().position(|b| *b == api) {
+            self.bands[banded].borrow_mut().get_or_insert_with(|| Box::new(Bands([[0; _]; _]))).count(stamps);
+        }
     }
 
     /// Records a duration.
@@ -141,6 +146,7 @@ impl ShardMetrics {
                     requests: self.requests[slot].get(),
                     total: distribution(&mine[STAGE_COUNT]),
                     stages: Stage::ALL.iter().filter_map(|s| Some((*s, distribution(&mine[*s as usize])?))).collect(),
+                    bands: self.bands_of(spec.key),
                 }
             })
             .collect();
@@ -153,6 +159,13 @@ impl ShardMetrics {
             errors: errors.filter(|(_, n)| *n > 0).map(|(code, n)| (code.name(), n)).collect(),
             timings: self.timings.borrow().iter().map(distribution).collect(),
         }
+    }
+}
+
+impl ShardMetrics {
+    fn bands_of(&self, api: ApiKey) -> Vec<Band> {
+        let banded = BANDED.iter().position(|b| *b == api);
+        banded.and_then(|at| self.bands[at].borrow().as_ref().map(|bands| bands.export())).unwrap_or_default()
     }
 }
 
@@ -197,6 +210,19 @@ pub struct ApiSnapshot {
     pub total: Option<Buckets>,
     /// Time by stage, for stages that took any.
     pub stages: Vec<(Stage, Buckets)>,
+    /// Time by stage within bands of active time; empty for APIs without bands.
+    pub bands: Vec<Band>,
+}
+
+/// The requests whose active time lay in one band: what tells where the slow ones lost their time, which distributions by stage cannot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Band {
+    /// Upper bound of the band, microseconds; `None` above the last bound.
+    pub bound_us: Option<u64>,
+    /// Requests in it.
+    pub requests: u64,
+    /// Their time by [`Stage`], microseconds.
+    pub stage_us: [u64; STAGE_COUNT],
 }
 
 /// A distribution in the exported buckets.
@@ -208,6 +234,34 @@ pub struct Buckets {
     pub count: u64,
     /// Their sum, microseconds.
     pub sum_us: u64,
+}
+
+/// APIs whose stages are also summed by band.
+const BANDED: [ApiKey; 2] = [ApiKey::Produce, ApiKey::Fetch];
+
+/// One row per bound and one above the last: time of each stage in microseconds, then requests. 3.4 KiB.
+struct Bands([[u64; STAGE_COUNT + 1]; BUCKET_BOUNDS_US.len() + 1]);
+
+impl Bands {
+    fn count(&mut self, stamps: &StageStamps) {
+        let active_us = stamps.active_us();
+        let row = &mut self.0[BUCKET_BOUNDS_US.partition_point(|bound| *bound < active_us)];
+        row[STAGE_COUNT] += 1;
+        for stage in Stage::ALL {
+            row[stage as usize] += u64::from(stamps.spent_us(stage));
+        }
+    }
+
+    fn export(&self) -> Vec<Band> {
+        let bounds = BUCKET_BOUNDS_US.iter().map(|bound| Some(*bound)).chain([None]);
+        let used = self.0.iter().zip(bounds).filter(|(row, _)| row[STAGE_COUNT] > 0);
+        let band = |(row, bound_us): (&[u64; STAGE_COUNT + 1], _)| {
+            let mut stage_us = [0; STAGE_COUNT];
+            stage_us.copy_from_slice(&row[..STAGE_COUNT]);
+            Band { bound_us, requests: row[STAGE_COUNT], stage_us }
+        };
+        used.map(band).collect()
+    }
 }
 
 struct Distribution {
@@ -307,5 +361,23 @@ mod tests {
         assert_eq!((at(10), at(15), at(30_000), at(50_000), at(60_000_000)), (1, 2, 2, 3, 3));
         let sum: u64 = produce.stages.iter().map(|(_, b)| b.sum_us).sum();
         assert_eq!(Some(sum), produce.total.as_ref().map(|t| t.sum_us), "stages sum to the total");
+    }
+
+    #[test]
+    fn bands_tell_which_stage_the_slow_requests_lost_their_time_in() {
+        let metrics = ShardMetrics::new(0);
+        for (flush_us, park_us) in [(10, 0), (10, 9_000_000), (900, 0), (100_000_000, 0)] {
+            let mut stamps = StageStamps::start(0);
+            stamps.mark(Stage::Decode, 5);
+            stamps.mark(Stage::Flush, 5 + flush_us);
+            stamps.mark(Stage::Park, 5 + flush_us + park_us);
+            metrics.request(ApiKey::Produce, &stamps);
+            metrics.request(ApiKey::Metadata, &stamps);
+        }
+        let snapshot = metrics.snapshot();
+        let bands = |api: &str| snapshot.apis.iter().find(|a| a.api == api).map(|a| a.bands.clone()).expect("called");
+        let seen: Vec<_> = bands("Produce").iter().map(|b| (b.bound_us, b.requests, b.stage_us[Stage::Flush as usize])).collect();
+        assert_eq!(seen, vec![(Some(15), 2, 20), (Some(1_000), 1, 900), (None, 1, 100_000_000)], "parked time makes no request slow");
+        assert!(bands("Metadata").is_empty());
     }
 }

@@ -18,6 +18,7 @@ use super::{Partition, PartitionConfig, recode};
 use crate::error::{append_error, storage_error_code};
 use crate::metrics::Counter;
 use crate::purgatory::Reached;
+use crate::shard::planted_delay::planted;
 use crate::shard::{Shard, clock};
 use crate::stage::{Stage, StageStamps, monotonic_us};
 
@@ -39,15 +40,20 @@ pub async fn produce(
     stamps.mark(Stage::ShardHop, monotonic_us());
     // Taken before the first wait: whoever comes later queues behind this request, even when it has to wait for room.
     let inside = shard.partitions.appends.enter().await;
+    planted(Stage::ShardHop, stamps).await;
     let mut placed = Vec::with_capacity(parts.len());
     for part in parts {
         placed.push(place(shard, part, acks, appender).await);
     }
     drop(inside);
     stamps.mark(Stage::Validate, monotonic_us());
+    planted(Stage::Validate, stamps).await;
     let deadline = Duration::from_millis(timeout_ms.max(0) as u64);
     if clock::within(deadline, wait_all(&placed, acks)).await.is_some() && acks != Acks::None {
         charge_wait(stamps, shard.partitions.frame_cost.get());
+        for stage in [Stage::JournalWait, Stage::DeviceWrite, Stage::Flush] {
+            planted(stage, stamps).await;
+        }
     }
     placed.into_iter().map(|outcome| outcome.map_or_else(|failed| failed, |p| finish(&p, acks))).collect()
 }

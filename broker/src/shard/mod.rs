@@ -12,6 +12,7 @@ pub mod mesh;
 pub mod metadata;
 pub mod offsets_log;
 pub mod placement;
+pub mod planted_delay;
 pub mod remote;
 pub mod request;
 pub mod rescue;
