@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use coreline_broker::cli::{self, Command};
-use coreline_broker::{logging, shard};
+use coreline_broker::{logging, preflight, shard};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -21,9 +21,7 @@ fn main() -> ExitCode {
         }
     };
     logging::init(&config);
-    // Huge pages would make a quiet broker twice as big, and each first touch of one zeroes 2 MiB on a shard's own time. Refused by
-    // kernels that do not know it, which costs memory only.
-    let _ = nix::sys::prctl::set_thp_disable(true);
+    preflight::set_huge_pages(config.runtime_huge_pages);
     match shard::start::run(Arc::new(config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fatal) => {

@@ -1,14 +1,19 @@
-//! What must be true of the host before the first executor starts: CPUs, io_uring, locked memory, descriptors, the data directory.
+//! What must be true of the host before the first executor starts (CPUs, io_uring, locked memory, descriptors, the data directory), and what
+//! the process holds for itself when asked: bounded idle states, locked memory, huge pages.
 //!
-//! Facts are read here, decided on by pure functions, and each refusal is one sentence that says what to do. Callers: `start`.
+//! Facts are read here, decided on by pure functions, and each refusal is one sentence that says what to do. Callers: `main`, `start`.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
 use coreline_storage::StorageError;
+use coreline_tuning::hold::{self, DmaLatency};
+use coreline_tuning::startup::{self, LOCKED_BYTES_MIN, LOCKED_BYTES_PER_SHARD, OPEN_FILES_MIN, OPEN_FILES_WANTED};
+use coreline_tuning::sysfs::Root;
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity};
+use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 
@@ -24,21 +29,82 @@ pub struct Plan {
     pub io_memory: usize,
 }
 
-/// Locked memory below which an executor does not start, bytes.
-const MEMLOCK_MIN: u64 = 512 * 1024;
 /// I/O memory per shard that is registered with each of its three rings, bytes. Small: data is written from buffers of our own.
 const IO_MEMORY: usize = 256 * 1024;
 /// The same where locked memory is short, bytes; the executor takes no less.
 const IO_MEMORY_MIN: usize = 64 * 1024;
 /// Rings of a shard that register its I/O memory.
 const RINGS: u64 = 3;
-/// Descriptors below which the log warns.
-const DESCRIPTORS_WANTED: u64 = 65_536;
+const _: () = assert!(RINGS * IO_MEMORY as u64 == LOCKED_BYTES_PER_SHARD, "the host's checks count as we do");
 
 /// Reads the host and logs one line for each setting that costs latency or throughput. Writes nothing; takes up to half a second.
+///
+/// What is fatal is left out: [`check`] has tried those three things themselves and refused, or knows better than a file of the kernel.
 pub fn advise(data_dir: &Path) {
-    for line in coreline_tuning::startup::check(&coreline_tuning::sysfs::Root::at("/"), &data_dir.to_string_lossy()) {
+    for line in startup::check(&Root::at("/"), &data_dir.to_string_lossy()).iter().filter(|line| !line.fatal) {
         tracing::warn!("host: {}", line.text);
+    }
+}
+
+/// Whether the kernel may give this process huge pages; first of all, before memory is touched. The allocator advises its arenas for them
+/// by itself, so a process flag decides.
+pub fn set_huge_pages(wanted: bool) {
+    // Unasked they would make a quiet broker twice as big, and each first touch of one zeroes 2 MiB on a shard's own time. Kernels that
+    // do not know the flag refuse it, which costs memory only.
+    let set = prctl::set_thp_disable(!wanted);
+    if !wanted {
+        return;
+    }
+    match (set, hold::huge_pages_of_host(&Root::at("/")).as_deref()) {
+        (Ok(()), Some(host @ ("madvise" | "always"))) => tracing::info!("huge pages are used for the broker's memory (host: {host})"),
+        (Err(error), _) => tracing::warn!("runtime.huge.pages: the kernel refuses: {error}"),
+        (Ok(()), host) => tracing::warn!(
+            "runtime.huge.pages has no effect: /sys/kernel/mm/transparent_hugepage/enabled is {} on this host: write madvise to it as root",
+            host.unwrap_or("not there")
+        ),
+    }
+}
+
+/// Bounds the idle states of the host's cores for as long as the result lives, when the setting (microseconds, -1 for no) asks for it.
+pub fn hold_cpu_latency(latency_us: i32) -> Option<DmaLatency> {
+    let latency_us = u16::try_from(latency_us).ok()?;
+    match DmaLatency::hold(&Root::at("/"), latency_us) {
+        Ok(held) => {
+            tracing::info!("idle states of all cores are bounded to {latency_us} us while the broker runs (/dev/cpu_dma_latency)");
+            Some(held)
+        }
+        Err(error) => {
+            tracing::warn!("runtime.cpu.latency.us: idle states are not bounded: {}", judge_cpu_latency(&error));
+            None
+        }
+    }
+}
+
+fn judge_cpu_latency(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "this user may not write /dev/cpu_dma_latency: give its group write permission with a udev rule \
+             (KERNEL==\"cpu_dma_latency\", GROUP=\"coreline\", MODE=\"0660\"), or run `coreline-tune hold` as root"
+                .to_string()
+        }
+        io::ErrorKind::NotFound => {
+            "there is no /dev/cpu_dma_latency here: in a container hand the device in (Docker: --device /dev/cpu_dma_latency)".to_string()
+        }
+        _ => format!("/dev/cpu_dma_latency: {error}"),
+    }
+}
+
+/// Locks the memory of the process when the setting asks for it; a refusal is a warning, and the broker runs unlocked. Takes milliseconds.
+pub fn lock_memory(wanted: bool) {
+    if !wanted {
+        return;
+    }
+    match hold::lock_memory(&Root::at("/")) {
+        Ok(()) => tracing::info!("memory is locked: what is in use is not paged out"),
+        Err(error) => tracing::warn!(
+            "runtime.memory.lock: memory is not locked: {error}: LimitMEMLOCK=infinity in the unit file, `ulimit -l unlimited`, \
+             --ulimit memlock=-1 with Docker, or CAP_IPC_LOCK"
+        ),
     }
 }
 
@@ -47,7 +113,7 @@ pub fn check(shards: i32, data_dir: &Path) -> Result<Plan, Fatal> {
     let cpus = plan_cpus(&allowed_cpus()?, shards)?;
     judge_io_uring(sys::probe_io_uring().map_err(|error| error.raw_os_error().unwrap_or(0)), io_uring_disabled())?;
     let io_memory = prepare_locked_memory(cpus.len() as u64)?;
-    raise_descriptors();
+    prepare_descriptors()?;
     prepare_data_dir(data_dir)?;
     sys::register_membarrier();
     Ok(Plan { cpus, io_memory })
@@ -116,15 +182,15 @@ struct MemlockPlan {
 
 /// Decides by the limits in bytes. `may_raise_hard` is true for a process with CAP_SYS_RESOURCE.
 fn plan_memlock(soft: u64, hard: u64, shards: u64, may_raise_hard: bool) -> Option<MemlockPlan> {
-    let need = MEMLOCK_MIN.max(shards * RINGS * IO_MEMORY as u64);
-    let need_least = MEMLOCK_MIN.max(shards * RINGS * IO_MEMORY_MIN as u64);
+    let need = LOCKED_BYTES_MIN.max(shards * RINGS * IO_MEMORY as u64);
+    let need_least = LOCKED_BYTES_MIN.max(shards * RINGS * IO_MEMORY_MIN as u64);
     if soft >= need {
         Some(MemlockPlan { raise: None, io_memory: IO_MEMORY })
     } else if hard >= need {
         Some(MemlockPlan { raise: Some((hard, hard)), io_memory: IO_MEMORY })
     } else if may_raise_hard {
         Some(MemlockPlan { raise: Some((need, need)), io_memory: IO_MEMORY })
-    } else if hard >= MEMLOCK_MIN {
+    } else if hard >= LOCKED_BYTES_MIN {
         // Between the least need and the executor's own minimum the rings run with memory that is not registered.
         let raise = (soft < need_least.min(hard)).then_some((hard, hard));
         Some(MemlockPlan { raise, io_memory: IO_MEMORY_MIN })
@@ -141,7 +207,7 @@ fn prepare_locked_memory(shards: u64) -> Result<usize, Fatal> {
             "this process may lock {} KiB of memory and needs {} KiB for io_uring: raise the limit (`ulimit -l unlimited`, \
              LimitMEMLOCK=infinity in the unit file, --ulimit memlock=-1 with Docker)",
             hard / 1024,
-            MEMLOCK_MIN / 1024
+            LOCKED_BYTES_MIN / 1024
         ))
     };
     // Whether the hard limit may be raised is found out by trying.
@@ -156,16 +222,23 @@ fn prepare_locked_memory(shards: u64) -> Result<usize, Fatal> {
     Err(refuse())
 }
 
-/// As many descriptors as the host lets us have; a low limit is only worth a warning.
-fn raise_descriptors() {
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+/// As many descriptors as the host lets us have.
+fn prepare_descriptors() -> Result<(), Fatal> {
+    let (soft, hard) =
+        getrlimit(Resource::RLIMIT_NOFILE).map_err(|error| Fatal::new(format!("the limit of open files cannot be read: {error}")))?;
     let now = if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft };
-    if now < DESCRIPTORS_WANTED {
-        tracing::warn!(
-            limit = now,
-            "few file descriptors: raise the limit (`ulimit -n {DESCRIPTORS_WANTED}`) for many connections or partitions"
-        );
+    judge_descriptors(now)
+}
+
+/// Too few to run at all are refused. Too few for many connections or partitions are among the host's checks, which log a line.
+fn judge_descriptors(limit: u64) -> Result<(), Fatal> {
+    if limit >= OPEN_FILES_MIN {
+        return Ok(());
     }
+    Err(Fatal::new(format!(
+        "this process may open {limit} files and needs {OPEN_FILES_MIN} to run with a few partitions: raise the limit \
+         (`ulimit -n {OPEN_FILES_WANTED}`, LimitNOFILE={OPEN_FILES_WANTED} in the unit file, --ulimit nofile={OPEN_FILES_WANTED} with Docker)"
+    )))
 }
 
 /// Creates the data directory and checks that files can be made in it.
@@ -256,12 +329,27 @@ mod tests {
             (0, u64::MAX, false, full(Some((u64::MAX, u64::MAX)))),
             (64 << 10, enough, false, full(Some((enough, enough)))),
             (0, 0, true, full(Some((enough, enough)))),
-            (MEMLOCK_MIN, MEMLOCK_MIN, false, small(None)),
-            (64 << 10, MEMLOCK_MIN, false, small(Some((MEMLOCK_MIN, MEMLOCK_MIN)))),
-            (0, MEMLOCK_MIN - 1, false, None),
+            (LOCKED_BYTES_MIN, LOCKED_BYTES_MIN, false, small(None)),
+            (64 << 10, LOCKED_BYTES_MIN, false, small(Some((LOCKED_BYTES_MIN, LOCKED_BYTES_MIN)))),
+            (0, LOCKED_BYTES_MIN - 1, false, None),
             (0, 0, false, None),
         ] {
             assert_eq!(plan_memlock(soft, hard, 2, may_raise_hard), expected, "{soft} {hard} {may_raise_hard}");
+        }
+    }
+
+    #[test]
+    fn few_open_files_are_refused() {
+        assert_eq!(judge_descriptors(OPEN_FILES_MIN), Ok(()));
+        let sentence = judge_descriptors(OPEN_FILES_MIN - 1).unwrap_err().sentence;
+        assert!(sentence.contains("ulimit -n"), "{sentence}");
+    }
+
+    #[test]
+    fn an_idle_bound_that_is_refused_says_what_to_do() {
+        for (kind, expected) in [(io::ErrorKind::PermissionDenied, "udev"), (io::ErrorKind::NotFound, "--device")] {
+            let sentence = judge_cpu_latency(&io::Error::from(kind));
+            assert!(sentence.contains(expected) && !sentence.contains('\n'), "{sentence}");
         }
     }
 

@@ -78,8 +78,15 @@ impl Supervisor {
     }
 }
 
-/// Runs the process from its first phase to its last. Returns when every shard has ended, or at once with a sentence.
-pub fn supervise(events: &Receiver<Event>, lifecycle: &Arc<Lifecycle>, shards: usize, started: Instant) -> Result<(), Fatal> {
+/// Runs the process from its first phase to its last; `before_serving` runs when every shard has come that far. Returns when every shard has
+/// ended, or at once with a sentence.
+pub fn supervise(
+    events: &Receiver<Event>,
+    lifecycle: &Arc<Lifecycle>,
+    shards: usize,
+    started: Instant,
+    before_serving: impl Fn(),
+) -> Result<(), Fatal> {
     let mut supervisor = Supervisor::new(shards);
     loop {
         let event = events.recv().map_err(|_| Fatal::new("every shard is gone"))?;
@@ -89,6 +96,9 @@ pub fn supervise(events: &Receiver<Event>, lifecycle: &Arc<Lifecycle>, shards: u
         match supervisor.on(event) {
             None => {}
             Some(Action::Advance(phase)) => {
+                if phase == Phase::Serving {
+                    before_serving();
+                }
                 lifecycle.advance(phase);
                 match phase {
                     Phase::Serving => tracing::info!(shards, start_ms = started.elapsed().as_millis() as u64, "ready"),

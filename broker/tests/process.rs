@@ -181,10 +181,7 @@ fn a_host_without_io_uring_is_one_sentence() {
 
 #[test]
 fn little_locked_memory_is_enough_or_one_sentence() {
-    let limits = |command: &mut Command, bytes: u64| {
-        let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
-        limit_memory(command, limit);
-    };
+    let limits = |command: &mut Command, bytes: u64| limit(command, libc::RLIMIT_MEMLOCK, bytes);
     let data = dir();
     // Just what the executor insists on: the rings run with memory that is not registered.
     Broker::start_with(data.path(), &["--shards", "2"], |command| limits(command, 512 * 1024)).stop();
@@ -194,21 +191,106 @@ fn little_locked_memory_is_enough_or_one_sentence() {
     assert!(said[0].contains("ulimit -l"), "{said:?}");
 }
 
-/// Sets the locked-memory limit and takes away the right to raise it again.
+#[test]
+fn few_open_files_are_one_sentence() {
+    let data = dir();
+    let args = ["--data-dir", data.path().to_str().unwrap(), "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    let (code, said) = refused(&args, |command| limit(command, libc::RLIMIT_NOFILE, 1023));
+    assert_eq!((code, said.len()), (Some(1), 1), "{said:?}");
+    assert!(said[0].contains("1023") && said[0].contains("ulimit -n"), "{said:?}");
+}
+
+/// Sets a limit and takes away the rights to raise it again and to lock memory beyond it.
 #[allow(unsafe_code)]
-fn limit_memory(command: &mut Command, limit: libc::rlimit) {
+fn limit(command: &mut Command, resource: libc::__rlimit_resource_t, most: u64) {
+    const CAP_IPC_LOCK: libc::c_ulong = 14;
     const CAP_SYS_RESOURCE: libc::c_ulong = 24;
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
     let set = move || {
-        // SAFETY: plain numbers and a pointer to a live struct. Dropping the capability fails without privileges, when there is none to drop.
+        // SAFETY: plain numbers and a pointer to a live struct. Dropping a capability fails without privileges, when there is none to drop.
         let done = unsafe {
-            let done = libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit);
+            let done = libc::setrlimit(resource, &raw const limit);
             libc::prctl(libc::PR_CAPBSET_DROP, CAP_SYS_RESOURCE, 0, 0, 0);
+            libc::prctl(libc::PR_CAPBSET_DROP, CAP_IPC_LOCK, 0, 0, 0);
             done
         };
         if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
     };
-    // SAFETY: between fork and exec only two system calls are made and nothing is allocated.
+    // SAFETY: between fork and exec only a few system calls are made and nothing is allocated.
     unsafe { command.pre_exec(set) };
+}
+
+/// A file of `/proc/PID`.
+fn of_process(broker: &Broker, file: &str) -> String {
+    std::fs::read_to_string(format!("/proc/{}/{file}", broker.pid())).unwrap()
+}
+
+/// The number in a line of `/proc/PID/status`.
+fn status(broker: &Broker, name: &str) -> u64 {
+    let status = of_process(broker, "status");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name} in {status}"));
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// True when the process holds this file open.
+fn holds(broker: &Broker, path: &str) -> bool {
+    let open = std::fs::read_dir(format!("/proc/{}/fd", broker.pid())).unwrap().flatten();
+    open.filter_map(|entry| std::fs::read_link(entry.path()).ok()).any(|to| to == std::path::Path::new(path))
+}
+
+/// True when some memory of the process is advised for huge pages (and may get them, see `THP_enabled`).
+fn is_advised(broker: &Broker) -> bool {
+    of_process(broker, "smaps")
+        .lines()
+        .filter_map(|line| line.strip_prefix("VmFlags:"))
+        .any(|flags| flags.split(' ').any(|flag| flag == "hg"))
+}
+
+const DMA_LATENCY: &str = "/dev/cpu_dma_latency";
+
+#[test]
+fn nothing_is_held_unasked() {
+    let data = dir();
+    let broker = Broker::start(data.path(), &["--shards", "2"]);
+    assert!(!holds(&broker, DMA_LATENCY));
+    assert_eq!((status(&broker, "VmLck:"), status(&broker, "THP_enabled:")), (0, 0));
+    broker.stop();
+}
+
+#[test]
+fn what_the_settings_ask_for_is_held_as_far_as_the_rights_go() {
+    let data = dir();
+    let asked =
+        ["--shards", "2", "--set", "runtime.cpu.latency.us=50", "--set", "runtime.memory.lock=true", "--set", "runtime.huge.pages=true"];
+    let broker = Broker::start(data.path(), &asked);
+    let log = broker.log.text();
+    // Whoever runs the test: what this process may do, its child may.
+    let may_bound = std::fs::OpenOptions::new().write(true).open(DMA_LATENCY).is_ok();
+    assert_eq!(holds(&broker, DMA_LATENCY), may_bound);
+    assert!(log.contains(if may_bound { "are bounded to 50 us" } else { "idle states are not bounded" }), "{log}");
+    let locked = log.contains("memory is locked");
+    assert!(locked || log.contains("runtime.memory.lock: memory is not locked: RLIMIT_MEMLOCK is"), "{log}");
+    // Mappings as a whole count as locked, so it is all or nothing; what is resident is what was touched.
+    assert_eq!(status(&broker, "VmLck:") > 100_000, locked, "{}", of_process(&broker, "status"));
+    assert!(status(&broker, "VmRSS:") < 500_000, "the allocator's reserve is not touched: {}", of_process(&broker, "status"));
+    assert_eq!(status(&broker, "THP_enabled:"), 1);
+    assert!(is_advised(&broker), "the allocator advises its arenas by itself");
+    assert!(log.contains("huge pages are used") || log.contains("runtime.huge.pages has no effect"), "{log}");
+    is_alive(&broker);
+    broker.stop();
+}
+
+#[test]
+fn memory_beyond_the_limit_is_not_locked_and_that_is_said() {
+    let data = dir();
+    let broker =
+        Broker::start_with(data.path(), &["--set", "runtime.memory.lock=true"], |command| limit(command, libc::RLIMIT_MEMLOCK, 1 << 20));
+    let log = broker.log.text();
+    let line = log.lines().find(|line| line.contains("runtime.memory.lock")).unwrap_or_else(|| panic!("{log}"));
+    assert!(line.contains("WARN") && line.contains("RLIMIT_MEMLOCK is 1048576") && line.contains("LimitMEMLOCK=infinity"), "{line}");
+    assert_eq!(status(&broker, "VmLck:"), 0);
+    is_alive(&broker);
+    broker.stop();
 }
 
 /// The connection must be closed by the broker, with one log line that has this in it.

@@ -14,6 +14,15 @@ pub struct Line {
     pub text: String,
 }
 
+/// Open files below which the broker does not start: enough for a few hundred partitions and connections.
+pub const OPEN_FILES_MIN: u64 = 1024;
+/// Open files below which it warns: enough for 10,000 partitions with 10,000 clients.
+pub const OPEN_FILES_WANTED: u64 = 65_536;
+/// Locked memory below which no executor starts, bytes.
+pub const LOCKED_BYTES_MIN: u64 = 512 * 1024;
+/// Locked memory that a shard registers with its three rings, bytes. With less it copies more.
+pub const LOCKED_BYTES_PER_SHARD: u64 = 3 * 256 * 1024;
+
 /// Knobs that may stop a start; nothing else ever does.
 pub const FATAL: &[&str] = &["io_uring", "memlock", "open_files"];
 
@@ -45,7 +54,7 @@ mod tests {
     #[test]
     fn only_three_knobs_are_fatal_and_each_finding_is_one_line() {
         let text = "/proc/sys/kernel/io_uring_disabled = 2\n/proc/sys/net/core/somaxconn = 128\n\
-                    /proc/self/limits = Max locked memory 65536 65536 bytes\\nMax open files 1024 1024 files\n";
+                    /proc/self/limits = Max locked memory 65536 65536 bytes\\nMax open files 1023 1023 files\n";
         let lines = lines(&Facts::of(Snapshot::parse(text).expect("parses"), "/data"));
         let fatal: Vec<&str> = lines.iter().filter(|l| l.fatal).map(|l| l.id).collect();
         assert_eq!(fatal, FATAL);

@@ -55,6 +55,7 @@ pub fn run(config: Arc<Config>) -> Result<(), Fatal> {
     let started = Instant::now();
     let plan = preflight::check(config.shards, &config.data_dir())?;
     // Held to the end of the process, however it ends.
+    let _idle_bound = preflight::hold_cpu_latency(config.runtime_cpu_latency_us);
     let _lock = DataDir::new(config.data_dir()).lock().map_err(|error| preflight::judge_storage(&error))?;
     let count = u16::try_from(plan.cpus.len()).map_err(|_| Fatal::new("more than 65535 shards"))?;
 
@@ -106,7 +107,9 @@ pub fn run(config: Arc<Config>) -> Result<(), Fatal> {
     // Beside the start, not before it: reading the host takes longer than starting. What would be fatal, preflight has refused.
     let data_dir = config.data_dir();
     let _ = std::thread::Builder::new().name("host-check".into()).spawn(move || preflight::advise(&data_dir));
-    shutdown::supervise(&received, &lifecycle, usize::from(count), started)?;
+    // Behind the start, whose memory is given back first: what is locked cannot be.
+    let before_serving = || preflight::lock_memory(config.runtime_memory_lock);
+    shutdown::supervise(&received, &lifecycle, usize::from(count), started, before_serving)?;
     for thread in threads {
         // A panic has been reported as an event already.
         let _ = thread.join();
@@ -261,8 +264,8 @@ async fn shard_main(setup: Setup) -> Result<(), Fatal> {
     // Who connects at the sight of "ready" must not be refused: from here on the kernel queues connections.
     listener.listen(config.socket_listen_backlog_size.max(limits::LISTEN_BACKLOG_MIN)).map_err(|error| failed("listener", &error))?;
     let maintaining = maintenance::start(&shard);
-    enter(id, &lifecycle, Phase::Serving).await;
     sys::give_back_memory();
+    enter(id, &lifecycle, Phase::Serving).await;
 
     let accepting = accept::start(&shard, &net, listener, limits::CONNECTIONS_PER_SECOND).map_err(|error| failed("listener", &error))?;
     let sweeping = task_queue::spawn(Queue::Background, Rc::clone(&net).sweep());

@@ -73,8 +73,8 @@ pub struct Facts {
     pub platform: Platform,
     /// `kernel.io_uring_disabled`: 0 allowed, 1 restricted, 2 disabled.
     pub io_uring_disabled: Option<u64>,
-    /// Soft limit of locked memory in bytes; `u64::MAX` is unlimited.
-    pub memlock_bytes: Option<u64>,
+    /// Hard limit of locked memory in bytes, to which the broker raises its own; `u64::MAX` is unlimited.
+    pub memlock_hard: Option<u64>,
     /// Hard limit of open files.
     pub nofile_hard: Option<u64>,
     /// The CPU's name.
@@ -176,7 +176,7 @@ impl Facts {
             boot_id: text("/proc/sys/kernel/random/boot_id"),
             platform: Platform::of(&snapshot),
             io_uring_disabled: snapshot.number("/proc/sys/kernel/io_uring_disabled"),
-            memlock_bytes: limit(&snapshot, "Max locked memory").map(|(soft, _)| soft),
+            memlock_hard: limit(&snapshot, "Max locked memory").map(|(_, hard)| hard),
             nofile_hard: limit(&snapshot, "Max open files").map(|(_, hard)| hard),
             cpu_model: cpuinfo.lines().find(|l| l.starts_with("model name")).and_then(|l| Some(l.split_once(':')?.1.trim().to_owned())),
             cpus_online: text("/sys/devices/system/cpu/online"),

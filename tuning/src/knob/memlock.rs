@@ -2,6 +2,7 @@
 
 use super::{Class, Knob, Look};
 use crate::facts::Facts;
+use crate::startup::{LOCKED_BYTES_MIN, LOCKED_BYTES_PER_SHARD};
 use crate::value::Value;
 
 pub(super) const KNOB: Knob = Knob {
@@ -16,15 +17,17 @@ pub(super) const KNOB: Knob = Knob {
     ..Knob::BASE
 };
 
-/// Locked memory that rings and registered buffers of one shard may need, in bytes.
-const WANTED: u64 = 8 << 20;
-
 fn look(facts: &Facts, _: &Value) -> Look {
-    match facts.memlock_bytes {
+    const REMEDY: &str =
+        "LimitMEMLOCK=infinity in the unit (`coreline-tune persist` writes one), or `ulimit -l unlimited`, or docker run --ulimit memlock=-1";
+    let wanted = LOCKED_BYTES_MIN.max(facts.cpus().len() as u64 * LOCKED_BYTES_PER_SHARD);
+    let (text, wanted_text) = (|n: u64| format!("{} KiB", n / 1024), format!(">= {} KiB, 768 per shard", wanted / 1024));
+    match facts.memlock_hard {
         None => Look::unseen("not readable here"),
-        Some(u64::MAX) => Look::ok("unlimited").wanting(">= 8 MiB"),
-        Some(n) if n >= WANTED => Look::ok(format!("{} KiB", n / 1024)).wanting(">= 8 MiB"),
-        Some(n) => Look::fatal(format!("{} KiB", n / 1024), ">= 8 MiB")
-            .by("LimitMEMLOCK=infinity in the unit (`coreline-tune persist` writes one), or `ulimit -l unlimited`, or docker run --ulimit memlock=-1"),
+        Some(u64::MAX) => Look::ok("unlimited").wanting(wanted_text),
+        Some(n) if n >= wanted => Look::ok(text(n)).wanting(wanted_text),
+        Some(n) if facts.platform.root_user => Look::ok(format!("{}, and root may raise it", text(n))).wanting(wanted_text),
+        Some(n) if n < LOCKED_BYTES_MIN => Look::fatal(text(n), wanted_text).by(REMEDY),
+        Some(n) => Look::off(text(n), wanted_text).by(REMEDY),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Class, Knob, Look};
 use crate::facts::Facts;
+use crate::startup::{OPEN_FILES_MIN, OPEN_FILES_WANTED};
 use crate::value::Value;
 
 pub(super) const KNOB: Knob = Knob {
@@ -16,18 +17,14 @@ pub(super) const KNOB: Knob = Knob {
     ..Knob::BASE
 };
 
-/// Enough for 10,000 partitions and 10,000 connections with two files each.
-const WANTED: u64 = 65_536;
-/// Below this a broker with its first few hundred partitions runs out.
-const FATAL: u64 = 2_048;
-
 fn look(facts: &Facts, _: &Value) -> Look {
     const REMEDY: &str = "LimitNOFILE=1048576 in the unit (`coreline-tune persist` writes one), or /etc/security/limits.conf";
+    let wanted = format!(">= {OPEN_FILES_WANTED}");
     match facts.nofile_hard {
         None => Look::unseen("not readable here"),
-        Some(u64::MAX) => Look::ok("unlimited").wanting(">= 65536"),
-        Some(n) if n >= WANTED => Look::ok(n.to_string()).wanting(">= 65536"),
-        Some(n) if n < FATAL => Look::fatal(n.to_string(), ">= 65536").by(REMEDY),
-        Some(n) => Look::off(n.to_string(), ">= 65536").by(REMEDY),
+        Some(u64::MAX) => Look::ok("unlimited").wanting(wanted),
+        Some(n) if n >= OPEN_FILES_WANTED => Look::ok(n.to_string()).wanting(wanted),
+        Some(n) if n < OPEN_FILES_MIN => Look::fatal(n.to_string(), wanted).by(REMEDY),
+        Some(n) => Look::off(n.to_string(), wanted).by(REMEDY),
     }
 }
