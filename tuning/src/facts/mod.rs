@@ -230,6 +230,13 @@ impl Facts {
         self.disks.iter().filter(|d| device.starts_with(d.name.as_str())).max_by_key(|d| d.name.len())
     }
 
+    /// Whether this process has a capability, by its number in `linux/capability.h`; where the kernel does not tell, root has it.
+    pub fn has_capability(&self, number: u32) -> bool {
+        let status = self.snapshot.get("/proc/self/status").unwrap_or("");
+        let set = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok());
+        set.map_or(self.platform.root_user, |set| set >> number & 1 == 1)
+    }
+
     /// Why `path` cannot be written here: its mount is read-only, or its mode lets nobody.
     pub fn unwritable(&self, path: &str) -> Option<&'static str> {
         let depth = |points: &[String]| points.iter().filter(|p| platform::is_below(path, p)).map(String::len).max();

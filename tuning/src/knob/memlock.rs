@@ -9,13 +9,16 @@ pub(super) const KNOB: Knob = Knob {
     id: "memlock",
     group: "start",
     class: Class::Check,
-    reads: &["/proc/self/limits"],
+    reads: &["/proc/self/limits", "/proc/self/status"],
     effect: "rings and registered buffers do not fit; shards fail to start or copy more",
     why: "Each shard registers its I/O memory with three rings; the kernel counts it against RLIMIT_MEMLOCK of the user.",
     source: "io_uring_register(2), getrlimit(2); packaging is where others leave it.",
     look,
     ..Knob::BASE
 };
+
+/// The right to raise a hard limit, by its number.
+const CAP_SYS_RESOURCE: u32 = 24;
 
 fn look(facts: &Facts, _: &Value) -> Look {
     const REMEDY: &str =
@@ -26,7 +29,7 @@ fn look(facts: &Facts, _: &Value) -> Look {
         None => Look::unseen("not readable here"),
         Some(u64::MAX) => Look::ok("unlimited").wanting(wanted_text),
         Some(n) if n >= wanted => Look::ok(text(n)).wanting(wanted_text),
-        Some(n) if facts.platform.root_user => Look::ok(format!("{}, and root may raise it", text(n))).wanting(wanted_text),
+        Some(n) if facts.has_capability(CAP_SYS_RESOURCE) => Look::ok(format!("{}, and this user may raise it", text(n))).wanting(wanted_text),
         Some(n) if n < LOCKED_BYTES_MIN => Look::fatal(text(n), wanted_text).by(REMEDY),
         Some(n) => Look::off(text(n), wanted_text).by(REMEDY),
     }
