@@ -42,6 +42,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 
 pub use crate::error::HandlerError;
+use crate::shard::parked::parked;
 use crate::shard::rescue::WorkGuard;
 use crate::stage::{Stage, StageStamps, monotonic_us};
 
@@ -94,15 +95,18 @@ impl RequestContext {
     }
 
     /// Waits for something that may take long and is nobody's fault (a long poll, a rebalance): meanwhile the request is not work that
-    /// the rescue thread expects to progress, and its time is charged to the park stage.
+    /// the rescue thread expects to progress (until it is woken), and its time is charged to the park stage.
     pub async fn parked<T>(&self, wait: impl Future<Output = T>) -> T {
         let released = self.track.work.borrow_mut().take();
-        let again = released.as_ref().map(WorkGuard::pulse);
-        drop(released);
-        let out = wait.await;
-        if let Some(pulse) = again {
-            *self.track.work.borrow_mut() = Some(pulse.work());
-        }
+        let out = match released.as_ref().map(WorkGuard::pulse) {
+            None => wait.await,
+            Some(pulse) => {
+                drop(released);
+                let out = parked(Arc::clone(&pulse), wait).await;
+                *self.track.work.borrow_mut() = Some(pulse.work());
+                out
+            }
+        };
         self.mark(Stage::Park);
         out
     }

@@ -25,6 +25,7 @@ use hashbrown::HashMap;
 
 use super::ShardId;
 use super::credits::{Credits, WakerCell};
+use super::parked::parked;
 use super::rescue::{LaneCount, Pulse};
 use super::task_queue::{self, Queue, Task};
 use crate::limits;
@@ -489,7 +490,8 @@ async fn start_request<Q: MeshRequest, R: Send + 'static>(
     request: Q,
 ) {
     let queue = request.queue();
-    let work = (!request.parks()).then(|| lane.pulse.work());
+    let parks = request.parks();
+    let work = (!parks).then(|| lane.pulse.work());
     let started = std::panic::catch_unwind(AssertUnwindSafe(|| service(peer, request)));
     let Ok(future) = started else {
         lane.post(Envelope::Reply { id, reply: None });
@@ -501,9 +503,9 @@ async fn start_request<Q: MeshRequest, R: Send + 'static>(
     match futures_util::poll!(&mut future) {
         Poll::Ready(reply) => lane.post(Envelope::Reply { id, reply: reply.ok().map(Box::new) }),
         Poll::Pending => {
-            let owner = Rc::downgrade(lane);
+            let (owner, pulse) = (Rc::downgrade(lane), Arc::clone(&lane.pulse));
             let task = task_queue::spawn(queue, async move {
-                let reply = future.await;
+                let reply = if parks { parked(pulse, future).await } else { future.await };
                 drop(work);
                 if let Some(lane) = owner.upgrade()
                     && let Some(task) = { lane.running.borrow_mut().remove(&id) }

@@ -11,6 +11,7 @@ pub mod maintenance;
 pub mod mesh;
 pub mod metadata;
 pub mod offsets_log;
+pub mod parked;
 pub mod placement;
 pub mod planted_delay;
 pub mod remote;

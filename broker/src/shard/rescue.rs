@@ -121,11 +121,20 @@ impl Pulse {
 
     /// Work that must make progress by itself is outstanding until the guard is dropped. Not for waiting on a peer or a timer.
     pub fn work(self: &Arc<Self>) -> WorkGuard {
-        let before = self.work.fetch_add(1, Ordering::Relaxed);
-        if before == 0 {
+        self.begin_work();
+        WorkGuard { pulse: Arc::clone(self) }
+    }
+
+    /// As [`Pulse::work`], for who cannot keep a guard: `end_work` must follow.
+    pub(super) fn begin_work(&self) {
+        if self.work.fetch_add(1, Ordering::Relaxed) == 0 {
             self.sleeper.wake();
         }
-        WorkGuard { pulse: Arc::clone(self) }
+    }
+
+    /// Ends what `begin_work` began.
+    pub(super) fn end_work(&self) {
+        self.work.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Turns since the start.
@@ -183,7 +192,7 @@ impl WorkGuard {
 
 impl Drop for WorkGuard {
     fn drop(&mut self) {
-        self.pulse.work.fetch_sub(1, Ordering::Relaxed);
+        self.pulse.end_work();
     }
 }
 
