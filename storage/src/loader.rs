@@ -105,6 +105,15 @@ pub async fn recover<D: Disk>(
     Ok(report)
 }
 
+/// In place of [`recover`] for a directory that `DataDir::open_or_format` has formatted in this very process: there is nothing to read, so
+/// nothing that a sync would have to make trustworthy first. Syncing a whole file system waits for what other programs have written.
+pub async fn begin_empty<D: Disk>(disk: &D, dir: &DataDir) -> Result<RecoveryReport, StorageError> {
+    let (mut base, table) = CheckpointFile::open(disk, dir, BASE_NAME).await?;
+    assert!(table.is_none(), "a directory formatted by this process has no checkpoint yet");
+    base.write(disk, 1, &checkpoint::encode(1, std::iter::empty())).await?;
+    Ok(RecoveryReport::default())
+}
+
 /// Removes a drained journal that no shard will use again.
 pub async fn remove_journal<D: Disk>(disk: &D, dir: &DataDir, id: JournalId) -> Result<(), StorageError> {
     disk.remove_dir_all(&dir.journal(id)).await?;

@@ -6,12 +6,13 @@ use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
-use coreline_storage::data_dir::{DataDir, JournalId};
+use coreline_storage::data_dir::{DataDir, JournalId, Meta};
 use coreline_storage::io::IoOp;
-use coreline_storage::io::sim::{Fault, SimDisk};
+use coreline_storage::io::sim::{CrashMode, Fault, SimDisk};
 use coreline_storage::journal::SyncMode;
 use coreline_storage::{
-    AppendContext, AppendError, AppendOrigin, Appended, Log, LogConfig, ReadError, ReadSpan, StorageError, Store, StoreConfig, recover,
+    AppendContext, AppendError, AppendOrigin, Appended, Log, LogConfig, ReadError, ReadSpan, StorageError, Store, StoreConfig, begin_empty,
+    recover,
 };
 use coreline_wire::record::{BatchBuilder, BatchHeader, Origin, RawBatch, TimestampType, ValidBatch};
 use coreline_wire::{TopicId, TopicPartition};
@@ -70,6 +71,29 @@ async fn append(log: &Log<SimDisk>, len: usize) -> Appended {
     let appended = log.append(&batch(len), CLIENT).unwrap();
     log.wait_durable(appended.last_offset + 1).await.unwrap();
     appended
+}
+
+#[test]
+fn a_directory_formatted_just_now_needs_no_recovery_and_survives_the_first_power_cut() {
+    for seed in 0..40 {
+        block_on(async {
+            let disk = disk();
+            let meta = Meta { cluster_id: String::new(), node_id: 1, directory_id: [7; 16] };
+            dir().open_or_format(&disk, &meta).await.unwrap();
+            begin_empty(&disk, &dir()).await.unwrap();
+            let store = Store::open(disk.clone(), &dir(), JournalId(1), config()).await.unwrap();
+            beside(&store, async {
+                let log = store.open_log(tp(0), LogConfig::default()).await.unwrap();
+                append(&log, 5_000).await;
+            })
+            .await;
+            let survivor = disk.crash(seed, CrashMode::Mixed);
+            assert_eq!(dir().open_or_format(&survivor, &meta).await.unwrap().directory_id, [7; 16]);
+            let store = open(&survivor).await;
+            let log = store.open_log(tp(0), LogConfig::default()).await.unwrap();
+            assert_eq!(log.log_end_offset(), 1, "seed {seed}: what was acknowledged is there");
+        });
+    }
 }
 
 async fn until(mut condition: impl FnMut() -> bool) {

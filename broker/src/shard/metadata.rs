@@ -37,11 +37,11 @@ impl Metadata {
     }
 }
 
-/// Opens the quorum, registers this broker, recovers the store of the whole process.
+/// Opens the quorum, registers this broker, recovers the store of the whole process. `dir` comes with whether it was formatted just now.
 pub(super) async fn open(
     config: &Arc<Config>,
     disk: &HostDisk,
-    dir: &DataDir,
+    (dir, formatted): (&DataDir, bool),
     shards: u16,
     bound: SocketAddr,
     fail: impl Fn(Fatal) + 'static,
@@ -75,9 +75,11 @@ pub(super) async fn open(
 
     let image = controller.image();
     let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-    let report = coreline_storage::recover(disk, dir, &|id| image.contains(id), now_ms)
-        .await
-        .map_err(|error| Fatal::new(format!("the data directory cannot be recovered: {error}")))?;
+    let recovered = match formatted {
+        true => coreline_storage::begin_empty(disk, dir).await,
+        false => coreline_storage::recover(disk, dir, &|id| image.contains(id), now_ms).await,
+    };
+    let report = recovered.map_err(|error| Fatal::new(format!("the data directory cannot be recovered: {error}")))?;
     for note in &report.notes {
         tracing::warn!("recovery: {note}");
     }

@@ -204,8 +204,8 @@ async fn shard_main(setup: Setup) -> Result<(), Fatal> {
     let disk = HostDisk::open(dir.root()).await.map_err(|error| failed("data directory", &error))?;
     let metadata = match id {
         ShardId::METADATA => {
-            identify(&config, &disk, &dir).await.map_err(|error| preflight::judge_storage(&error))?;
-            let (opened, metadata) = metadata::open(&config, &disk, &dir, mesh.count(), bound, {
+            let formatted = identify(&config, &disk, &dir).await.map_err(|error| preflight::judge_storage(&error))?;
+            let (opened, metadata) = metadata::open(&config, &disk, (&dir, formatted), mesh.count(), bound, {
                 let lifecycle = Arc::clone(&lifecycle);
                 move |fatal| lifecycle.fail(fatal)
             })
@@ -311,18 +311,20 @@ async fn enter(id: ShardId, lifecycle: &Lifecycle, phase: Phase) {
 // What follows is called in this order by `shard_main`.
 
 /// Shard 0, first of all: whose directory this is and whether the last stop was clean. The cluster's id is in the metadata log, so the
-/// directory's own identity names only the node.
-async fn identify(config: &Config, disk: &HostDisk, dir: &DataDir) -> Result<(), StorageError> {
+/// directory's own identity names only the node. True when the directory is new.
+async fn identify(config: &Config, disk: &HostDisk, dir: &DataDir) -> Result<bool, StorageError> {
     let mut directory_id = [0; 16];
     // Only a name: a directory without a random one is still usable.
     let _ = getrandom::fill(&mut directory_id);
     let meta = dir.open_or_format(disk, &Meta { cluster_id: String::new(), node_id: config.node_id, directory_id }).await?;
+    // Without randomness nothing tells a new directory from an old one: it is taken for an old one.
+    let formatted = meta.directory_id == directory_id && directory_id != [0; 16];
     match dir.take_clean_shutdown(disk).await? {
         Some(_) => tracing::debug!("the last stop was clean"),
-        None if meta.directory_id == directory_id => tracing::debug!("a new data directory"),
+        None if formatted => tracing::debug!("a new data directory"),
         None => tracing::warn!("the last stop was not clean: recovering from the journals"),
     }
-    Ok(())
+    Ok(formatted)
 }
 
 /// Every shard, after `Recovered`.
