@@ -102,7 +102,9 @@ async fn cycle<D: Disk>(
         let producers = capture_producers(store, log).await?;
         flushed.push(Flushed::capture(log, trimmed, producers));
     }
-    store.poison.guard(store.disk.sync_all().await)?;
+    if !planted!(CheckpointBeforeFlush) {
+        store.poison.guard(store.disk.sync_all().await)?;
+    }
     let mut stale_snapshots = Vec::new();
     for (index, done) in flushed.into_iter().enumerate() {
         give_way(store, index).await;
@@ -283,7 +285,9 @@ async fn capture_producers<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>>
         (state.producers.encode(end), end, state.last_ticket)
     };
     // A batch in the snapshot that a crash takes back would make its retry look like a duplicate.
-    store.journal.wait(ticket).await?;
+    if !planted!(ProducersBeforeDurable) {
+        store.journal.wait(ticket).await?;
+    }
     if bytes.len() <= PRODUCERS_INLINE_BYTES_MAX {
         return Ok(Some(SavedProducers::Inline(bytes)));
     }
@@ -320,6 +324,7 @@ fn release_journal<D: Disk>(store: &StoreInner<D>) {
     let logs = store.dirty_logs();
     let first_live = logs.iter().filter_map(|log| log.inner().state.borrow().first_live().map(|batch| batch.ticket_first)).min();
     let completed = store.journal.completed();
+    let first_live = if planted!(JournalReleasedTooEarly) { None } else { first_live };
     let up_to = first_live.map_or(completed, |ticket| Ticket(ticket.0.saturating_sub(1)).min(completed));
     store.journal.release(up_to);
 }
@@ -342,7 +347,9 @@ pub(crate) async fn move_log_start<D: Disk>(log: &Rc<LogInner<D>>, before: i64) 
         }
         CheckpointEntry { log_start: before, ..state.saved.clone() }
     };
-    write_table(&store, &mut file, &[(log.tp, entry)]).await?;
+    if !planted!(LogStartNotPersisted) {
+        write_table(&store, &mut file, &[(log.tp, entry)]).await?;
+    }
     let mut state = log.state.borrow_mut();
     state.log_start = before;
     state.saved.log_start = before;

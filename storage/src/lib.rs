@@ -2,6 +2,20 @@
 //!
 //! Knows batches and disks; never sockets, groups or replicas. Only `io/` touches the kernel.
 
+/// True where a bug is planted; false, at no cost, in every normal build.
+#[cfg(feature = "planted-bugs")]
+macro_rules! planted {
+    ($bug:ident) => {
+        crate::planted::is_planted(crate::planted::Bug::$bug)
+    };
+}
+#[cfg(not(feature = "planted-bugs"))]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
+
 pub mod checkpoint;
 mod checkpointer;
 pub mod config;
@@ -14,6 +28,8 @@ pub mod limits;
 pub mod loader;
 pub mod log;
 mod notify;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 pub mod producer_state;
 pub mod recovery;
 pub mod segment;

@@ -60,7 +60,9 @@ pub async fn recover<D: Disk>(
         disk.create_dir(path).await?;
     }
     // Nothing may be decided by bytes that were never durable.
-    disk.sync_all().await?;
+    if !planted!(RecoveryWithoutFirstSync) {
+        disk.sync_all().await?;
+    }
     let mut report = RecoveryReport::default();
     let (mut base, mut merged, sequence_max, other_tables) = read_tables(disk, dir).await?;
     report.journals = list_journals(disk, dir).await?;
@@ -80,11 +82,13 @@ pub async fn recover<D: Disk>(
         }
     }
     for (tp, entry) in &merged {
-        if !unknown.contains(tp) {
+        if !unknown.contains(tp) && !planted!(LaterSegmentsLeft) {
             set_aside_later_segments(disk, &dir.partition(*tp), entry, sequence_max, &mut report).await?;
         }
     }
-    disk.sync_all().await?;
+    if !planted!(RecoveryTableBeforeSync) {
+        disk.sync_all().await?;
+    }
     let sequence = sequence_max + 1;
     let content = checkpoint::encode(sequence, merged.iter().map(|(tp, entry)| (*tp, entry)));
     base.write(disk, sequence, &content).await?;
@@ -138,6 +142,9 @@ async fn read_tables<D: Disk>(
     }
     tables.sort_by_key(|(sequence, _)| *sequence);
     let sequence_max = tables.last().map_or(0, |(sequence, _)| *sequence);
+    if planted!(TableOrderReversed) {
+        tables.reverse();
+    }
     let mut merged = CheckpointTable::new();
     for (_, table) in tables {
         merged.extend(table);
@@ -309,7 +316,7 @@ async fn write_segment<D: Disk>(
         file.write_at(Rc::new(buffer), (block_start + from) as u64).await?;
         from += len;
     }
-    let file_size = if sealed { size } else { size.next_multiple_of(alignment) } as u64;
+    let file_size = if sealed && !planted!(TornTailNotCut) { size } else { size.next_multiple_of(alignment) } as u64;
     if file.size().await? != file_size {
         file.truncate(file_size).await?;
     }

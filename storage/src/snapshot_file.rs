@@ -67,6 +67,9 @@ impl SnapshotFile {
             }
         }
         found.sort_by_key(|s| s.sequence);
+        if planted!(OlderGenerationRead) {
+            found.reverse();
+        }
         let mut newest = found.pop();
         if let Some(error) = damaged {
             tracing::error!(%error, "a snapshot file cannot be used");
@@ -90,9 +93,15 @@ impl SnapshotFile {
         assert!(version <= self.version_max, "writing version {version}, which this version cannot read");
         let sequence = self.sequence + 1;
         let new = self.dir.join(format!("{}.new", self.name));
-        disk.write_file(&new, &seal_envelope(self.kind, version, sequence, bytes)).await?;
+        let sealed = seal_envelope(self.kind, version, sequence, bytes);
+        match planted!(RenameBeforeFsync) {
+            true => disk.write_file_unsynced(&new, &sealed).await?,
+            false => disk.write_file(&new, &sealed).await?,
+        }
         disk.rename(&new, &slot_path(&self.dir, &self.name, sequence)).await?;
-        disk.sync_dir(&self.dir).await?;
+        if !planted!(SnapshotDirSyncSkipped) {
+            disk.sync_dir(&self.dir).await?;
+        }
         self.sequence = sequence;
         Ok(())
     }

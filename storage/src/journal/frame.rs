@@ -129,7 +129,8 @@ pub(super) fn peek(head: &[u8]) -> Option<FrameHeader> {
 /// Checks a whole frame, `frame.len()` being the length its header says.
 pub(super) fn check(frame: &[u8]) -> Option<FrameHeader> {
     let header = peek(frame)?;
-    let whole = frame.len() == header.len as usize && u32_at(frame, 4) == crc32fast::hash(&frame[8..]);
+    let good = planted!(FrameCrcNotChecked) || u32_at(frame, 4) == crc32fast::hash(&frame[8..]);
+    let whole = frame.len() == header.len as usize && good;
     whole.then_some(header)
 }
 

@@ -137,7 +137,8 @@ pub(super) async fn open<D: Disk>(disk: &D, dir: &Path, config: &JournalConfig) 
     }
     let journal = journal_id(dir);
     // A damaged copy may have named the next generation: leave that one out.
-    let generation = old.map_or(1, |(state, damaged)| state.generation + 1 + u64::from(damaged));
+    let raise = u64::from(!planted!(GenerationNotRaised));
+    let generation = old.map_or(1, |(state, damaged)| state.generation + raise + u64::from(damaged));
     let state = JournalState { journal, generation, released: 0 };
     state_file.write(disk, STATE_VERSION, &state.encode()).await.inspect_err(|e| poison.set(e))?;
 
@@ -245,6 +246,7 @@ async fn write_zeros<D: Disk>(
 impl<D: Disk> JournalFile<D> {
     async fn new(disk: &D, plain: D::File, prewritten: u64, mode: SyncMode) -> StorageResult<JournalFile<D>> {
         let frames = match mode {
+            SyncMode::Dsync if planted!(JournalDsyncSkipped) => plain.clone(),
             SyncMode::Dsync | SyncMode::Probe => disk.open(plain.path(), OpenMode::ReadWriteDsync).await?,
             SyncMode::Flush => plain.clone(),
         };
@@ -356,7 +358,10 @@ impl<D: Disk> Inner<D> {
     async fn recycle(&self, files: Vec<Rc<JournalFile<D>>>, state_file: &mut SnapshotFile) -> StorageResult<()> {
         let released = self.state.borrow().frames.space.released();
         let state = JournalState { journal: self.identity.journal, generation: self.identity.generation, released };
-        let marked = state_file.write(&self.disk, STATE_VERSION, &state.encode()).await;
+        let marked = match planted!(RecycledBeforeMark) {
+            true => Ok(()),
+            false => state_file.write(&self.disk, STATE_VERSION, &state.encode()).await,
+        };
         let state = &mut *self.state.borrow_mut();
         if let Err(e) = marked {
             if e.is_disk_full() {
@@ -387,7 +392,9 @@ impl<D: Disk> Inner<D> {
             }
             other => other?,
         };
-        poison.guard(self.disk.sync_dir(&self.dir).await)?;
+        if !planted!(JournalDirSyncSkipped) {
+            poison.guard(self.disk.sync_dir(&self.dir).await)?;
+        }
         let file = JournalFile::new(&self.disk, plain, prewritten, self.mode).await?;
         let state = &mut *self.state.borrow_mut();
         state.files.free.push_back(Rc::new(file));

@@ -106,7 +106,7 @@ pub(crate) async fn flush_log<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<
             if step.partial {
                 // From this moment on, not from the write's end: an append that comes while the write is in flight needs the image already.
                 state.written_head = Some(head_of(&step, buffer.bytes(), alignment));
-                state.image_needed = true;
+                state.image_needed = !planted!(BlockImageOmitted);
             }
             (step, buffer)
         };

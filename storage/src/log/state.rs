@@ -112,13 +112,18 @@ impl LogState {
     /// was cut to its exact size, because from then on the file's size is all that says where its batches end.
     pub fn flushed_point(&self) -> RecoveryPoint {
         let at_end = |s: &Segment| RecoveryPoint { segment_base: s.base_offset, position: s.size, offset: s.next_offset };
-        let Some(segment) = self.segments.iter().find(|s| s.flushed < s.size || (s.sealed && !s.trimmed)) else {
+        let Some(segment) =
+            self.segments.iter().find(|s| s.flushed < s.size || (s.sealed && !s.trimmed && !planted!(PointLeavesUntrimmed)))
+        else {
             return at_end(self.segments.active());
         };
         if segment.flushed == segment.size {
             return at_end(segment);
         }
         match self.tail.batches_from_position(segment.base_offset, segment.flushed).next() {
+            Some((segment_base, batch)) if planted!(RecoveryPointOffByOne) => {
+                RecoveryPoint { segment_base, position: batch.end, offset: batch.next_offset }
+            }
             Some((segment_base, batch)) => RecoveryPoint { segment_base, position: batch.position, offset: batch.base_offset },
             // Unflushed bytes are always in memory; if that were broken, staying at the old point is safe.
             None => self.saved.point,

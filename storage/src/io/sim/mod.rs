@@ -132,12 +132,12 @@ impl SimDisk {
     pub(crate) fn from_model(model: Model, seed: u64) -> SimDisk {
         SimDisk(Rc::new(RefCell::new(State {
             next_inode: model.inode_max() + 1,
+            next_op: model.op_max() + 1,
             model,
             recording: None,
             rng: Rng::new(seed),
             delay_polls_max: 3,
             lies: false,
-            next_op: 1,
             stats: SimStats::default(),
             halt_after_events: None,
             faults: Vec::new(),
@@ -227,6 +227,11 @@ impl SimDisk {
     /// A copy of the state now, to take crashes from.
     pub fn model(&self) -> Model {
         self.0.borrow().model.clone()
+    }
+
+    /// A second disk in the same state, with nothing in flight.
+    pub fn fork(&self, seed: u64) -> SimDisk {
+        SimDisk::from_model(self.model(), seed)
     }
 
     /// The disk that survives a crash now.

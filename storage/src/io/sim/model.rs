@@ -356,6 +356,50 @@ impl Model {
         Model { inodes, live: names.clone(), durable: names, entries: Vec::new(), in_flight: BTreeMap::new() }
     }
 
+    /// The disk after the process alone died now: what had completed is there and still not durable; what was in flight meets the fate that `choose` gives it.
+    pub fn kill(&self, choose: &mut dyn FnMut(&Pending<'_>) -> Fate) -> Model {
+        let mut left = self.clone();
+        left.in_flight.clear();
+        for (inode, file) in &mut left.inodes {
+            let mut kept = Vec::with_capacity(file.pending.len());
+            for mut pending in std::mem::take(&mut file.pending) {
+                if !pending.completed {
+                    match choose(&describe(*inode, &pending)) {
+                        Fate::Lose => continue,
+                        Fate::Keep => {}
+                        Fate::Torn(seed) | Fate::Garbage(seed) => tear(&mut pending.change, seed),
+                    }
+                    pending.completed = true;
+                    apply_fate(&mut file.live, &pending.change, Fate::Keep);
+                }
+                kept.push(pending);
+            }
+            file.pending = kept;
+        }
+        let mut kept = Vec::with_capacity(left.entries.len());
+        for mut entry in std::mem::take(&mut left.entries) {
+            if !entry.completed {
+                if choose(&Pending::Entry { op: &entry.op, completed: false }) == Fate::Lose {
+                    continue;
+                }
+                entry.completed = true;
+                apply_entry(&mut left.live, &entry.op, entry.moved.as_ref());
+                if let Op::Create { inode, .. } = entry.op {
+                    left.inodes.entry(inode).or_default();
+                }
+            }
+            kept.push(entry);
+        }
+        left.entries = kept;
+        left
+    }
+
+    /// Largest number of an operation that is still pending.
+    pub(super) fn op_max(&self) -> OpId {
+        let changes = self.inodes.values().flat_map(|file| file.pending.iter().map(|p| p.id));
+        changes.chain(self.entries.iter().map(|e| e.id)).max().unwrap_or(0)
+    }
+
     pub(super) fn node(&self, path: &Path) -> Option<&Node> {
         self.live.get(path)
     }
@@ -419,6 +463,14 @@ fn apply_fate(content: &mut Content, change: &Change, fate: Fate) {
                 }
             }
         }
+    }
+}
+
+/// Some sectors of a write never reached the page cache or the device.
+fn tear(change: &mut Change, seed: u64) {
+    if let Change::Data { alive, .. } = change {
+        let mut rng = Rng::new(seed);
+        alive.iter_mut().for_each(|alive| *alive &= rng.percent(50));
     }
 }
 

@@ -80,6 +80,16 @@ impl Sweep<'_> {
         crash(&self.model, seed, mode)
     }
 
+    /// The disk that survives a crash here, with fates chosen by the caller.
+    pub fn crash_with(&self, seed: u64, choose: &mut dyn FnMut(&Pending<'_>) -> Fate) -> SimDisk {
+        SimDisk::from_model(self.model.crash(choose), seed)
+    }
+
+    /// The disk that the next process finds when only this one dies here: nothing that completed is lost, nothing more is durable than was.
+    pub fn kill_with(&self, seed: u64, choose: &mut dyn FnMut(&Pending<'_>) -> Fate) -> SimDisk {
+        SimDisk::from_model(self.model.kill(choose), seed)
+    }
+
     /// All disks that can survive a crash here when each pending thing is either kept or lost: 2^pending of them, so only for at most `pending_max`
     /// pending things (at most 16); `None` above.
     pub fn crash_every_way(&self, pending_max: usize) -> Option<Vec<SimDisk>> {

@@ -237,3 +237,24 @@ fn overlapping_writes_in_flight_are_found() {
         model.apply(&model_now(101));
     });
 }
+
+#[test]
+fn the_death_of_the_process_loses_nothing_that_completed_and_flushes_nothing() {
+    block_on(async {
+        let disk = disk(11);
+        disk.record();
+        let file = disk.open(Path::new(FILE), OpenMode::CreateNew).await.unwrap();
+        disk.sync_dir(Path::new("/d")).await.unwrap();
+        write(&file, &disk, 0, 1, 4096).await.unwrap();
+        file.sync().await.unwrap();
+        write(&file, &disk, 0, 2, 4096).await.unwrap();
+        let recording = disk.take_recording().unwrap();
+        let mut sweep = recording.sweep();
+        while sweep.step() {}
+        let next = sweep.kill_with(1, &mut |_| panic!("nothing is in flight"));
+        assert_eq!(next.peek(FILE).unwrap()[0], 2);
+        assert_eq!(next.crash(0, CrashMode::LoseAll).peek(FILE).unwrap()[0], 1);
+        next.sync_all().await.unwrap();
+        assert_eq!(next.crash(0, CrashMode::LoseAll).peek(FILE).unwrap()[0], 2);
+    });
+}

@@ -1,0 +1,160 @@
+//! Recovers an image and holds the result against what must be there.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use coreline_storage::data_dir::{DataDir, JournalId};
+use coreline_storage::io::sim::{CrashMode, Rng, SimDisk};
+use coreline_storage::{AppendContext, AppendError, AppendOrigin, Log, ReadSpan, RecoveryReport, Store, recover};
+use coreline_wire::TopicPartition;
+use futures_lite::future::{block_on, or};
+
+use super::history::{Expectations, Expected, Outcome};
+use super::workload::Setup;
+
+pub(crate) const ROOT: &str = "/data";
+/// Wall clock of recoveries, ms.
+const NOW_MS: i64 = 1_000_000;
+
+/// A store that was opened on an image, with its logs.
+pub(crate) struct Opened {
+    pub(crate) report: RecoveryReport,
+    pub(crate) stores: Vec<Store<SimDisk>>,
+    pub(crate) logs: Vec<(TopicPartition, Log<SimDisk>)>,
+}
+
+/// Recovers and opens; every step of it may be cut by a crash.
+pub(crate) async fn open(disk: &SimDisk, setup: &Setup, alive: &[TopicPartition], stores: usize, fresh: u64) -> Result<Opened, String> {
+    let dir = DataDir::new(ROOT);
+    let report = recover(disk, &dir, &|tp| alive.contains(&tp), NOW_MS).await.map_err(|e| format!("recovery refuses: {e}"))?;
+    let mut opened = Vec::new();
+    for i in 0..stores {
+        let id = report.journals.get(i).copied().unwrap_or(JournalId(fresh + i as u64));
+        opened.push(Store::open(disk.clone(), &dir, id, setup.store.clone()).await.map_err(|e| format!("a store does not open: {e}"))?);
+    }
+    let mut logs = Vec::new();
+    for (index, tp) in alive.iter().enumerate() {
+        let log = opened[index % stores].open_log(*tp, setup.log.clone()).await;
+        logs.push((*tp, log.map_err(|e| format!("{tp} does not open: {e}"))?));
+    }
+    Ok(Opened { report, stores: opened, logs })
+}
+
+/// Recovers `image`, checks what it has against `expected`, and crashes again, during or after the recovery: the second recovery must have the same.
+pub(crate) fn check(image: &SimDisk, setup: &Setup, expected: &Expectations, seed: u64, again: bool) -> Result<Outcome, String> {
+    let attempt = catch_unwind(AssertUnwindSafe(|| {
+        let mut rng = Rng::new(seed);
+        let first = image.fork(rng.next_u64());
+        let (outcome, events) = recovered(&first, setup, expected)?;
+        if !again {
+            return Ok(outcome);
+        }
+        // What the first recovery has shown to a reader must stay, also when only the process had died before it and the power fails now.
+        let survivor = if rng.percent(30) {
+            first.crash(rng.next_u64(), if rng.percent(50) { CrashMode::LoseAll } else { CrashMode::Mixed })
+        } else {
+            let second = image.fork(rng.next_u64());
+            second.halt_after(rng.below(events + 1));
+            let alive: Vec<_> = expected.keys().copied().collect();
+            block_on(or(async { drop(open(&second, setup, &alive, 1, 0xf0).await) }, second.halted()));
+            // Part of the recovery may not have happened at all, so only the promise holds, not the first result, unless the image was durable.
+            let survivor = second.crash(rng.next_u64(), CrashMode::Mixed);
+            if !image.model().pending().is_empty() {
+                recovered(&survivor, setup, expected).map_err(|why| format!("after a second crash: {why}"))?;
+                return Ok(outcome);
+            }
+            survivor
+        };
+        let (same, _) = recovered(&survivor, setup, expected).map_err(|why| format!("after a second crash: {why}"))?;
+        if same != outcome {
+            return Err(format!("a second crash changes the result: {outcome:?} first, then {same:?}"));
+        }
+        Ok(outcome)
+    }));
+    attempt.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|s| s.to_string()));
+        Err(format!("panic: {}", text.unwrap_or_default()))
+    })
+}
+
+/// Recovers `disk` and checks; answers also with the events that took.
+fn recovered(disk: &SimDisk, setup: &Setup, expected: &Expectations) -> Result<(Outcome, u64), String> {
+    block_on(async {
+        let alive: Vec<_> = expected.keys().copied().collect();
+        let opened = open(disk, setup, &alive, 1, 0xf0).await?;
+        let events = disk.stats().events;
+        let mut outcome = Outcome::new();
+        for (tp, log) in &opened.logs {
+            let range = check_log(log, &expected[tp]).await.map_err(|why| format!("{tp}: {why} (notes: {:?})", opened.report.notes))?;
+            outcome.insert(*tp, range);
+        }
+        for (tp, log) in &opened.logs {
+            check_producers(log, &expected[tp]).map_err(|why| format!("{tp}: {why}"))?;
+        }
+        Ok((outcome, events))
+    })
+}
+
+async fn check_log(log: &Log<SimDisk>, expected: &Expected) -> Result<(i64, i64), String> {
+    let (start, end) = (log.log_start_offset(), log.log_end_offset());
+    if end < expected.end_min {
+        return Err(format!("acknowledged up to {}, recovered up to {end}", expected.end_min));
+    }
+    if log.durable_end_offset() != end {
+        return Err(format!("recovered up to {end}, durable only up to {}", log.durable_end_offset()));
+    }
+    if end != 0 && !expected.batches.iter().any(|b| b.next_offset == end) {
+        return Err(format!("the recovered end {end} is no end of a batch that was appended"));
+    }
+    if start < expected.start_min || start > expected.start_max {
+        return Err(format!("log start {start} outside {}..={}", expected.start_min, expected.start_max));
+    }
+    let there = expected.batches.iter().filter(|b| b.next_offset > start && b.next_offset <= end);
+    let wanted: Vec<u8> = there.flat_map(|b| b.bytes.iter().copied()).collect();
+    let mut found = Vec::with_capacity(wanted.len());
+    let mut offset = start;
+    while offset < end {
+        let plan = log.read(offset, 1 << 20, i64::MAX, true).await.map_err(|e| format!("read at {offset}: {e}"))?;
+        if plan.next_offset <= offset {
+            return Err(format!("nothing to read at {offset} of {start}..{end}"));
+        }
+        for span in &plan.spans {
+            match span {
+                ReadSpan::Memory(bytes) => found.extend_from_slice(bytes),
+                ReadSpan::File { .. } => return Err("the simulated disk has no sendfile".into()),
+            }
+        }
+        offset = plan.next_offset;
+    }
+    if found != wanted {
+        let at = found.iter().zip(&wanted).position(|(a, b)| a != b).unwrap_or(found.len().min(wanted.len()));
+        return Err(format!("{} bytes in {start}..{end}, {} appended, different from byte {at} on", found.len(), wanted.len()));
+    }
+    Ok((start, end))
+}
+
+/// Retries of what is there are found as such; what the crash took is not known any more.
+fn check_producers(log: &Log<SimDisk>, expected: &Expected) -> Result<(), String> {
+    let end = log.log_end_offset();
+    let producers: BTreeSet<i64> = expected.batches.iter().filter_map(|b| b.producer).map(|(id, _)| id).collect();
+    let context = AppendContext { now_ms: NOW_MS, leader_epoch: i32::MAX, origin: AppendOrigin::Client };
+    for producer in producers {
+        let of_producer = || expected.batches.iter().filter(|b| b.producer.is_some_and(|(id, _)| id == producer));
+        let there: Vec<_> = of_producer().filter(|b| b.next_offset <= end).collect();
+        for batch in there.iter().rev().take(5) {
+            match log.append(&batch.raw, context) {
+                Ok(a) if a.duplicate && (a.base_offset, a.last_offset + 1) == (batch.base_offset, batch.next_offset) => {}
+                other => return Err(format!("retry of producer {producer} at offset {}: {other:?}", batch.base_offset)),
+            }
+        }
+    }
+    // One append changes the table, so the first batch that was lost comes last.
+    if let Some(lost) = expected.batches.iter().find(|b| b.next_offset > end && b.producer.is_some()) {
+        match log.append(&lost.raw, context) {
+            Ok(appended) if !appended.duplicate && appended.base_offset == end => {}
+            Err(AppendError::Backpressure) => {}
+            other => return Err(format!("a batch that the crash took, sent again: {other:?}")),
+        }
+    }
+    Ok(())
+}

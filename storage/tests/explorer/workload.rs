@@ -1,0 +1,358 @@
+//! Random work on the whole store, in phases of different character, noted in histories.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::rc::Rc;
+use std::time::Duration;
+
+use coreline_storage::io::sim::{Rng, SimDisk};
+use coreline_storage::journal::SyncMode;
+use coreline_storage::{AppendContext, AppendError, AppendOrigin, Log, LogConfig, Store, StoreConfig};
+use coreline_wire::record::batch::{patch_base_offset, patch_leader_epoch};
+use coreline_wire::record::{BatchBuilder, Origin, RawBatch, ValidBatch};
+use coreline_wire::{TopicId, TopicPartition};
+use futures_lite::future::{or, pending, yield_now, zip};
+
+use super::check;
+use super::history::{Batch, Histories, LogHistory};
+
+const SLOTS: usize = 4;
+
+/// Configuration of a seed.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(crate) log: LogConfig,
+    pub(crate) store: StoreConfig,
+    pub(crate) stores: usize,
+}
+
+impl Setup {
+    pub(crate) fn new(rng: &mut Rng) -> Setup {
+        let log = LogConfig {
+            segment_bytes: [16 << 10, 64 << 10, 256 << 10, 1 << 20][rng.below(4) as usize],
+            index_interval_bytes: [0, 1000, 4096][rng.below(3) as usize],
+            max_message_bytes: 1 << 20,
+            segment_ms: if rng.percent(30) { 50 } else { i64::MAX },
+            retention_ms: -1,
+            ..LogConfig::default()
+        };
+        let store = StoreConfig {
+            journal_file_bytes: 1 << 20,
+            journal_bytes_max: 3 << 20,
+            journal_sync_mode: if rng.percent(50) { SyncMode::Dsync } else { SyncMode::Flush },
+            tail_budget_bytes: [1 << 20, 4 << 20][rng.below(2) as usize],
+            tail_chunk_bytes_max: [4 << 10, 32 << 10][rng.below(2) as usize],
+            flush_chunk_bytes: [4 << 10, 64 << 10][rng.below(2) as usize],
+            flush_interval: Duration::from_millis([1, 10, 50, 1000][rng.below(4) as usize]),
+            open_files_max: 8,
+            copied_read_bytes_max: 64 << 10,
+            ..StoreConfig::default()
+        };
+        Setup { log, store, stores: 1 + rng.below(2) as usize }
+    }
+}
+
+/// What a phase does most.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// Batches of all sizes, some waited for, in any order.
+    Mixed(u64),
+    /// Small batches, each waited for: journal frames of one block.
+    Tiny(u64),
+    /// Batches of many blocks, each waited for.
+    Large(u64),
+    /// A few batches and nothing waited for.
+    Few(u64),
+}
+
+/// What a seed carries through its lives.
+pub(crate) struct World {
+    pub(crate) rng: RefCell<Rng>,
+    pub(crate) setup: Setup,
+    pub(crate) histories: RefCell<Histories>,
+    /// Partition in each slot.
+    slots: RefCell<Vec<TopicPartition>>,
+    now_ms: Cell<i64>,
+    epoch: Cell<i32>,
+    incarnations: Cell<u8>,
+}
+
+fn tp(slot: usize, incarnation: u8) -> TopicPartition {
+    let mut id = [9; 16];
+    id[15] = incarnation;
+    TopicPartition { topic: TopicId(id), partition: slot as i32 }
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> World {
+        let mut rng = Rng::new(seed);
+        let setup = Setup::new(&mut rng);
+        let slots: Vec<_> = (0..SLOTS).map(|slot| tp(slot, 0)).collect();
+        let histories = slots.iter().map(|tp| (*tp, LogHistory::new(0))).collect();
+        World {
+            rng: RefCell::new(rng),
+            setup,
+            histories: RefCell::new(histories),
+            slots: RefCell::new(slots),
+            now_ms: Cell::new(1_000_000),
+            epoch: Cell::new(0),
+            incarnations: Cell::new(0),
+        }
+    }
+
+    pub(crate) fn below(&self, n: u64) -> u64 {
+        self.rng.borrow_mut().below(n)
+    }
+
+    fn percent(&self, n: u64) -> bool {
+        self.below(100) < n
+    }
+
+    /// The next life begins: partitions that the crash did not leave are created again.
+    pub(crate) fn begin(&self, histories: Histories) {
+        self.epoch.set(self.epoch.get() + 1);
+        let mut slots = self.slots.borrow_mut();
+        for slot in 0..SLOTS {
+            let alive = histories.keys().find(|tp| tp.partition == slot as i32);
+            slots[slot] = alive.copied().unwrap_or_else(|| self.new_partition(slot));
+        }
+        drop(slots);
+        *self.histories.borrow_mut() = histories;
+        let mut all = self.histories.borrow_mut();
+        for tp in self.slots.borrow().iter() {
+            all.entry(*tp).or_insert_with(|| LogHistory::new(0));
+        }
+    }
+
+    fn new_partition(&self, slot: usize) -> TopicPartition {
+        self.incarnations.set(self.incarnations.get() + 1);
+        tp(slot, self.incarnations.get())
+    }
+
+    fn with<T>(&self, tp: TopicPartition, f: impl FnOnce(&mut LogHistory) -> T) -> T {
+        f(self.histories.borrow_mut().get_mut(&tp).expect("a known partition"))
+    }
+}
+
+struct Life<'a> {
+    world: &'a World,
+    disk: &'a SimDisk,
+    stores: Vec<Store<SimDisk>>,
+    logs: RefCell<BTreeMap<TopicPartition, Log<SimDisk>>>,
+}
+
+/// One life: recovery, work, and perhaps a clean end. The disk records.
+pub(crate) async fn live(world: &World, disk: &SimDisk) -> Result<(), String> {
+    let alive: Vec<_> = world.slots.borrow().clone();
+    let fresh = 0xabc0 + 64 * world.epoch.get() as u64;
+    let opened = check::open(disk, &world.setup, &alive, world.setup.stores, fresh).await?;
+    for tp in &opened.report.unknown {
+        opened.stores[0].delete_log(*tp).await.map_err(|e| e.to_string())?;
+    }
+    let life = Life { world, disk, stores: opened.stores, logs: RefCell::new(opened.logs.into_iter().collect()) };
+    let work = async {
+        for _ in 0..1 + world.below(3) {
+            let phase = match world.below(12) {
+                0..=4 => Phase::Mixed(world.below(60)),
+                5..=6 => Phase::Tiny(if world.percent(20) { 300 } else { world.below(40) }),
+                7..=8 => Phase::Large(world.below(25)),
+                _ => Phase::Few(world.below(7)),
+            };
+            life.phase(phase).await?;
+        }
+        if world.percent(25) {
+            for store in &life.stores {
+                store.shutdown().await.map_err(|e| format!("a clean end: {e}"))?;
+            }
+            for tp in life.partitions() {
+                life.note_acked(tp, world.with(tp, |h| h.end()));
+            }
+        }
+        Ok(())
+    };
+    life.beside(work).await
+}
+
+impl Life<'_> {
+    fn partitions(&self) -> Vec<TopicPartition> {
+        self.world.slots.borrow().clone()
+    }
+
+    fn event(&self) -> usize {
+        self.disk.recorded_events()
+    }
+
+    fn any(&self) -> TopicPartition {
+        self.world.slots.borrow()[self.world.below(SLOTS as u64) as usize]
+    }
+
+    fn log(&self, tp: TopicPartition) -> Log<SimDisk> {
+        self.logs.borrow()[&tp].clone()
+    }
+
+    fn store(&self, tp: TopicPartition) -> &Store<SimDisk> {
+        self.stores.iter().find(|s| s.log(tp).is_some()).expect("an open log has a store")
+    }
+
+    fn note_acked(&self, tp: TopicPartition, end: i64) {
+        let event = self.event();
+        self.world.with(tp, |h| h.acked.push((event, end)));
+    }
+
+    /// Runs `body` beside the background tasks of the stores.
+    async fn beside(&self, body: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+        let background = async {
+            let tasks = self.stores.iter().map(|s| async {
+                let (journal, flusher) = zip(s.run_journal(), s.run_flusher()).await;
+                journal.and(flusher).map_err(|e| format!("the background ended on an honest disk: {e}"))
+            });
+            for ended in futures_util::future::join_all(tasks).await {
+                ended?;
+            }
+            pending().await
+        };
+        or(body, background).await
+    }
+
+    async fn phase(&self, phase: Phase) -> Result<(), String> {
+        let world = self.world;
+        match phase {
+            Phase::Mixed(steps) => {
+                for _ in 0..steps {
+                    let tp = self.any();
+                    match world.below(24) {
+                        0..=13 => self.append(tp, [300, 300, 3000, 30_000][world.below(4) as usize]).await?,
+                        14..=17 => self.acknowledge(tp).await?,
+                        18 => self.delete_records(tp).await?,
+                        19 if world.percent(30) => self.delete_topic(tp).await?,
+                        _ => {
+                            for _ in 0..world.below(150) {
+                                yield_now().await;
+                            }
+                        }
+                    }
+                }
+            }
+            Phase::Tiny(steps) => {
+                for _ in 0..steps {
+                    let tp = self.any();
+                    self.append(tp, 200).await?;
+                    self.acknowledge(tp).await?;
+                }
+            }
+            Phase::Large(steps) => {
+                for _ in 0..steps {
+                    let tp = self.any();
+                    self.append(tp, 120_000).await?;
+                    self.acknowledge(tp).await?;
+                }
+            }
+            Phase::Few(steps) => {
+                for _ in 0..steps {
+                    let tp = self.any();
+                    self.append(tp, 500).await?;
+                    for _ in 0..world.below(8) {
+                        yield_now().await;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn build(&self, producer: Option<(i64, i32)>, bytes_max: u64) -> ValidBatch {
+        let world = self.world;
+        let mut builder = BatchBuilder::new();
+        if let Some((id, sequence)) = producer {
+            builder = builder.producer(id, 0, sequence);
+        }
+        let records = 1 + world.below(3);
+        let len = world.below(bytes_max / records);
+        for _ in 0..records {
+            world.now_ms.set(world.now_ms.get() + world.below(4) as i64);
+            // No two sectors alike, or a torn write could look whole.
+            let mut rng = Rng::new(world.below(u64::MAX));
+            let period: [u8; 509] = std::array::from_fn(|_| rng.next_u64() as u8);
+            let mut value = period.repeat(len as usize / 509 + 1);
+            value.truncate(len as usize);
+            builder.push(world.now_ms.get(), None, Some(&value), &[]);
+        }
+        RawBatch::new(builder.build().expect("a batch")).validate(Origin::Client { zstd_allowed: true }).expect("valid")
+    }
+
+    async fn append(&self, tp: TopicPartition, bytes_max: u64) -> Result<(), String> {
+        let world = self.world;
+        let producer = world.percent(50).then(|| {
+            let id = 100 + world.below(3) as i64;
+            (id, world.with(tp, |h| h.next_sequence(id)))
+        });
+        let batch = self.build(producer, bytes_max);
+        if batch.size_bytes() > world.setup.log.segment_bytes as usize {
+            return Ok(());
+        }
+        let log = self.log(tp);
+        let context = AppendContext { now_ms: world.now_ms.get(), leader_epoch: world.epoch.get(), origin: AppendOrigin::Client };
+        let (appended, at) = loop {
+            let at = self.event();
+            match log.append(&batch, context) {
+                Ok(appended) => break (appended, at),
+                Err(AppendError::Backpressure) => {
+                    self.store(tp).wait_space(batch.size_bytes()).await.map_err(|e| e.to_string())?;
+                }
+                Err(error) => return Err(format!("append to {tp}: {error}")),
+            }
+        };
+        world.with(tp, |history| {
+            if appended.duplicate || appended.base_offset != history.end() {
+                return Err(format!("{tp}: appended at {appended:?}, the log ends at {}", history.end()));
+            }
+            let mut bytes = batch.bytes().to_vec();
+            patch_base_offset(&mut bytes, appended.base_offset);
+            patch_leader_epoch(&mut bytes, world.epoch.get());
+            let next_offset = appended.last_offset + 1;
+            let records = (next_offset - appended.base_offset) as i32;
+            let producer = producer.map(|(id, first)| (id, first + records - 1));
+            history.batches.push(Rc::new(Batch { base_offset: appended.base_offset, next_offset, bytes, producer, raw: batch, at }));
+            Ok(())
+        })
+    }
+
+    async fn acknowledge(&self, tp: TopicPartition) -> Result<(), String> {
+        let end = self.world.with(tp, |h| h.end());
+        self.log(tp).wait_durable(end).await.map_err(|e| e.to_string())?;
+        self.note_acked(tp, end);
+        Ok(())
+    }
+
+    async fn delete_records(&self, tp: TopicPartition) -> Result<(), String> {
+        let log = self.log(tp);
+        let before = self.world.below(log.durable_end_offset() as u64 + 1) as i64;
+        let event = self.event();
+        self.world.with(tp, |h| h.start_asked.push((event, before)));
+        let start = log.delete_records(before).await.map_err(|e| e.to_string())?;
+        let event = self.event();
+        // A start that is answered stands for what lies below it too.
+        self.world.with(tp, |h| {
+            h.start_answered.push((event, start));
+            h.acked.push((event, start));
+        });
+        Ok(())
+    }
+
+    /// Deletes a topic and creates one in its place.
+    async fn delete_topic(&self, tp: TopicPartition) -> Result<(), String> {
+        let store = self.store(tp).clone();
+        let event = self.event();
+        self.world.with(tp, |h| h.deleted_at = Some(event));
+        store.delete_log(tp).await.map_err(|e| e.to_string())?;
+        self.logs.borrow_mut().remove(&tp);
+        let slot = tp.partition as usize;
+        let next = self.world.new_partition(slot);
+        self.world.histories.borrow_mut().insert(next, LogHistory::new(self.event()));
+        let log = store.open_log(next, self.world.setup.log.clone()).await.map_err(|e| e.to_string())?;
+        self.logs.borrow_mut().insert(next, log);
+        self.world.slots.borrow_mut()[slot] = next;
+        Ok(())
+    }
+}
