@@ -60,9 +60,7 @@ pub async fn recover<D: Disk>(
         disk.create_dir(path).await?;
     }
     // Nothing may be decided by bytes that were never durable.
-    if !planted!(RecoveryWithoutFirstSync) {
-        disk.sync_all().await?;
-    }
+    disk.sync_all().await?;
     let mut report = RecoveryReport::default();
     let (mut base, mut merged, sequence_max, other_tables) = read_tables(disk, dir).await?;
     report.journals = list_journals(disk, dir).await?;
@@ -82,7 +80,7 @@ pub async fn recover<D: Disk>(
         }
     }
     for (tp, entry) in &merged {
-        if !unknown.contains(tp) && !planted!(LaterSegmentsLeft) {
+        if !unknown.contains(tp) {
             set_aside_later_segments(disk, &dir.partition(*tp), entry, sequence_max, &mut report).await?;
         }
     }

@@ -63,10 +63,6 @@ bugs! {
     ProducersBeforeDurable,
     /// Recovery leaves a sealed segment as long as its last block.
     TornTailNotCut,
-    /// Recovery leaves segment files behind the recovered end where they are.
-    LaterSegmentsLeft,
-    /// Recovery decides by bytes that may not be durable.
-    RecoveryWithoutFirstSync,
     /// Recovery writes its table before the segments are flushed.
     RecoveryTableBeforeSync,
 }

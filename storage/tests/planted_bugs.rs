@@ -2,6 +2,7 @@
 //!
 //! `PLANTED=Name` tries one, `PLANTED_IMAGES=n` bounds the images for each.
 
+#[allow(dead_code)]
 mod explorer;
 
 use coreline_storage::planted::{Bug, plant};

@@ -76,6 +76,7 @@ struct State {
     recording: Option<(Model, Vec<Event>)>,
     rng: Rng,
     delay_polls_max: u64,
+    slow_percent: u64,
     lies: bool,
     next_op: OpId,
     next_inode: u64,
@@ -137,6 +138,7 @@ impl SimDisk {
             recording: None,
             rng: Rng::new(seed),
             delay_polls_max: 3,
+            slow_percent: 0,
             lies: false,
             stats: SimStats::default(),
             halt_after_events: None,
@@ -159,6 +161,11 @@ impl SimDisk {
     /// Operations take 0 to `polls` polls from now on (3 at first).
     pub fn set_delay(&self, polls: u64) {
         self.0.borrow_mut().delay_polls_max = polls;
+    }
+
+    /// So many of 100 operations take twenty times as long from now on (none at first).
+    pub fn set_slow(&self, percent: u64) {
+        self.0.borrow_mut().slow_percent = percent;
     }
 
     /// From now on flushes and `O_DSYNC` complete without making anything durable: a planted bug that a crash test must find.
@@ -398,7 +405,8 @@ impl State {
         let op = if self.lies { without_durability(op) } else { op };
         let id = self.next_op;
         self.next_op += 1;
-        let polls = self.rng.below(self.delay_polls_max + 1);
+        let slow = self.slow_percent > 0 && self.rng.percent(self.slow_percent);
+        let polls = self.rng.below(self.delay_polls_max + 1) * if slow { 20 } else { 1 };
         self.happen(Event::Submitted(id, op)).then_some((id, polls, errno))
     }
 

@@ -394,6 +394,11 @@ impl Model {
         left
     }
 
+    /// The name of a file as the process sees it.
+    pub fn path_of(&self, inode: u64) -> Option<&Path> {
+        self.live.iter().find(|(_, node)| **node == Node::File(inode)).map(|(path, _)| path.as_path())
+    }
+
     /// Largest number of an operation that is still pending.
     pub(super) fn op_max(&self) -> OpId {
         let changes = self.inodes.values().flat_map(|file| file.pending.iter().map(|p| p.id));
