@@ -56,7 +56,7 @@ pub fn append_error(error: AppendError) -> Produced {
         AppendError::OffsetMismatch { .. } | AppendError::OffsetOverflow(_) => ErrorCode::InvalidRecord,
         AppendError::EpochBackwards { .. } => ErrorCode::FencedLeaderEpoch,
         // The caller waits for room instead; this is what a producer may safely retry should it ever come through.
-        AppendError::Backpressure => ErrorCode::NotEnoughReplicas,
+        AppendError::Backpressure | AppendError::NotLoaded => ErrorCode::NotEnoughReplicas,
         AppendError::Storage(error) => storage_error_code(error),
     };
     Produced::failed(code, Some(error.to_string()))

@@ -164,7 +164,8 @@ async fn flush_all<D: Disk>(store: &StoreInner<D>, logs: &[Log<D>], mode: FlushM
 struct Flushed<D: Disk> {
     log: Rc<LogInner<D>>,
     written: Vec<(i64, u32)>,
-    head: Option<BlockHead>,
+    /// `None` for a log whose end was not read: then it did not change either.
+    head: Option<Option<BlockHead>>,
     trimmed: Vec<i64>,
     producers: Option<SavedProducers>,
 }
@@ -173,7 +174,8 @@ impl<D: Disk> Flushed<D> {
     fn capture(log: &Rc<LogInner<D>>, trimmed: Vec<i64>, producers: Option<SavedProducers>) -> Flushed<D> {
         let state = log.state.borrow();
         let written = state.segments.iter().filter(|s| s.flushed < s.written).map(|s| (s.base_offset, s.written)).collect();
-        Flushed { log: log.clone(), written, head: state.written_head.clone(), trimmed, producers }
+        let head = (!state.head_missing).then(|| state.written_head.clone());
+        Flushed { log: log.clone(), written, head, trimmed, producers }
     }
 
     /// After the sync: moves the flushed marks and what the next table says. Answers with producer snapshots that no table will name any more.
@@ -196,7 +198,9 @@ impl<D: Disk> Flushed<D> {
                 segment.allocated = u64::from(segment.size);
             }
         }
-        state.flushed_head = self.head;
+        if let Some(head) = self.head {
+            state.flushed_head = head;
+        }
         let point = state.flushed_point();
         let mut epochs = state.epochs.clone();
         epochs.truncate_back(point.offset);

@@ -135,6 +135,8 @@ pub struct StoreConfig {
     pub index_cache_bytes: usize,
     /// Largest step in which a growing segment's space is reserved ahead, bytes; 0 = never. Default 64 MiB.
     pub preallocate_step_bytes: u64,
+    /// Whether reads below the flushed mark are answered as file spans. Default true; without, or where the disk has no `sendfile`, they go through memory.
+    pub sendfile: bool,
     /// Largest answer of one read that has to go through memory (no `sendfile`), bytes. Default 1 MiB, at least 4 KiB.
     pub copied_read_bytes_max: u32,
 }
@@ -153,6 +155,7 @@ impl Default for StoreConfig {
             open_files_max: 1024,
             index_cache_bytes: 32 << 20,
             preallocate_step_bytes: 64 << 20,
+            sendfile: true,
             copied_read_bytes_max: 1 << 20,
         }
     }

@@ -38,6 +38,6 @@ pub mod store;
 
 pub use config::{LogConfig, StoreConfig};
 pub use error::StorageError;
-pub use loader::{RecoveryReport, begin_empty, recover, remove_journal};
+pub use loader::{RecoveryReport, SegmentListing, begin_empty, recover, remove_journal};
 pub use log::{AppendContext, AppendError, AppendOrigin, Appended, Log, ReadError, ReadPlan, ReadSpan, SendFile, TimestampOffset};
 pub use store::{Store, StoreStats};

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use coreline_wire::ids::TopicPartition;
+use futures_util::stream::StreamExt;
 
 use crate::checkpoint::{
     self, BASE_NAME, CheckpointEntry, CheckpointFile, CheckpointTable, RecoveryPoint, SavedProducers, checkpoint_dir, table_names,
@@ -17,11 +18,12 @@ use crate::checkpoint::{
 use crate::config::LogConfig;
 use crate::data_dir::{DataDir, JournalId};
 use crate::error::StorageError;
-use crate::io::{Disk, DiskBuffer, DiskFile, OpenMode};
+use crate::io::{DirEntry, Disk, DiskBuffer, DiskFile, OpenMode};
 use crate::journal::{self, ReplayEnd};
 use crate::log::append_plan::producer_batch;
+use crate::log::flusher::segment_file;
 use crate::log::state::{BlockHead, LogState};
-use crate::log::{Log, scan};
+use crate::log::{Log, LogInner, scan};
 use crate::producer_state::ProducerTable;
 use crate::recovery::{Redo, RedoSegment, RedoVerdict};
 use crate::segment::Segment;
@@ -47,7 +49,12 @@ pub struct RecoveryReport {
     pub unknown: Vec<TopicPartition>,
     /// What a person should know: torn ends, files set aside.
     pub notes: Vec<String>,
+    /// The segments on the disk when recovery was done; see `Store::open_knowing`.
+    pub segments: SegmentListing,
 }
+
+/// Segment files by partition, as (base offset, bytes) in the order of their names. A partition that has a directory has an entry.
+pub type SegmentListing = BTreeMap<TopicPartition, Vec<(i64, u64)>>;
 
 /// Brings segments and checkpoint up to what the journals hold. The caller holds the data directory's lock.
 pub async fn recover<D: Disk>(
@@ -79,11 +86,7 @@ pub async fn recover<D: Disk>(
             }
         }
     }
-    for (tp, entry) in &merged {
-        if !unknown.contains(tp) {
-            set_aside_later_segments(disk, &dir.partition(*tp), entry, sequence_max, &mut report).await?;
-        }
-    }
+    list_all(disk, dir, &merged, &unknown, sequence_max, &mut report).await?;
     if !planted!(RecoveryTableBeforeSync) {
         disk.sync_all().await?;
     }
@@ -340,21 +343,50 @@ async fn cut_to_size<D: Disk>(disk: &D, dir: &Path, point: RecoveryPoint) -> Res
     Ok(())
 }
 
-/// Moves files of segments behind the recovered end out of the way: empty ones are removed, others are kept for a person to look at.
-async fn set_aside_later_segments<D: Disk>(
+/// Looks at every partition's files, many directories at a time, and notes the segments.
+async fn list_all<D: Disk>(
     disk: &D,
-    dir: &Path,
-    entry: &CheckpointEntry,
+    dir: &DataDir,
+    merged: &CheckpointTable,
+    unknown: &BTreeSet<TopicPartition>,
     generation: u64,
     report: &mut RecoveryReport,
 ) -> Result<(), StorageError> {
-    let files = match disk.list_dir(dir).await {
-        Ok(files) => files,
-        Err(error) if error.is_not_found() => Vec::new(),
-        Err(error) => return Err(error.into()),
-    };
+    let known: Vec<(TopicPartition, &CheckpointEntry)> =
+        merged.iter().filter(|(tp, _)| !unknown.contains(tp)).map(|(tp, entry)| (*tp, entry)).collect();
+    let lists = futures_util::stream::iter(known.chunks(LIST_DIRS).map(async |some| {
+        let dirs: Vec<_> = some.iter().map(|(tp, _)| dir.partition(*tp)).collect();
+        (some, disk.list_dirs(&dirs).await)
+    }));
+    let mut lists = std::pin::pin!(lists.buffered(LISTS_AT_ONCE));
+    while let Some((some, lists)) = lists.next().await {
+        for ((tp, entry), files) in some.iter().zip(lists) {
+            let files = match files {
+                Ok(files) => files,
+                Err(error) if error.is_not_found() => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let segments = set_aside_later_segments(disk, &dir.partition(*tp), files, entry, generation, report).await?;
+            report.segments.insert(*tp, segments);
+        }
+    }
+    Ok(())
+}
+
+/// Moves files of segments behind the recovered end out of the way: empty ones are removed, others are kept for a person to look at. Answers with
+/// the segments that stay.
+async fn set_aside_later_segments<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    files: Vec<DirEntry>,
+    entry: &CheckpointEntry,
+    generation: u64,
+    report: &mut RecoveryReport,
+) -> Result<Vec<(i64, u64)>, StorageError> {
+    let mut segments = Vec::new();
     for file in files {
         match name::parse(&file.name) {
+            FileKind::Log(base) if base <= entry.point.segment_base => segments.push((base, file.size_bytes)),
             FileKind::Log(base) if base > entry.point.segment_base => {
                 let path = dir.join(&file.name);
                 if file.size_bytes == 0 {
@@ -374,7 +406,7 @@ async fn set_aside_later_segments<D: Disk>(
             _ => {}
         }
     }
-    Ok(())
+    Ok(segments)
 }
 
 /// The saved producers and the offset up to which they are known; `Ok(None)` never stands for damage.
@@ -409,54 +441,73 @@ async fn save_producers<D: Disk>(disk: &D, dir: &Path, table: &ProducerTable, of
     Ok(SavedProducers::File(offset))
 }
 
-/// Opens one log: `entry` is what the base table says, `None` for a partition that has none yet.
+/// Opens one log: `entry` is what the base table says, `None` for a partition that has none yet; `listed` are its segments when they are known. What
+/// the first append or the first read of the last block needs is left to `load`.
 pub(crate) async fn open_log<D: Disk>(
     store: &Rc<StoreInner<D>>,
     tp: TopicPartition,
     entry: Option<CheckpointEntry>,
+    listed: Option<Vec<(i64, u64)>>,
     config: LogConfig,
 ) -> Result<Log<D>, StorageError> {
     let dir = store.dir.partition(tp);
-    store.disk.create_dir(&dir).await?;
     let known = entry.is_some();
-    let entry = entry.unwrap_or_else(|| CheckpointEntry::empty(0));
-    let segments = list_segments(store, &dir, &entry, known).await?;
-    let mut state = LogState::new(segments, entry.clone());
-    load_head(store, &dir, &mut state).await?;
-    let producers = load_producers(&store.disk, &dir, &entry.producers).await;
-    let rebuild = match producers {
-        Ok(Some((table, _))) => {
-            state.producers = table;
-            false
-        }
-        Ok(None) => true,
-        Err(error @ StorageError::NewerFormat { .. }) => return Err(error),
-        Err(error) => {
-            tracing::warn!(partition = %tp, %error, "producer state is rebuilt from the log");
-            true
+    let files = match listed {
+        Some(files) => files,
+        None => {
+            store.disk.create_dir(&dir).await?;
+            let files = store.disk.list_dir(&dir).await?;
+            let logs =
+                files.iter().filter_map(|f| if let FileKind::Log(base) = name::parse(&f.name) { Some((base, f.size_bytes)) } else { None });
+            logs.collect()
         }
     };
-    let log = Log::new(store, tp, state, config);
-    if rebuild {
-        rebuild_producers(store, &log).await?;
+    let entry = entry.unwrap_or_else(|| CheckpointEntry::empty(0));
+    let segments = order_segments(&dir, &entry, known, files)?;
+    let mut state = LogState::new(segments, entry);
+    state.head_missing = !state.segments.active().size.is_multiple_of(store.disk.alignment() as u32);
+    match &state.saved.producers {
+        SavedProducers::None => {}
+        SavedProducers::Inline(bytes) => match ProducerTable::decode(bytes) {
+            Ok((table, _)) => state.producers = table,
+            Err(_) => state.producers_missing = true,
+        },
+        SavedProducers::File(_) => state.producers_missing = true,
     }
-    Ok(log)
+    Ok(Log::new(store, tp, state, config))
+}
+
+/// Reads what opening has left: the last block, and the producers when they are in a file or must be rebuilt. Several may do it at once.
+pub(crate) async fn load<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>) -> Result<(), StorageError> {
+    load_head(store, log).await?;
+    let saved = {
+        let state = log.state.borrow();
+        if !state.producers_missing {
+            return Ok(());
+        }
+        state.saved.producers.clone()
+    };
+    let (table, rebuilt) = match load_producers(&store.disk, &log.dir, &saved).await {
+        Ok(Some((table, _))) => (table, false),
+        Ok(None) => (rebuild_producers(store, log).await?, true),
+        Err(error @ StorageError::NewerFormat { .. }) => return Err(error),
+        Err(error) => {
+            tracing::warn!(partition = %log.tp, %error, "producer state is rebuilt from the log");
+            (rebuild_producers(store, log).await?, true)
+        }
+    };
+    let mut state = log.state.borrow_mut();
+    // Nothing is appended while they are missing, so whoever comes first has read the same.
+    if std::mem::take(&mut state.producers_missing) {
+        state.producers = table;
+        state.producers_changed |= rebuilt;
+    }
+    Ok(())
 }
 
 /// The segments on the disk: all but the last are sealed and exactly as long as their files.
-async fn list_segments<D: Disk>(
-    store: &StoreInner<D>,
-    dir: &Path,
-    entry: &CheckpointEntry,
-    known: bool,
-) -> Result<SegmentSet, StorageError> {
+fn order_segments(dir: &Path, entry: &CheckpointEntry, known: bool, mut files: Vec<(i64, u64)>) -> Result<SegmentSet, StorageError> {
     let point = entry.point;
-    let mut files: Vec<(i64, u64)> = Vec::new();
-    for file in store.disk.list_dir(dir).await? {
-        if let FileKind::Log(base) = name::parse(&file.name) {
-            files.push((base, file.size_bytes));
-        }
-    }
     files.sort_unstable();
     let damaged = |base: i64, why: String| StorageError::corrupt(&dir.join(name::log_file(base)), None, why);
     if !known && let Some((base, size)) = files.iter().find(|(_, size)| *size > 0) {
@@ -489,29 +540,35 @@ async fn list_segments<D: Disk>(
     SegmentSet::from_segments(segments).ok_or_else(|| damaged(point.segment_base, "segments overlap".into()))
 }
 
-/// Reads the partly filled last block: the next append needs its image, the next write its bytes.
-async fn load_head<D: Disk>(store: &StoreInner<D>, dir: &Path, state: &mut LogState) -> Result<(), StorageError> {
-    let (base, size) = (state.segments.active().base_offset, state.segments.active().size);
+/// Reads the partly filled last block: the next append needs its image, the next write and readers its bytes.
+pub(crate) async fn load_head<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>) -> Result<(), StorageError> {
+    let (base, size) = {
+        let state = log.state.borrow();
+        if !state.head_missing {
+            return Ok(());
+        }
+        (state.segments.active().base_offset, state.segments.active().size)
+    };
     let start = size & !(store.disk.alignment() as u32 - 1);
-    if start == size {
-        return Ok(());
-    }
-    let path = dir.join(name::log_file(base));
-    let file = store.disk.open(&path, OpenMode::Read).await?;
+    let file = segment_file(store, log, base).await?;
     let bytes = file.read_at(u64::from(start), (size - start) as usize).await?;
     if bytes.len() != (size - start) as usize {
+        let path = log.path(&name::log_file(base));
         return Err(StorageError::corrupt(&path, Some(u64::from(start)), format!("ends before its checkpoint at {size}")));
     }
-    let head = BlockHead { segment_base: base, start, bytes: Bytes::from(bytes) };
-    state.written_head = Some(head.clone());
-    state.flushed_head = Some(head);
-    state.image_needed = true;
+    let mut state = log.state.borrow_mut();
+    // Nothing is appended while it is missing; somebody else may have been faster, and appends may have followed.
+    if std::mem::take(&mut state.head_missing) {
+        let head = BlockHead { segment_base: base, start, bytes: Bytes::from(bytes) };
+        state.written_head = Some(head.clone());
+        state.flushed_head = Some(head);
+        state.image_needed = true;
+    }
     Ok(())
 }
 
 /// Reads every batch header of the log: only when the saved producers are lost.
-async fn rebuild_producers<D: Disk>(store: &StoreInner<D>, log: &Log<D>) -> Result<(), StorageError> {
-    let log = log.inner();
+async fn rebuild_producers<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>) -> Result<ProducerTable, StorageError> {
     let segments: Vec<(i64, u32)> = log.state.borrow().segments.iter().map(|s| (s.base_offset, s.size)).collect();
     let producers_max = log.config.borrow().producers_max as usize;
     let mut table = ProducerTable::default();
@@ -524,12 +581,12 @@ async fn rebuild_producers<D: Disk>(store: &StoreInner<D>, log: &Log<D>) -> Resu
         })
         .await?;
     }
-    let mut state = log.state.borrow_mut();
-    state.producers = table;
-    state.producers_changed = true;
-    Ok(())
+    Ok(table)
 }
 
+/// Directories listed by one call, and calls in flight.
+const LIST_DIRS: usize = 128;
+const LISTS_AT_ONCE: usize = 4;
 /// Size of one write during recovery, bytes.
 const WRITE_BYTES: usize = 1 << 20;
 /// Largest producer snapshot that is read, bytes.

@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 
 use coreline_wire::ids::TopicPartition;
 use futures_util::lock::Mutex;
@@ -16,6 +17,7 @@ use crate::data_dir::{DataDir, JournalId};
 use crate::error::StorageError;
 use crate::io::{ChunkPool, Disk, Poison};
 use crate::journal::{FrameCost, Journal, JournalStats, JournalUsage, Ticket};
+use crate::loader::SegmentListing;
 use crate::log::{Log, LogInner};
 use crate::notify::Notify;
 use crate::segment::files::{FileCache, IndexCache};
@@ -75,6 +77,8 @@ pub(crate) struct StoreInner<D: Disk> {
     pub(crate) logs: RefCell<BTreeMap<TopicPartition, Log<D>>>,
     /// What the base checkpoint says of logs that were not opened yet.
     pub(crate) recovered: RefCell<CheckpointTable>,
+    /// What recovery saw in the directories, for as long as logs are opened at the start.
+    listing: RefCell<Option<Arc<SegmentListing>>>,
     /// Logs that the checkpoint does not cover.
     pub(crate) dirty: RefCell<BTreeSet<TopicPartition>>,
     pending: RefCell<VecDeque<PendingAppend<D>>>,
@@ -126,11 +130,13 @@ impl<D: Disk> Store<D> {
             files: RefCell::new(FileCache::new(config.open_files_max)),
             disk,
             dir: dir.clone(),
+            send_supported: Cell::new(config.sendfile),
             config,
             journal,
             poison,
             logs: RefCell::default(),
             recovered: RefCell::new(recovered),
+            listing: RefCell::default(),
             dirty: RefCell::default(),
             pending: RefCell::default(),
             chunks: RefCell::default(),
@@ -143,7 +149,6 @@ impl<D: Disk> Store<D> {
             wake_flusher: Notify::default(),
             space: Notify::default(),
             space_waiters: Cell::new(0),
-            send_supported: Cell::new(true),
             closing: Cell::new(false),
             checkpoints: Cell::new(0),
             segment_bytes_written: Cell::new(0),
@@ -152,15 +157,30 @@ impl<D: Disk> Store<D> {
         Ok(Store { inner: Rc::new(inner) })
     }
 
+    /// Logs opened from now on need not look at their directories: this is what recovery, in this process, left there. `None` ends that; a log that
+    /// is created, deleted or written to after recovery must not be opened by an old listing.
+    pub fn know_segments(&self, listing: Option<Arc<SegmentListing>>) {
+        *self.inner.listing.borrow_mut() = listing;
+    }
+
     /// Opens a partition's log, or creates it.
     pub async fn open_log(&self, tp: TopicPartition, config: LogConfig) -> Result<Log<D>, StorageError> {
+        let log = self.open_log_unloaded(tp, config).await?;
+        log.load().await?;
+        Ok(log)
+    }
+
+    /// The same without reading the end of an existing log, so that many are opened quickly: the first append gets `NotLoaded`.
+    pub async fn open_log_unloaded(&self, tp: TopicPartition, config: LogConfig) -> Result<Log<D>, StorageError> {
         config.validate().map_err(|why| StorageError::InvalidConfig { name: "log", value: 0, why })?;
         if let Some(log) = self.log(tp) {
             log.update_config(config);
             return Ok(log);
         }
         let entry = self.inner.recovered.borrow().get(&tp).cloned();
-        let log = crate::loader::open_log(&self.inner, tp, entry, config).await?;
+        // Only with an entry: what recovery did not know may have come since.
+        let listed = entry.as_ref().and_then(|_| self.inner.listing.borrow().as_ref()?.get(&tp).cloned());
+        let log = crate::loader::open_log(&self.inner, tp, entry, listed, config).await?;
         if self.inner.closing.get() {
             return Err(StorageError::Closed);
         }

@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use coreline_storage::data_dir::{DataDir, JournalId};
 use coreline_storage::io::sim::{CrashMode, Rng, SimDisk};
@@ -152,11 +153,17 @@ async fn open(world: &World, disk: &SimDisk, report: &RecoveryReport) -> Life {
         let id = report.journals.get(i).copied().unwrap_or(JournalId(0xabc0 + 64 * world.epoch as u64 + i as u64));
         stores.push(Store::open(disk.clone(), &dir, id, world.store_config.clone()).await.expect("open"));
     }
+    stores.iter().for_each(|store| store.know_segments(Some(Arc::new(report.segments.clone()))));
     let mut logs = BTreeMap::new();
     for p in 0..PARTITIONS {
         let store = &stores[world.below(count as u64) as usize];
-        logs.insert(p, store.open_log(tp(p), world.log_config.clone()).await.expect("open log"));
+        // Half of them as the broker does at its start: the first append or read of the end loads what is left.
+        let config = world.log_config.clone();
+        let lazily = world.below(2) == 0;
+        let opened = if lazily { store.open_log_unloaded(tp(p), config).await } else { store.open_log(tp(p), config).await };
+        logs.insert(p, opened.expect("open log"));
     }
+    stores.iter().for_each(|store| store.know_segments(None));
     Life { stores, logs }
 }
 
@@ -274,6 +281,7 @@ async fn append(world: &World, life: &Life, p: i32) {
                 let store = life.stores.iter().find(|s| s.log(tp(p)).is_some()).expect("open");
                 store.wait_space(batch.size_bytes()).await.expect("space comes");
             }
+            Err(AppendError::NotLoaded) => log.load().await.expect("the end is there"),
             Err(error) => panic!("{error}"),
         }
     };

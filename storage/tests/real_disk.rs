@@ -74,7 +74,7 @@ async fn read_all(log: &Log<Disk>) -> (Vec<u8>, usize) {
         for span in &plan.spans {
             match span {
                 ReadSpan::Memory(slice) => bytes.extend_from_slice(slice),
-                ReadSpan::File { file, position, len } => {
+                ReadSpan::File { file, position, len, .. } => {
                     // As sendfile does: through the page cache, by position.
                     let file = File::from(file.as_fd().try_clone_to_owned().unwrap());
                     let mut piece = vec![0; *len as usize];

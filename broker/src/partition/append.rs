@@ -102,6 +102,13 @@ async fn place(shard: &Shard, part: ProducePart, acks: Acks, appender: Appender)
                     return Err(refuse(ErrorCode::UnknownTopicOrPartition));
                 }
             }
+            // The first append since the start; the line behind us waits here too.
+            Err(AppendError::NotLoaded) => {
+                if let Err(error) = partition.log.load().await {
+                    tracing::error!(partition = %partition.id, topic = %partition.topic, %error, "the end of the log cannot be read");
+                    return Err(refuse(storage_error_code(&error)));
+                }
+            }
             Err(error) => return Err(in_log(&partition, append_error(error))),
         }
     }

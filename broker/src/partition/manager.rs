@@ -119,7 +119,7 @@ impl PartitionManager {
     async fn open(&self, image: &MetadataImage, id: TopicPartition, topic: &Arc<TopicImage>) -> Result<(), StorageError> {
         let Some(partition_image) = topic.partition(id.partition) else { return Ok(()) };
         let config = (self.resolve)(image, &topic.name);
-        let log = self.store.open_log(id, config.log.clone()).await?;
+        let log = self.store.open_log_unloaded(id, config.log.clone()).await?;
         let partition = Partition::lead(id, topic.name.clone(), self.broker, partition_image, config, log);
         self.partitions.borrow_mut().insert(id, partition);
         Ok(())

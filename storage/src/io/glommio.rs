@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use glommio::GlommioError;
 use glommio::io::{DmaBuffer, DmaFile, OpenOptions};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
 use super::probe::{DiskProbe, FLUSH_FILE};
 use super::{DirEntry, Disk, DiskBuffer, DiskFile, IoError, IoOp, IoResult, OpenMode};
@@ -180,10 +181,14 @@ impl Disk for GlommioDisk {
     async fn open_for_send(&self, path: &Path) -> IoResult<Arc<OwnedFd>> {
         let owned = path.to_path_buf();
         let file = blocking(IoOp::Open, path, move || {
-            File::options().read(true).custom_flags(libc::O_NOATIME).open(&owned).or_else(|e| {
+            let file = File::options().read(true).custom_flags(libc::O_NOATIME).open(&owned).or_else(|e| {
                 // Only the owner may ask for O_NOATIME.
                 if e.raw_os_error() == Some(libc::EPERM) { File::open(&owned) } else { Err(e) }
-            })
+            })?;
+            // The kernel reads nothing ahead by itself: what is read ahead is decided by who knows how far the bytes are final, and pages on their
+            // way, which would be waited for, are then known. A refusal costs only that.
+            let _ = posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_RANDOM);
+            Ok(file)
         })
         .await;
         Ok(Arc::new(OwnedFd::from(self.count(file, 0)?)))
@@ -255,6 +260,17 @@ impl Disk for GlommioDisk {
         let owned = path.to_path_buf();
         let result = blocking(IoOp::List, path, move || list(&owned)).await;
         self.count(result, 0)
+    }
+
+    async fn list_dirs(&self, paths: &[PathBuf]) -> Vec<IoResult<Vec<DirEntry>>> {
+        // One trip to the pool for all.
+        let owned = paths.to_vec();
+        let listed = blocking(IoOp::List, &self.0.probe.root, move || Ok(owned.iter().map(|path| list(path)).collect::<Vec<_>>())).await;
+        let whole = |path: &PathBuf, list: io::Result<_>| self.count(list.map_err(|e| IoError::new(IoOp::List, path, None, e)), 0);
+        match listed {
+            Ok(lists) => paths.iter().zip(lists).map(|(path, list)| whole(path, list)).collect(),
+            Err(error) => paths.iter().map(|path| whole(path, Err(io::Error::other(error.to_string())))).collect(),
+        }
     }
 
     async fn sync_dir(&self, path: &Path) -> IoResult<()> {

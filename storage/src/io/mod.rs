@@ -197,6 +197,16 @@ pub trait Disk: Clone + 'static {
     fn remove_dir_all(&self, path: &Path) -> impl Future<Output = IoResult<()>>;
     /// Entries of a directory, sorted by name.
     fn list_dir(&self, path: &Path) -> impl Future<Output = IoResult<Vec<DirEntry>>>;
+    /// Entries of many directories, in the order asked for.
+    fn list_dirs(&self, paths: &[PathBuf]) -> impl Future<Output = Vec<IoResult<Vec<DirEntry>>>> {
+        async move {
+            let mut lists = Vec::with_capacity(paths.len());
+            for path in paths {
+                lists.push(self.list_dir(path).await);
+            }
+            lists
+        }
+    }
     /// Makes a directory's entries durable (`fsync`).
     fn sync_dir(&self, path: &Path) -> impl Future<Output = IoResult<()>>;
     /// Makes everything written below the data directory durable (`syncfs`).

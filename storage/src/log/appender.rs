@@ -67,6 +67,9 @@ fn try_append<D: Disk>(log: &Rc<LogInner<D>>, store: &StoreInner<D>, batch: &Val
     if state.closed {
         return Err(StorageError::Closed.into());
     }
+    if state.head_missing || state.producers_missing {
+        return Err(AppendError::NotLoaded.into());
+    }
     let config = log.config.borrow();
     let header = batch.header();
     let view =

@@ -141,6 +141,9 @@ pub enum AppendError {
     /// The journal or the tail budget is full: await `Store::wait_space` and try again.
     #[error("no space in the journal or in memory yet")]
     Backpressure,
+    /// The log was opened without reading its end: await `Log::load` and try again.
+    #[error("the end of the log was not read yet")]
+    NotLoaded,
     /// Offsets are used up, or the batch cannot be counted.
     #[error("offset {0} cannot be counted further")]
     OffsetOverflow(i64),
@@ -180,6 +183,17 @@ impl SendFile {
     }
 }
 
+impl Drop for SendFile {
+    /// The last descriptor of a file that was removed frees its space when it closes, which may take long: not on the thread of a shard.
+    fn drop(&mut self) {
+        if nix::sys::stat::fstat(&*self.fd).is_ok_and(|file| file.st_nlink == 0) {
+            let fd = Arc::clone(&self.fd);
+            // Without a thread it closes here.
+            let _ = std::thread::Builder::new().name("close-removed".into()).spawn(move || drop(fd));
+        }
+    }
+}
+
 impl AsFd for SendFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
@@ -199,6 +213,8 @@ pub enum ReadSpan {
         position: u64,
         /// Number of bytes.
         len: u32,
+        /// Bytes behind them that a reader in sequence will want next and that never change either; 0 when it is not known to read in sequence.
+        ahead: u32,
     },
 }
 
@@ -318,6 +334,12 @@ impl<D: Disk> Log<D> {
         appender::append(&self.0, &store, batch, &ctx)
     }
 
+    /// Reads what `Store::open_log_unloaded` has left on the disk and appends need. Cheap when nothing is left.
+    pub async fn load(&self) -> Result<(), StorageError> {
+        let store = self.0.store()?;
+        crate::loader::load(&store, &self.0).await
+    }
+
     /// First offset a client may read.
     pub fn log_start_offset(&self) -> i64 {
         self.0.state.borrow().log_start
@@ -429,6 +451,9 @@ impl<D: Disk> Log<D> {
     pub fn expire_producers(&self, now_ms: i64) {
         let expiration_ms = self.0.config.borrow().producer_id_expiration_ms;
         let mut state = self.0.state.borrow_mut();
+        if state.producers_missing {
+            return;
+        }
         let before = state.producers.len();
         state.producers.expire(now_ms, expiration_ms);
         state.producers_changed |= state.producers.len() != before;

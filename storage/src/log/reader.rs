@@ -11,6 +11,7 @@ use super::state::LogState;
 use super::{LogInner, ReadError, ReadPlan, ReadSpan, SendFile, index_loader, scan};
 use crate::error::StorageError;
 use crate::io::Disk;
+use crate::loader;
 use crate::segment::name;
 use crate::store::StoreInner;
 
@@ -94,6 +95,7 @@ async fn segment_plan<D: Disk>(
     next_offset: i64,
 ) -> Result<Option<ReadPlan>, StorageError> {
     let SegmentRange { segment_base, from, to } = range;
+    loader::load_head(store, log).await?;
     let file = if store.send_supported.get() { send_file(store, log, segment_base).await? } else { None };
     let Some(file) = file else {
         if store.send_supported.get() {
@@ -111,7 +113,11 @@ async fn segment_plan<D: Disk>(
     let mark = segment.send_mark(store.disk.alignment() as u32);
     let mut spans = Vec::with_capacity(2);
     if from < mark {
-        spans.push(ReadSpan::File { file, position: u64::from(from), len: to.min(mark) - from });
+        let end = to.min(mark);
+        // Who begins where a read ended, or at the start of a segment, will most likely go on.
+        let in_sequence = from == 0 || state.read_marks.iter().any(|m| (m.1, m.2) == (segment_base, from));
+        let ahead = if in_sequence { mark - end } else { 0 };
+        spans.push(ReadSpan::File { file, position: u64::from(from), len: end - from, ahead });
     }
     spans.extend(state.memory_slices(segment_base, from, to, mark).into_iter().map(ReadSpan::Memory));
     state.note_read_end(next_offset, segment_base, to);

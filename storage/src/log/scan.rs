@@ -8,6 +8,7 @@ use super::LogInner;
 use super::flusher::segment_file;
 use crate::error::StorageError;
 use crate::io::{Disk, DiskFile};
+use crate::loader;
 use crate::segment::name;
 use crate::store::StoreInner;
 
@@ -31,6 +32,7 @@ pub(crate) async fn read_range<D: Disk>(
     to: u32,
 ) -> Result<Option<Bytes>, StorageError> {
     let alignment = store.disk.alignment() as u32;
+    loader::load_head(store, log).await?;
     let (mark, memory) = {
         let state = log.state.borrow();
         let Some(segment) = state.segments.get(base).filter(|_| !state.deleted) else { return Ok(None) };

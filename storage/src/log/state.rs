@@ -43,10 +43,14 @@ pub struct LogState {
     pub written_head: Option<BlockHead>,
     /// Partly filled last block as flushed; what readers need of it when the tail was evicted.
     pub flushed_head: Option<BlockHead>,
+    /// The partly filled last block is on the disk and was not read since the log was opened: no append and no read of it before that.
+    pub head_missing: bool,
     /// The next append must put the image of `written_head` into the journal first.
     pub image_needed: bool,
     /// Producers.
     pub producers: ProducerTable,
+    /// The producers are on the disk and were not read since the log was opened: no append before that.
+    pub producers_missing: bool,
     /// Producers changed since they were last captured for a checkpoint.
     pub producers_changed: bool,
     /// Leader epochs.
@@ -76,8 +80,10 @@ impl LogState {
             tail: Tail::default(),
             written_head: None,
             flushed_head: None,
+            head_missing: false,
             image_needed: false,
             producers: ProducerTable::default(),
+            producers_missing: false,
             producers_changed: false,
             epochs: saved.epochs.clone(),
             log_start: saved.log_start,
