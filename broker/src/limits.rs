@@ -18,8 +18,12 @@ pub const SHARD_REQUEST_BYTES_MAX: usize = 512 * 1024 * 1024;
 pub const REQUESTS_PER_TURN: usize = 32;
 /// Largest step of one `sendfile`, in bytes.
 pub const SENDFILE_STEP_BYTES: usize = 256 * 1024;
-/// Bytes brought into the page cache at once, on the blocking pool, when the next step is not there.
-pub const SENDFILE_READ_BYTES: usize = 1024 * 1024;
+/// Bytes of a segment file brought into the page cache by one piece of work of the read-ahead threads.
+pub const READ_WINDOW_BYTES: u64 = 1024 * 1024;
+/// How far ahead of a sequential reader its file is read, in bytes, as far as the budget of the process goes.
+pub const READ_AHEAD_BYTES: u64 = 4 * 1024 * 1024;
+/// Parts of one answer that are looked at when it is begun, so that those on the disk are read while others are sent.
+pub const READ_ANNOUNCED_MAX: usize = 16;
 /// Parts of one `sendmsg`; more are sent by the next one.
 pub const SEND_PARTS_MAX: usize = 64;
 /// Bytes that a connection sends before it gives way to the others through the reactor.
@@ -57,4 +61,5 @@ pub const BLOCKING_THREADS: usize = 2;
 
 const _: () = assert!(MESH_LANE_MESSAGES.is_power_of_two(), "the lane's ring masks its index");
 const _: () = assert!(RECEIVE_BUFFER_BYTES <= BIG_FRAME_BYTES, "a small frame must fit a small buffer after at most two doublings");
+const _: () = assert!(SENDFILE_STEP_BYTES as u64 <= READ_WINDOW_BYTES, "a step lies in at most two windows");
 const _: () = assert!(SENDFILE_STEP_BYTES <= 256 * 1024, "a longer step would hold the shard for more than about 30 us");

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use coreline_storage::StorageError;
@@ -27,6 +28,10 @@ pub struct Plan {
     pub cpus: Vec<usize>,
     /// I/O memory registered per shard, bytes.
     pub io_memory: usize,
+    /// File descriptors that the process may open.
+    pub descriptors: u64,
+    /// Whether the kernel tells which pages of the data directory's files are in the page cache.
+    pub tells_residency: bool,
 }
 
 /// I/O memory per shard that is registered with each of its three rings, bytes. Small: data is written from buffers of our own.
@@ -113,10 +118,13 @@ pub fn check(shards: i32, data_dir: &Path) -> Result<Plan, Fatal> {
     let cpus = plan_cpus(&allowed_cpus()?, shards)?;
     judge_io_uring(sys::probe_io_uring().map_err(|error| error.raw_os_error().unwrap_or(0)), io_uring_disabled())?;
     let io_memory = prepare_locked_memory(cpus.len() as u64)?;
-    prepare_descriptors()?;
-    prepare_data_dir(data_dir)?;
+    let descriptors = prepare_descriptors()?;
+    let tells_residency = prepare_data_dir(data_dir)?;
+    if !tells_residency {
+        tracing::warn!("this kernel does not tell what is in the page cache of the data directory: old records are read with direct I/O");
+    }
     sys::register_membarrier();
-    Ok(Plan { cpus, io_memory })
+    Ok(Plan { cpus, io_memory, descriptors, tells_residency })
 }
 
 /// CPUs that this process may run on (`taskset`, cpusets and containers restrict them).
@@ -222,12 +230,12 @@ fn prepare_locked_memory(shards: u64) -> Result<usize, Fatal> {
     Err(refuse())
 }
 
-/// As many descriptors as the host lets us have.
-fn prepare_descriptors() -> Result<(), Fatal> {
+/// As many descriptors as the host lets us have, and how many that is.
+fn prepare_descriptors() -> Result<u64, Fatal> {
     let (soft, hard) =
         getrlimit(Resource::RLIMIT_NOFILE).map_err(|error| Fatal::new(format!("the limit of open files cannot be read: {error}")))?;
     let now = if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft };
-    judge_descriptors(now)
+    judge_descriptors(now).map(|()| now)
 }
 
 /// Too few to run at all are refused. Too few for many connections or partitions are among the host's checks, which log a line.
@@ -241,10 +249,14 @@ fn judge_descriptors(limit: u64) -> Result<(), Fatal> {
     )))
 }
 
-/// Creates the data directory and checks that files can be made in it.
-fn prepare_data_dir(path: &Path) -> Result<(), Fatal> {
+/// Creates the data directory, checks that files can be made in it, and whether the kernel tells what of them is in the page cache.
+fn prepare_data_dir(path: &Path) -> Result<bool, Fatal> {
     let trial = path.join(".writable");
-    let tried = fs::create_dir_all(path).and_then(|()| fs::write(&trial, b"")).and_then(|()| fs::remove_file(&trial));
+    let tried = fs::create_dir_all(path)
+        .and_then(|()| fs::write(&trial, b"x"))
+        .and_then(|()| fs::File::open(&trial))
+        .map(|file| sys::tells_residency(file.as_fd()))
+        .and_then(|told| fs::remove_file(&trial).map(|()| told));
     tried.map_err(|error| judge_data_dir(path, &error))
 }
 

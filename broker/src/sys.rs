@@ -82,12 +82,38 @@ pub fn is_resident(file: BorrowedFd<'_>, position: u64, len: u64) -> io::Result<
     Ok(stat.cached >= pages)
 }
 
-/// True when the byte at this position can be read from the page cache without waiting (a miss starts the read).
+/// True when the byte at this position can be read from the page cache without waiting (a miss may start the read).
 pub fn can_read_now(file: BorrowedFd<'_>, position: u64) -> bool {
+    read_without_waiting(file, position).is_ok_and(|read| read == 1)
+}
+
+/// Whether the kernel tells what of this file is in the page cache; the file has at least one byte.
+pub fn tells_residency(file: BorrowedFd<'_>) -> bool {
+    is_resident(file, 0, 1).is_ok()
+        || match read_without_waiting(file, 0) {
+            Ok(_) => true,
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        }
+}
+
+fn read_without_waiting(file: BorrowedFd<'_>, position: u64) -> io::Result<usize> {
     let mut byte = 0u8;
     let iov = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
-    let Ok(position) = libc::off_t::try_from(position) else { return false };
+    let position = libc::off_t::try_from(position).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     // SAFETY: one iovec, which describes one live byte.
     let read = unsafe { libc::preadv2(file.as_raw_fd(), &raw const iov, 1, position, libc::RWF_NOWAIT) };
-    read == 1
+    usize::try_from(read).map_err(|_| io::Error::last_os_error())
+}
+
+/// Lets other threads go before this one, on the CPU and on the disk, where the kernel allows it.
+pub fn lower_this_thread() {
+    const SYS_IOPRIO_WHO_PROCESS: libc::c_int = 1;
+    /// Class "best effort", the lowest of its eight levels.
+    const LOWEST_BEST_EFFORT: libc::c_int = (2 << 13) | 7;
+    const NICE: libc::c_int = 5;
+    // SAFETY: no pointers; 0 is the calling thread. A refusal leaves the thread as it was.
+    unsafe {
+        libc::syscall(libc::SYS_ioprio_set, SYS_IOPRIO_WHO_PROCESS, 0, LOWEST_BEST_EFFORT);
+        libc::setpriority(libc::PRIO_PROCESS, 0, NICE);
+    }
 }

@@ -171,6 +171,19 @@ settings! {
         /// Memory per shard for records that are not in their segment files yet; at the bound appends wait for the flusher.
         tail_memory_bytes: i64 =
             "tail.memory.bytes" => Spec::new("268435456").at_least(1024 * 1024).unit(Unit::Bytes);
+        /// Memory per shard for the loaded indexes of segments; at the bound the index loaded longest ago is let go and loaded again when needed.
+        index_memory_bytes: i64 =
+            "index.memory.bytes" => Spec::new("33554432").at_least(64 * 1024).unit(Unit::Bytes);
+        /// Segment files that a shard keeps open, for writing and for reading; at the bound the one idle longest is closed. 0 takes an equal
+        /// share of half the descriptors that the process may open (`ulimit -n`), 4096 at most; the other half is for connections.
+        segment_files_max: i32 = "segment.files.max" => Spec::new("0").range(0, 1_000_000);
+        /// Whether records that are on the disk are sent to consumers from the page cache, with `sendfile`. Otherwise they are read with direct
+        /// I/O into memory, which is also what happens where the kernel does not tell what is in the page cache.
+        segment_sendfile_enable: bool = "segment.sendfile.enable" => Spec::new("true");
+        /// Threads of the process that read ahead of consumers and read what a consumer waits for into the page cache.
+        read_ahead_threads: i32 = "read.ahead.threads" => Spec::new("2").range(1, 64);
+        /// Most bytes that the process has in work ahead of consumers; at the bound they wait for what they want next. 0 reads nothing ahead.
+        read_ahead_bytes: i64 = "read.ahead.bytes" => Spec::new("33554432").at_least(0).unit(Unit::Bytes);
 
         /// Log lines for people (`human`) or for machines (`json`).
         log_format: String = "log.format" => Spec::new("human").one_of(&["human", "json"]);

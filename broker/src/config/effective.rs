@@ -51,14 +51,37 @@ pub fn log_config(config: &Config, settings: &TopicSettings) -> LogConfig {
     }
 }
 
-/// The configuration of a shard's store.
-pub fn store_config(config: &Config) -> StoreConfig {
+/// Segment files that each of `shards` shards may keep open in a process that may open `descriptors`: an equal share of half of what is left
+/// when the rings, the journals and the listeners have theirs, so that connections find the other half.
+pub fn segment_files_max(config: &Config, descriptors: u64, shards: u64) -> usize {
+    if config.segment_files_max > 0 {
+        return usize::try_from(config.segment_files_max).unwrap_or(usize::MAX).max(SEGMENT_FILES_MIN);
+    }
+    let spare = descriptors.saturating_sub(DESCRIPTORS_OF_PROCESS + shards * DESCRIPTORS_OF_SHARD);
+    let share = spare / 2 / shards.max(1);
+    usize::try_from(share).unwrap_or(usize::MAX).clamp(SEGMENT_FILES_MIN, SEGMENT_FILES_DERIVED_MAX)
+}
+
+/// Fewest segment files kept open: with less every flush would open its file anew.
+const SEGMENT_FILES_MIN: usize = 32;
+/// Most segment files kept open unless the setting asks for more.
+const SEGMENT_FILES_DERIVED_MAX: usize = 4096;
+/// Descriptors of a process without shards: standard streams, lock, admin connections, read-ahead.
+const DESCRIPTORS_OF_PROCESS: u64 = 64;
+/// Descriptors of a shard besides segments and connections: rings, eventfds, journal files, the disk's own.
+const DESCRIPTORS_OF_SHARD: u64 = 64;
+
+/// The configuration of a shard's store, which keeps at most `segment_files` files open.
+pub fn store_config(config: &Config, segment_files: usize) -> StoreConfig {
     let bytes = |n: i64| u64::try_from(n).expect("bounded from below by its declaration");
     let file = bytes(config.journal_file_bytes).next_multiple_of(4096);
     StoreConfig {
         journal_file_bytes: file,
         journal_bytes_max: bytes(config.journal_max_bytes).max(3 * file),
         tail_budget_bytes: usize::try_from(config.tail_memory_bytes).unwrap_or(usize::MAX),
+        index_cache_bytes: usize::try_from(config.index_memory_bytes).unwrap_or(usize::MAX),
+        open_files_max: segment_files,
+        sendfile: config.segment_sendfile_enable,
         ..StoreConfig::default()
     }
 }
@@ -77,13 +100,25 @@ mod tests {
         let config = Config::default();
         let settings = topic_settings(&config, &MetadataImage::empty(), "t");
         assert_eq!(log_config(&config, &settings), LogConfig::default());
-        assert_eq!(store_config(&config), StoreConfig::default());
+        assert_eq!(store_config(&config, StoreConfig::default().open_files_max), StoreConfig::default());
+    }
+
+    #[test]
+    fn segment_files_leave_room_for_connections() {
+        let config = Config::default();
+        for (descriptors, shards, expected) in
+            [(0, 1, 32), (1024, 1, 448), (4096, 2, 976), (4096, 64, 32), (1_048_576, 2, 4096), (u64::MAX, 1, 4096)]
+        {
+            assert_eq!(segment_files_max(&config, descriptors, shards), expected, "{descriptors} {shards}");
+        }
+        let asked = Config::with(&["segment.files.max=20000"]).expect("valid");
+        assert_eq!(segment_files_max(&asked, 1024, 2), 20_000, "who asks knows the limit");
     }
 
     #[test]
     fn the_extremes_that_are_accepted_make_a_valid_log() {
         let config = Config::with(&["journal.file.bytes=65537", "journal.max.bytes=200000", "tail.memory.bytes=1048576"]).expect("valid");
-        assert_eq!(store_config(&config).validate(), Ok(()));
+        assert_eq!(store_config(&config, SEGMENT_FILES_MIN).validate(), Ok(()));
         let small: ConfigMap = [
             ("segment.bytes", "1048576"),
             ("segment.index.bytes", "4"),

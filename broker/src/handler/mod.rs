@@ -216,6 +216,8 @@ pub struct FileSpan {
     pub position: u64,
     /// Bytes.
     pub len: u32,
+    /// Bytes behind the range that whoever reads it will want next, as far as that is known; they never change either.
+    pub ahead: u32,
 }
 
 /// A file that `sendfile` may read: the storage layer's `SendFile`.

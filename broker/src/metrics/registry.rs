@@ -91,6 +91,12 @@ metrics! {
         SegmentBytes = "coreline_segment_written_bytes_total",
         /// Appends that had to wait because the journal or the tail memory was full.
         AppendWaits = "coreline_append_waits_total",
+        /// Turns of the shard's loop that held it for 2 ms or longer.
+        Stalls = "coreline_stalls_total",
+        /// Steps of fetch answers that waited for the disk, off the shard, before they were sent.
+        ReadWaits = "coreline_read_waits_total",
+        /// Bytes of segments read into the page cache ahead of consumers.
+        ReadAheadBytes = "coreline_read_ahead_bytes_total",
     }
 }
 
@@ -119,6 +125,8 @@ metrics! {
         UnflushedBytes = "coreline_unflushed_bytes",
         /// Open segment files.
         OpenSegmentFiles = "coreline_open_segment_files",
+        /// Longest turn of the shard's loop within the last 30 to 60 seconds, microseconds.
+        LongestTurn = "coreline_longest_turn_microseconds",
     }
 }
 
@@ -131,6 +139,8 @@ metrics! {
         JournalWrite = "coreline_journal_write_seconds",
         /// Time the device took to flush the journal.
         JournalFlush = "coreline_journal_flush_seconds",
+        /// How long one turn of the shard's loop (one poll of a task) held the shard, on the wall clock.
+        Turn = "coreline_turn_seconds",
     }
 }
 

@@ -4,6 +4,7 @@ pub mod accept;
 pub mod connection;
 pub mod pipeline;
 pub mod quota;
+pub mod read_ahead;
 pub mod receive_buffer;
 pub mod send;
 pub mod sendfile;

@@ -18,6 +18,7 @@ use crate::shard::task_queue;
 /// Sends all parts in order. `progress` gets the bytes that each step handed to the kernel. An error ends the connection.
 pub async fn send_all(socket: &PollableFd<OwnedFd>, parts: &mut VecDeque<Chunk>, mut progress: impl FnMut(usize)) -> io::Result<()> {
     let mut since_turn = 0;
+    sendfile::announce(parts.iter());
     while let Some(front) = parts.front_mut() {
         if front.is_empty() {
             parts.pop_front();
@@ -86,6 +87,7 @@ fn send_memory(socket: &OwnedFd, parts: &mut VecDeque<Chunk>) -> io::Result<usiz
 mod tests {
     use super::*;
     use bytes::Bytes;
+    use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
     use std::cell::Cell;
     use std::io::{Read, Seek, SeekFrom, Write};
     use std::os::unix::net::UnixStream;
@@ -100,6 +102,9 @@ mod tests {
         let file_bytes: Vec<u8> = (0..3_000_000u32).map(|i| (i / 7) as u8).collect();
         file.write_all(&file_bytes).unwrap();
         file.seek(SeekFrom::Start(0)).unwrap();
+        // Most of it must come from the disk first.
+        file.sync_all().unwrap();
+        posix_fadvise(&file, 1_000_000, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).unwrap();
         let file = Arc::new(OwnedFd::from(file));
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
@@ -114,7 +119,7 @@ mod tests {
                 let position = u64::from(i) * 1001;
                 let len = 700_001;
                 expected.extend_from_slice(&file_bytes[position as usize..position as usize + len]);
-                parts.push_back(Chunk::File(FileSpan { file: file.clone(), position, len: len as u32 }));
+                parts.push_back(Chunk::File(FileSpan { file: file.clone(), position, len: len as u32, ahead: 0 }));
             }
         }
 

@@ -88,7 +88,7 @@ async fn read_one(partition: &Partition, want: &FetchWant, budget: i32, at_least
 fn into_chunk(span: ReadSpan) -> Chunk {
     match span {
         ReadSpan::Memory(bytes) => Chunk::Bytes(bytes),
-        ReadSpan::File { file, position, len } => Chunk::File(FileSpan { file, position, len }),
+        ReadSpan::File { file, position, len, ahead } => Chunk::File(FileSpan { file, position, len, ahead }),
     }
 }
 

@@ -97,5 +97,5 @@ pub(super) async fn open(
     while journals.len() < usize::from(shards) {
         journals.push(JournalId(getrandom::u64().map_err(no_randomness)?));
     }
-    Ok((Boot { image, journals, poison: Poison::new() }, Metadata { controller, running }))
+    Ok((Boot { image, journals, segments: Arc::new(report.segments), poison: Poison::new() }, Metadata { controller, running }))
 }

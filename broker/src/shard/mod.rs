@@ -18,6 +18,7 @@ pub mod remote;
 pub mod request;
 pub mod rescue;
 pub mod route;
+pub mod stall;
 pub mod start;
 pub mod task_queue;
 
@@ -132,6 +133,7 @@ impl Shard {
     pub fn snapshot(&self) -> ShardSnapshot {
         self.net.observe();
         let metrics = &self.metrics;
+        task_queue::stalls().observe();
         metrics.total(Counter::Rescues, self.pulse.rescues());
         metrics.observe_store(&self.partitions.store().stats());
         metrics.set(Gauge::FetchSessions, self.sessions.borrow().len() as i64);

@@ -20,9 +20,9 @@ use std::sync::mpsc;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use coreline_storage::StorageError;
 use coreline_storage::data_dir::{CleanShutdown, DataDir, JournalId, Meta};
 use coreline_storage::io::{HostDisk, Poison};
+use coreline_storage::{SegmentListing, StorageError, StoreConfig};
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use socket2::Socket;
 
@@ -45,6 +45,7 @@ use crate::metrics::ShardMetrics;
 use crate::net::accept::{self, Net};
 use crate::net::connection::panic_text;
 use crate::net::quota::{ConnectionLimits, ConnectionQuota};
+use crate::net::read_ahead;
 use crate::partition::{PartitionConfig, PartitionManager, ShardStore};
 use crate::preflight;
 use crate::purgatory::Watermark;
@@ -69,6 +70,10 @@ pub fn run(config: Arc<Config>) -> Result<(), Fatal> {
     tracing::info!("listening on {bound}");
     tracing::info!("admin on http://{admin_bound}");
 
+    let threads = usize::try_from(config.read_ahead_threads).unwrap_or(1);
+    read_ahead::start(threads, u64::try_from(config.read_ahead_bytes).unwrap_or(0))
+        .map_err(|error| Fatal::new(format!("the threads that read ahead cannot be started: {error}")))?;
+
     let quota = ConnectionQuota::new(ConnectionLimits {
         total: usize::try_from(config.max_connections).unwrap_or(0),
         per_address: usize::try_from(config.max_connections_per_ip).unwrap_or(0),
@@ -90,6 +95,8 @@ pub fn run(config: Arc<Config>) -> Result<(), Fatal> {
             id: ShardId(i as u16),
             cpu: plan.cpus[i],
             io_memory: plan.io_memory,
+            segment_files: effective::segment_files_max(&config, plan.descriptors, u64::from(count)),
+            sendfile: plan.tells_residency,
             config: Arc::clone(&config),
             lifecycle: Arc::clone(&lifecycle),
             pulse: Arc::clone(pulse),
@@ -134,6 +141,10 @@ struct Setup {
     id: ShardId,
     cpu: usize,
     io_memory: usize,
+    /// Segment files it may keep open.
+    segment_files: usize,
+    /// Whether the kernel tells what is in the page cache, so that `sendfile` never waits for the disk.
+    sendfile: bool,
     config: Arc<Config>,
     lifecycle: Arc<Lifecycle>,
     pulse: Arc<Pulse>,
@@ -155,6 +166,8 @@ pub(super) struct Boot {
     pub(super) image: Arc<MetadataImage>,
     /// A journal for each shard.
     pub(super) journals: Vec<JournalId>,
+    /// What recovery saw in the partitions' directories.
+    pub(super) segments: Arc<SegmentListing>,
     /// The first failure of the data directory's device, for all shards: after it nobody acknowledges anything.
     pub(super) poison: Poison,
 }
@@ -186,7 +199,7 @@ fn thread_main(setup: Setup) {
 
 /// A shard's life.
 async fn shard_main(setup: Setup) -> Result<(), Fatal> {
-    let Setup { id, config, lifecycle, pulse, mesh, listener, bound, admin, quota, boot, .. } = setup;
+    let Setup { id, segment_files, sendfile, config, lifecycle, pulse, mesh, listener, bound, admin, quota, boot, .. } = setup;
     let failed = |what: &str, error: &dyn std::fmt::Display| Fatal::new(format!("shard {id}: {what}: {error}"));
     task_queue::create(Arc::clone(&pulse)).map_err(|error| failed("queues", &error))?;
     let pokes = rescue::answer_pokes(id, Arc::clone(&pulse));
@@ -219,7 +232,9 @@ async fn shard_main(setup: Setup) -> Result<(), Fatal> {
     enter(id, &lifecycle, Phase::Recovered).await;
 
     let boot = boot.get().ok_or_else(|| failed("start", &"shard 0 has left nothing"))?;
-    let store = open_store(id, &config, disk.clone(), &dir, boot).await?;
+    let mut store_config = effective::store_config(&config, segment_files);
+    store_config.sendfile &= sendfile;
+    let store = open_store(id, store_config, disk.clone(), &dir, boot).await?;
     let metrics = Rc::new(ShardMetrics::new(id.0));
     let net = Net::new(&config, Rc::clone(&metrics), quota);
     let resolve = {
@@ -252,7 +267,9 @@ async fn shard_main(setup: Setup) -> Result<(), Fatal> {
     let _ = known.set(Rc::clone(&shard));
     let storing = run_store(&shard);
     let everything = Publication { image: Arc::clone(&boot.image), delta: Arc::new(MetadataDelta::full(&boot.image)) };
+    shard.partitions.store().know_segments(Some(Arc::clone(&boot.segments)));
     shard.publish(&everything).await.map_err(|error| failed("opening the partitions", &error))?;
+    shard.partitions.store().know_segments(None);
     let serving = Rc::clone(&shard);
     shard.mesh.serve(Rc::new(move |from, request| request::serve(Rc::clone(&serving), from, request)));
     enter(id, &lifecycle, Phase::Meshed).await;
@@ -266,6 +283,7 @@ async fn shard_main(setup: Setup) -> Result<(), Fatal> {
     let maintaining = maintenance::start(&shard);
     sys::give_back_memory();
     enter(id, &lifecycle, Phase::Serving).await;
+    task_queue::stalls().count_into(Rc::clone(&shard.metrics));
 
     let accepting = accept::start(&shard, &net, listener, limits::CONNECTIONS_PER_SECOND).map_err(|error| failed("listener", &error))?;
     let sweeping = task_queue::spawn(Queue::Background, Rc::clone(&net).sweep());
@@ -328,8 +346,8 @@ async fn identify(config: &Config, disk: &HostDisk, dir: &DataDir) -> Result<boo
 }
 
 /// Every shard, after `Recovered`.
-async fn open_store(id: ShardId, config: &Config, disk: HostDisk, dir: &DataDir, boot: &Boot) -> Result<ShardStore, Fatal> {
-    ShardStore::open_sharing(disk, dir, boot.journals[id.index()], effective::store_config(config), boot.poison.clone())
+async fn open_store(id: ShardId, config: StoreConfig, disk: HostDisk, dir: &DataDir, boot: &Boot) -> Result<ShardStore, Fatal> {
+    ShardStore::open_sharing(disk, dir, boot.journals[id.index()], config, boot.poison.clone())
         .await
         .map_err(|error| preflight::judge_storage(&error).of(format!("shard {id}: opening the store")))
 }

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use glommio::io::PollableFd;
 use glommio::{Latency, Shares, TaskQueueHandle};
@@ -18,6 +18,8 @@ use glommio::{Latency, Shares, TaskQueueHandle};
 pub use glommio::Task;
 
 use super::rescue::Pulse;
+use super::stall::StallDetector;
+use crate::metrics::Counter;
 
 /// Which queue a task runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,7 @@ const QUEUES: [(Queue, usize, &str); 4] =
 struct Local {
     handles: [TaskQueueHandle; 4],
     pulse: Arc<Pulse>,
+    stalls: Rc<StallDetector>,
     /// The reading end of a pipe whose writing end is closed: always ready, so waiting for it is one trip through the reactor.
     ready_pipe: Rc<PollableFd<PipeReader>>,
 }
@@ -55,7 +58,7 @@ pub fn create(pulse: Arc<Pulse>) -> io::Result<()> {
     let ready_pipe = Rc::new(PollableFd::new(reader).map_err(io::Error::from)?);
     let handles =
         QUEUES.map(|(_, shares, name)| glommio::executor().create_task_queue(Shares::Static(shares), Latency::NotImportant, name));
-    LOCAL.with(|local| *local.borrow_mut() = Some(Local { handles, pulse, ready_pipe }));
+    LOCAL.with(|local| *local.borrow_mut() = Some(Local { handles, pulse, stalls: Rc::default(), ready_pipe }));
     Ok(())
 }
 
@@ -69,14 +72,31 @@ pub fn pulse() -> Option<Arc<Pulse>> {
     LOCAL.with(|local| local.borrow().as_ref().map(|local| Arc::clone(&local.pulse)))
 }
 
+/// This shard's stall detector; on a thread that is no shard, one that counts nothing.
+pub fn stalls() -> Rc<StallDetector> {
+    LOCAL.with(|local| local.borrow().as_ref().map(|local| Rc::clone(&local.stalls))).unwrap_or_default()
+}
+
+/// Adds to a counter of this shard; on a thread that is no shard, and before it serves, to none.
+pub fn count(counter: Counter, n: u64) {
+    LOCAL.with(|local| {
+        if let Some(local) = local.borrow().as_ref() {
+            local.stalls.count(counter, n);
+        }
+    });
+}
+
 /// Starts a task of this shard. Dropping the handle cancels it: keep it, or `detach` it.
 pub fn spawn<T: 'static>(queue: Queue, future: impl Future<Output = T> + 'static) -> Task<T> {
     let place = QUEUES.iter().position(|(q, ..)| *q == queue).unwrap_or(0);
-    let local = LOCAL.with(|local| local.borrow().as_ref().map(|local| (local.handles[place], Arc::clone(&local.pulse))));
+    let local =
+        LOCAL.with(|local| local.borrow().as_ref().map(|local| (local.handles[place], Arc::clone(&local.pulse), Rc::clone(&local.stalls))));
     match local {
         None => glommio::spawn_local(future),
-        Some((handle, pulse)) => glommio::spawn_local_into(Counted { pulse, future: Box::pin(future) }, handle)
-            .expect("the queue was created on this executor and is never removed"),
+        Some((handle, pulse, stalls)) => {
+            glommio::spawn_local_into(Counted { pulse, stalls, queue: QUEUES[place].2, future: Box::pin(future) }, handle)
+                .expect("the queue was created on this executor and is never removed")
+        }
     }
 }
 
@@ -91,9 +111,11 @@ pub async fn reactor_turn() {
     }
 }
 
-/// Counts each poll as a turn of the shard.
+/// Counts each poll as a turn of the shard, and its time.
 struct Counted<F> {
     pulse: Arc<Pulse>,
+    stalls: Rc<StallDetector>,
+    queue: &'static str,
     future: Pin<Box<F>>,
 }
 
@@ -102,6 +124,9 @@ impl<F: Future> Future for Counted<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         self.pulse.turn();
-        self.future.as_mut().poll(cx)
+        let began = Instant::now();
+        let polled = self.future.as_mut().poll(cx);
+        self.stalls.turn_over(began, self.queue);
+        polled
     }
 }

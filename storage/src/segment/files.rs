@@ -3,6 +3,7 @@
 //! Two kinds per segment: for direct reads and writes, and for `sendfile`. Readers that hold a clone keep the descriptor alive after it left here.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use coreline_wire::ids::TopicPartition;
@@ -14,10 +15,24 @@ use crate::log::SendFile;
 /// Names a segment within a shard.
 pub(crate) type SegmentKey = (TopicPartition, i64);
 
+/// Which descriptor of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Direct,
+    Send,
+}
+
+/// A descriptor and when it was used last.
+enum Open<D: Disk> {
+    Direct(D::File),
+    Send(Arc<SendFile>),
+}
+
 /// The open files.
 pub(crate) struct FileCache<D: Disk> {
-    direct: HashMap<SegmentKey, (D::File, u64)>,
-    send: HashMap<SegmentKey, (Arc<SendFile>, u64)>,
+    open: BTreeMap<(SegmentKey, Kind), (Open<D>, u64)>,
+    /// By the time of the last use.
+    idle: BTreeMap<u64, (SegmentKey, Kind)>,
     files_max: usize,
     tick: u64,
 }
@@ -25,72 +40,84 @@ pub(crate) struct FileCache<D: Disk> {
 impl<D: Disk> FileCache<D> {
     /// A cache of at most `files_max` files.
     pub(crate) fn new(files_max: usize) -> Self {
-        FileCache { direct: HashMap::new(), send: HashMap::new(), files_max, tick: 0 }
+        FileCache { open: BTreeMap::new(), idle: BTreeMap::new(), files_max, tick: 0 }
     }
 
     /// Number of open files.
     pub(crate) fn len(&self) -> usize {
-        self.direct.len() + self.send.len()
+        self.open.len()
     }
 
     /// The file for direct I/O, when it is open.
     pub(crate) fn direct(&mut self, key: SegmentKey) -> Option<D::File> {
-        self.tick += 1;
-        let (file, used) = self.direct.get_mut(&key)?;
-        *used = self.tick;
-        Some(file.clone())
+        match self.used((key, Kind::Direct))? {
+            Open::Direct(file) => Some(file.clone()),
+            Open::Send(_) => None,
+        }
     }
 
     /// The file for `sendfile`, when it is open.
     pub(crate) fn send(&mut self, key: SegmentKey) -> Option<Arc<SendFile>> {
-        self.tick += 1;
-        let (file, used) = self.send.get_mut(&key)?;
-        *used = self.tick;
-        Some(file.clone())
+        match self.used((key, Kind::Send))? {
+            Open::Send(file) => Some(file.clone()),
+            Open::Direct(_) => None,
+        }
     }
 
     /// Keeps a file that was opened.
     pub(crate) fn put_direct(&mut self, key: SegmentKey, file: D::File) {
-        self.make_room();
-        self.direct.insert(key, (file, self.tick));
+        self.put((key, Kind::Direct), Open::Direct(file));
     }
 
     /// Keeps a file that was opened.
     pub(crate) fn put_send(&mut self, key: SegmentKey, file: Arc<SendFile>) {
-        self.make_room();
-        self.send.insert(key, (file, self.tick));
+        self.put((key, Kind::Send), Open::Send(file));
     }
 
     /// Closes a segment's files.
     pub(crate) fn remove(&mut self, key: SegmentKey) {
-        self.direct.remove(&key);
-        self.send.remove(&key);
+        self.close(&(key, Kind::Direct));
+        self.close(&(key, Kind::Send));
     }
 
     /// Closes all files of a partition.
     pub(crate) fn remove_partition(&mut self, tp: TopicPartition) {
-        self.direct.retain(|key, _| key.0 != tp);
-        self.send.retain(|key, _| key.0 != tp);
+        let all: RangeInclusive<_> = ((tp, i64::MIN), Kind::Direct)..=((tp, i64::MAX), Kind::Send);
+        let gone: Vec<_> = self.open.range(all).map(|(key, _)| *key).collect();
+        gone.iter().for_each(|key| self.close(key));
     }
 
     /// Closes everything.
     pub(crate) fn clear(&mut self) {
-        self.direct.clear();
-        self.send.clear();
+        self.open.clear();
+        self.idle.clear();
     }
 
-    fn make_room(&mut self) {
+    fn used(&mut self, key: (SegmentKey, Kind)) -> Option<&Open<D>> {
+        let (file, used) = self.open.get_mut(&key)?;
         self.tick += 1;
-        if self.len() < self.files_max {
-            return;
+        self.idle.remove(used);
+        *used = self.tick;
+        self.idle.insert(self.tick, key);
+        Some(file)
+    }
+
+    fn put(&mut self, key: (SegmentKey, Kind), file: Open<D>) {
+        self.close(&key);
+        while self.open.len() >= self.files_max
+            && let Some((_, idlest)) = self.idle.first_key_value()
+        {
+            let idlest = *idlest;
+            self.close(&idlest);
         }
-        let idle_direct = self.direct.iter().min_by_key(|(_, (_, used))| *used).map(|(key, (_, used))| (*used, *key));
-        let idle_send = self.send.iter().min_by_key(|(_, (_, used))| *used).map(|(key, (_, used))| (*used, *key));
-        match (idle_direct, idle_send) {
-            (Some(d), Some(s)) if s.0 < d.0 => drop(self.send.remove(&s.1)),
-            (Some(d), _) => drop(self.direct.remove(&d.1)),
-            (None, Some(s)) => drop(self.send.remove(&s.1)),
-            (None, None) => {}
+        self.tick += 1;
+        self.open.insert(key, (file, self.tick));
+        self.idle.insert(self.tick, key);
+    }
+
+    fn close(&mut self, key: &(SegmentKey, Kind)) {
+        if let Some((_, used)) = self.open.remove(key) {
+            self.idle.remove(&used);
         }
     }
 }
@@ -135,6 +162,28 @@ impl IndexCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_file_idle_longest_is_closed_at_the_bound() {
+        let key = |partition, base| (TopicPartition { partition, ..TopicPartition::default() }, base);
+        let file = || Arc::new(SendFile::new(Arc::new(tempfile::tempfile().unwrap().into())));
+        let mut cache = FileCache::<crate::io::SimDisk>::new(3);
+        for base in 0..3 {
+            cache.put_send(key(0, base), file());
+        }
+        assert!(cache.send(key(0, 0)).is_some());
+        cache.put_send(key(1, 7), file());
+        assert_eq!(cache.len(), 3);
+        assert!(cache.send(key(0, 1)).is_none(), "the one idle longest went");
+        assert!(cache.send(key(0, 0)).is_some() && cache.send(key(0, 2)).is_some() && cache.send(key(1, 7)).is_some());
+        assert!(cache.direct(key(0, 0)).is_none(), "the two kinds are apart");
+        cache.put_send(key(1, 7), file());
+        assert_eq!(cache.len(), 3, "the same one again replaces itself");
+        cache.remove_partition(key(0, 0).0);
+        assert_eq!((cache.len(), cache.send(key(0, 0)).is_none()), (1, true));
+        cache.remove(key(1, 7));
+        assert_eq!((cache.len(), cache.idle.len()), (0, 0));
+    }
 
     #[test]
     fn indexes_leave_oldest_first_and_count_once() {
