@@ -49,7 +49,7 @@ pub struct RecoveryReport {
     pub unknown: Vec<TopicPartition>,
     /// What a person should know: torn ends, files set aside.
     pub notes: Vec<String>,
-    /// The segments on the disk when recovery was done; see `Store::open_knowing`.
+    /// The segments on the disk when recovery was done; see `Store::know_segments`.
     pub segments: SegmentListing,
 }
 
