@@ -6,12 +6,28 @@
 //! | [`run`] | one run: set-up, phases, verdict |
 //! | [`result`](mod@result), [`latency`] | what a run found out; its histograms |
 //! | [`target`] | what the engine needs of a server under test |
+//! | [`adapter`] | servers that the harness starts itself |
+//! | [`cost`], [`stages`], [`probe`] | what a run cost server and host; where the tail went; the host and its disk |
+//! | [`session`] | one run with all of that around it |
+//! | [`objective`], [`stats`] | what is promised of a run; ratios with intervals |
 //! | [`error`], [`clock`] | ways to fail and their exit codes; the clocks |
 
+pub mod adapter;
+pub mod cli;
 pub mod clock;
+pub mod compare;
+pub mod cost;
 pub mod error;
+pub mod figures;
 pub mod latency;
+pub mod objective;
+pub mod probe;
+pub mod report;
 pub mod result;
 pub mod run;
 pub mod scenario;
+pub mod session;
+pub mod slo;
+pub mod stages;
+pub mod stats;
 pub mod target;

@@ -74,6 +74,12 @@ pub struct TargetInfo {
     pub pid: Option<u32>,
     /// Brokers that its metadata names.
     pub brokers: u32,
+    /// Its version, for servers that the harness starts.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// Settings that differ from its defaults, for servers that the harness starts.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
 }
 
 /// Whether a result may be quoted.

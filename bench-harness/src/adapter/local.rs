@@ -1,0 +1,320 @@
+//! A server started here: its directory, ports, log and supervisor; start, stop, kill, wipe.
+
+use std::fs;
+use std::io::{Read, Seek, SeekFrom};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use super::supervise::{Launch, Supervisor};
+use super::{Spec, Surroundings, kafka};
+use crate::cost::Cgroup;
+use crate::error::BenchError;
+use crate::target::Target;
+
+/// Longest time from start to the first connection.
+const START_TIME_MAX: Duration = Duration::from_secs(120);
+/// Longest time from SIGTERM to the end.
+const STOP_TIME_MAX: Duration = Duration::from_secs(120);
+/// Longest time from SIGKILL to the end.
+const KILL_TIME_MAX: Duration = Duration::from_secs(30);
+/// How often a starting server is tried; also how late its readiness may be noticed.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+/// Lines of a dead server's log that an error shows.
+const LOG_LINES_SHOWN: usize = 12;
+
+/// Where a server lives on this host.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Configuration and log.
+    pub dir: PathBuf,
+    /// Data; emptied by a wipe.
+    pub data: PathBuf,
+    /// Port of the Kafka listener on 127.0.0.1.
+    pub port: u16,
+    /// A second free port, for whatever the server needs one.
+    pub second_port: u16,
+}
+
+/// What an adapter has to say about its server.
+pub(super) struct Recipe {
+    /// How it is started.
+    pub(super) argv: Vec<String>,
+    /// Additional environment.
+    pub(super) environment: Vec<(String, String)>,
+    /// Version, as the server or its jars tell it.
+    pub(super) version: Option<String>,
+    /// Settings that differ from the server's defaults, for the report.
+    pub(super) settings: Vec<(String, String)>,
+    /// `HOST:PORT` of Coreline's metrics.
+    pub(super) admin: Option<String>,
+    /// Run on the empty data directory before the first start.
+    pub(super) format: Option<Vec<String>>,
+}
+
+/// What may look at a server while the engine has it: survives restarts of the server.
+#[derive(Clone, Debug, Default)]
+pub struct Watch {
+    pid: Arc<AtomicU32>,
+    cgroup: Option<Arc<Cgroup>>,
+    admin: Option<String>,
+}
+
+impl Watch {
+    /// The server's process while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        Some(self.pid.load(Ordering::Relaxed)).filter(|pid| *pid != 0)
+    }
+
+    /// Its control group, where there is one.
+    pub fn cgroup(&self) -> Option<&Cgroup> {
+        self.cgroup.as_deref()
+    }
+
+    /// `HOST:PORT` of Coreline's metrics.
+    pub fn admin(&self) -> Option<&str> {
+        self.admin.as_deref()
+    }
+}
+
+/// A server that this program starts. Dropping it ends the server and deletes its data.
+pub struct Local {
+    name: String,
+    bootstrap: String,
+    place: Place,
+    recipe: Recipe,
+    // In this order: the supervisor ends the server, then its control group and its directory can go.
+    supervisor: Supervisor,
+    watch: Watch,
+    _dir: TempDir,
+}
+
+impl Local {
+    pub(super) fn prepare(spec: &Spec, around: &Surroundings) -> Result<Local, BenchError> {
+        let name = spec.to_string();
+        let dir = tempfile::Builder::new().prefix("coreline-bench-").tempdir_in(&around.data_root);
+        let dir = dir.map_err(|error| BenchError::host(format!("making a directory in {}", around.data_root.display()), error))?;
+        let [port, second_port] = free_ports()?;
+        let place = Place { dir: dir.path().to_path_buf(), data: dir.path().join("data"), port, second_port };
+        let mut bootstrap = format!("127.0.0.1:{port}");
+        let recipe = match spec {
+            Spec::Coreline { path, settings } => coreline(path.as_deref(), settings, &place, around)?,
+            Spec::Kafka { libs, settings, heap, durable } => {
+                kafka::recipe(libs.as_deref().or(around.kafka_libs.as_deref()), settings, heap, *durable, &place)?
+            }
+            Spec::Command { command, address } => {
+                bootstrap = address.clone().unwrap_or(bootstrap);
+                shell(command, &place)
+            }
+            Spec::Address(address) => return Err(BenchError::target(address, "a server that runs already is not started here")),
+        };
+        let watch = Watch { pid: Arc::default(), cgroup: Cgroup::create().map(Arc::new), admin: recipe.admin.clone() };
+        let launch = Launch {
+            argv: recipe.argv.clone(),
+            environment: recipe.environment.clone(),
+            log: place.dir.join("server.log"),
+            cgroup: watch.cgroup().map(|group| group.path().to_path_buf()),
+        };
+        let supervisor = Supervisor::spawn(&around.program, &launch).map_err(|error| BenchError::host("starting a supervisor", error))?;
+        let mut local = Local { name, bootstrap, place, recipe, supervisor, watch, _dir: dir };
+        local.make_data()?;
+        Ok(local)
+    }
+
+    /// Where it lives.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Its version, if it is known.
+    pub fn version(&self) -> Option<&str> {
+        self.recipe.version.as_deref()
+    }
+
+    /// Settings that differ from the server's defaults.
+    pub fn settings(&self) -> &[(String, String)] {
+        &self.recipe.settings
+    }
+
+    /// For looking at it while the engine has it.
+    pub fn watch(&self) -> Watch {
+        self.watch.clone()
+    }
+
+    /// Waits until the Kafka listener takes a connection.
+    pub fn wait_until_it_serves(&mut self) -> Result<(), BenchError> {
+        let begun = Instant::now();
+        let address = resolve(&self.bootstrap).ok_or_else(|| BenchError::target(&self.name, "its address does not resolve"))?;
+        loop {
+            if TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok() {
+                return Ok(());
+            }
+            if let Some(status) = self.ended(LOOK_AGAIN) {
+                return Err(self.died(&status, "before it served"));
+            }
+            if begun.elapsed() > START_TIME_MAX {
+                self.kill()?;
+                return Err(self.fault(&format!("takes no connections on {} after {} s", self.bootstrap, START_TIME_MAX.as_secs())));
+            }
+        }
+    }
+
+    /// Stops it in its tracks.
+    pub fn freeze(&self) {
+        self.supervisor.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on, and waits until it takes connections.
+    pub fn thaw(&mut self) -> Result<(), BenchError> {
+        self.supervisor.signal(Signal::SIGCONT);
+        self.wait_until_it_serves()
+    }
+
+    /// How the server ended, if it did without being asked to.
+    pub fn unasked_end(&mut self) -> Option<String> {
+        self.ended(Duration::ZERO)
+    }
+
+    fn ended(&mut self, limit: Duration) -> Option<String> {
+        let status = self.supervisor.wait_exit(limit)?;
+        self.watch.pid.store(0, Ordering::Relaxed);
+        Some(status)
+    }
+
+    /// The last lines of its log.
+    pub fn log_end(&self) -> String {
+        last_lines(&self.place.dir.join("server.log"), LOG_LINES_SHOWN)
+    }
+
+    fn make_data(&mut self) -> Result<(), BenchError> {
+        let failed = |error| BenchError::host(format!("making {}", self.place.data.display()), error);
+        fs::create_dir_all(&self.place.data).map_err(failed)?;
+        let Some((program, arguments)) = self.recipe.format.as_ref().and_then(|argv| argv.split_first()) else { return Ok(()) };
+        let out = std::process::Command::new(program).args(arguments).output();
+        let out = out.map_err(|error| BenchError::host(format!("running {program}"), error))?;
+        if out.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&out.stderr);
+        let said: Vec<&str> = said.lines().rev().take(LOG_LINES_SHOWN).collect();
+        Err(self.fault(&format!(
+            "its storage could not be formatted ({}):\n{}",
+            out.status,
+            said.into_iter().rev().collect::<Vec<_>>().join("\n")
+        )))
+    }
+
+    fn fault(&self, what: &str) -> BenchError {
+        BenchError::target(&self.name, format!("{what}\n{}", self.log_end()).trim_end().to_string())
+    }
+
+    fn died(&self, status: &str, when: &str) -> BenchError {
+        self.fault(&format!("ended {when} ({status}); the end of its log:"))
+    }
+
+    fn end(&mut self, signal: Signal, limit: Duration) -> Result<(), BenchError> {
+        if self.supervisor.running().is_none() {
+            return Ok(());
+        }
+        self.supervisor.signal(signal);
+        if self.ended(limit).is_some() {
+            return Ok(());
+        }
+        let late = self.fault(&format!("still runs {} s after {signal}", limit.as_secs()));
+        self.supervisor.signal(Signal::SIGKILL);
+        let _ = self.ended(KILL_TIME_MAX);
+        Err(late)
+    }
+}
+
+impl Target for Local {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn bootstrap(&self) -> String {
+        self.bootstrap.clone()
+    }
+
+    fn pid(&self) -> Option<u32> {
+        self.supervisor.running()
+    }
+
+    fn start(&mut self) -> Result<(), BenchError> {
+        if self.supervisor.running().is_some() && self.unasked_end().is_none() {
+            return Err(self.fault("runs already"));
+        }
+        let pid = self.supervisor.start().map_err(|why| BenchError::target(&self.name, format!("cannot be started: {why}")))?;
+        self.watch.pid.store(pid, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn stop(&mut self) -> Result<(), BenchError> {
+        self.end(Signal::SIGTERM, STOP_TIME_MAX)
+    }
+
+    fn kill(&mut self) -> Result<(), BenchError> {
+        self.end(Signal::SIGKILL, KILL_TIME_MAX)
+    }
+
+    fn wipe(&mut self) -> Result<(), BenchError> {
+        self.kill()?;
+        fs::remove_dir_all(&self.place.data).map_err(|error| BenchError::host(format!("emptying {}", self.place.data.display()), error))?;
+        self.make_data()
+    }
+}
+
+fn coreline(path: Option<&Path>, settings: &[(String, String)], place: &Place, around: &Surroundings) -> Result<Recipe, BenchError> {
+    let path = match path {
+        Some(path) => path.to_path_buf(),
+        None => around.program.with_file_name("coreline"),
+    };
+    if !path.is_file() {
+        let hint = "build it beside this program (cargo build --release -p coreline-broker) or name it: coreline:PATH";
+        return Err(BenchError::Config(format!("no executable {}; {hint}", path.display())));
+    }
+    let said = std::process::Command::new(&path).arg("--version").output().ok();
+    let version = said.map(|out| String::from_utf8_lossy(&out.stdout).trim().to_string()).filter(|text| !text.is_empty());
+    let (listen, admin) = (format!("127.0.0.1:{}", place.port), format!("127.0.0.1:{}", place.second_port));
+    let mut argv = vec![path.display().to_string(), "serve".into(), "--listen".into(), listen, "--admin-listen".into(), admin.clone()];
+    argv.extend(["--data-dir".into(), place.data.display().to_string()]);
+    for (key, value) in settings {
+        argv.extend(["--set".into(), format!("{key}={value}")]);
+    }
+    Ok(Recipe { argv, environment: Vec::new(), version, settings: settings.to_vec(), admin: Some(admin), format: None })
+}
+
+fn shell(command: &str, place: &Place) -> Recipe {
+    let command = command.replace("{port}", &place.port.to_string()).replace("{dir}", &place.data.display().to_string());
+    let argv = vec!["/bin/sh".into(), "-c".into(), command];
+    Recipe { argv, environment: Vec::new(), version: None, settings: Vec::new(), admin: None, format: None }
+}
+
+/// Two ports that nobody listens on now. Somebody may take one before the server does; then the server says so and the run ends.
+fn free_ports() -> Result<[u16; 2], BenchError> {
+    let free = || TcpListener::bind(("127.0.0.1", 0));
+    let ports = free().and_then(|a| free().map(|b| (a, b))).and_then(|(a, b)| Ok([a.local_addr()?.port(), b.local_addr()?.port()]));
+    ports.map_err(|error| BenchError::host("looking for a free port", error))
+}
+
+fn resolve(address: &str) -> Option<SocketAddr> {
+    address.to_socket_addrs().ok()?.next()
+}
+
+fn last_lines(path: &Path, most: usize) -> String {
+    const BYTES_MAX: u64 = 64 * 1024;
+    let mut bytes = Vec::new();
+    if let Ok(mut file) = fs::File::open(path) {
+        let length = file.metadata().map_or(0, |m| m.len());
+        let _ = file.seek(SeekFrom::Start(length.saturating_sub(BYTES_MAX)));
+        let _ = file.take(BYTES_MAX).read_to_end(&mut bytes);
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(most)..].join("\n")
+}

@@ -1,0 +1,99 @@
+//! `coreline-bench compare`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::progress::Live;
+use super::{ScenarioArguments, ServerArguments, check_writable, interrupt, print, to_json, write_file};
+use crate::compare::{self, Plan};
+use crate::error::{BenchError, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_OK};
+use crate::report::{html_compare, terminal};
+
+#[derive(Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    scenario: ScenarioArguments,
+    /// The first target; ratios are B / A.
+    #[arg(long)]
+    a: String,
+    /// The second target.
+    #[arg(long)]
+    b: String,
+    /// Pairs of blocks; fewer than 4 give no verdict.
+    #[arg(long, default_value_t = 10)]
+    pairs: usize,
+    /// Pairs of A with itself before them, for the noise.
+    #[arg(long, default_value_t = 2)]
+    noise_pairs: usize,
+    /// Start each server once and warm it with this many seconds of load; the one that is not measured is stopped in its tracks.
+    #[arg(long, value_name = "SECONDS")]
+    keep: Option<u32>,
+    /// Seed of the resampling.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    #[command(flatten)]
+    server: ServerArguments,
+    /// Writes the whole comparison.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Writes a report for a browser; needs nothing but the file.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+/// Most pairs of a comparison.
+const PAIRS_MAX: usize = 1000;
+
+pub(super) fn run(arguments: &Arguments) -> Result<u8, BenchError> {
+    let scenario = arguments.scenario.load()?;
+    if !(1..=PAIRS_MAX).contains(&arguments.pairs) || arguments.noise_pairs > PAIRS_MAX {
+        return Err(BenchError::Config(format!("--pairs {}: 1 to {PAIRS_MAX} are possible", arguments.pairs)));
+    }
+    check_writable(&[&arguments.json, &arguments.html])?;
+    let interrupt = interrupt()?;
+    let mut servers = [arguments.server.prepare(&arguments.a)?, arguments.server.prepare(&arguments.b)?];
+    let plan = Plan {
+        pairs: arguments.pairs,
+        noise_pairs: arguments.noise_pairs,
+        keep: arguments.keep,
+        seed: arguments.seed,
+        around: arguments.server.around(),
+        probe: arguments.server.probe_time(),
+    };
+    let live = std::cell::RefCell::new(Live::new(arguments.server.quiet));
+    live.borrow_mut().line(&format!("{}: {}\nA {}, B {}", scenario.name, scenario.title, arguments.a, arguments.b));
+    let outcome = compare::run(&scenario, &mut servers, &plan, &interrupt, &mut |event| live.borrow_mut().show(&event), &mut |measured| {
+        live.borrow_mut().line(&line(measured));
+    });
+    live.borrow_mut().end();
+    let result = outcome?;
+    drop(servers);
+    print(&terminal::compare(&result))?;
+    if let Some(path) = &arguments.json {
+        write_file(path, &to_json(&result)?)?;
+    }
+    if let Some(path) = &arguments.html {
+        write_file(path, &html_compare::page_of(&result))?;
+    }
+    Ok(match (result.interrupted, result.complaints.is_empty()) {
+        (true, _) => EXIT_INTERRUPTED,
+        (false, true) => EXIT_OK,
+        (false, false) => EXIT_INVALID,
+    })
+}
+
+fn line(measured: &compare::Measured) -> String {
+    let block = measured.block;
+    let shown = |name: &str| measured.figures.get(name).map_or(String::new(), |value| format!("  {name} {value:.4}"));
+    let invalid = if measured.verdict.valid { String::new() } else { format!("  INVALID: {}", measured.verdict.reasons.join("; ")) };
+    let kind = if block.noise { "noise pair" } else { "pair" };
+    format!(
+        "{kind} {} {}{}{}{}{invalid}",
+        block.pair + 1,
+        block.side,
+        shown("acknowledged records/s"),
+        shown("produce p99 us"),
+        shown("server CPU s/GB")
+    )
+}

@@ -1,0 +1,206 @@
+//! The command line: `run`, `slo`, `compare`, `list`, `host`. Fixed: scripts depend on it. Exit codes are those of `error.rs`.
+
+mod compare;
+mod progress;
+mod run;
+mod slo;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
+
+use crate::adapter::{Server, Spec, Surroundings, supervise};
+use crate::error::{BenchError, EXIT_INTERRUPTED, EXIT_OK};
+use crate::scenario::{self, Overrides, Scenario};
+use crate::session::Around;
+
+/// Load tester for Kafka-protocol servers. Exit codes: 0 done and valid, 1 measured but invalid or objective missed, 2 wrong input, 3 target
+/// or host failed, 130 interrupted.
+#[derive(Parser)]
+#[command(name = "coreline-bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs a scenario once and reports.
+    Run(run::Arguments),
+    /// Searches the highest rate that keeps an objective, and confirms it.
+    Slo(slo::Arguments),
+    /// Measures two targets in interleaved blocks and says which is better, where the run can tell.
+    Compare(compare::Arguments),
+    /// Names the committed scenarios.
+    List,
+    /// Prints the facts of this host that belong beside every result, as JSON.
+    Host,
+    /// Starts and ends one server on behalf of this program.
+    #[command(hide = true)]
+    Supervise(SuperviseArguments),
+}
+
+#[derive(Args)]
+struct SuperviseArguments {
+    #[arg(long)]
+    log: PathBuf,
+    #[arg(long)]
+    cgroup: Option<PathBuf>,
+    #[arg(last = true, required = true)]
+    argv: Vec<String>,
+}
+
+/// What to run.
+#[derive(Args)]
+struct ScenarioArguments {
+    /// Name of a committed scenario, or a TOML file.
+    scenario: String,
+    /// Seconds to measure.
+    #[arg(long, value_name = "SECONDS")]
+    duration: Option<u32>,
+    /// Seconds to discard first.
+    #[arg(long, value_name = "SECONDS")]
+    warmup: Option<u32>,
+    /// Records per second, or `max`.
+    #[arg(long)]
+    rate: Option<String>,
+    /// Any other key of the scenario.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl ScenarioArguments {
+    fn load(&self) -> Result<Scenario, BenchError> {
+        let overrides = Overrides { duration_s: self.duration, warmup_s: self.warmup, rate: self.rate.clone(), set: self.set.clone() };
+        scenario::load(&self.scenario, &overrides)
+    }
+}
+
+/// How servers are started and looked at.
+#[derive(Args)]
+struct ServerArguments {
+    /// Directory of Apache Kafka's jars, for the target `kafka`; without it they are fetched from Maven Central.
+    #[arg(long, value_name = "DIR")]
+    kafka_libs: Option<PathBuf>,
+    /// Where data directories of servers are made; default the system's temporary directory.
+    #[arg(long, value_name = "DIR")]
+    data_root: Option<PathBuf>,
+    /// Count the servers' system calls with perf; costs each call a little.
+    #[arg(long)]
+    syscalls: bool,
+    /// Leave the disk probes out.
+    #[arg(long)]
+    no_probe: bool,
+    /// `HOST:PORT` of the metrics of a Coreline that runs already.
+    #[arg(long, value_name = "HOST:PORT")]
+    admin: Option<String>,
+    /// No live progress.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+impl ServerArguments {
+    fn surroundings(&self) -> Result<Surroundings, BenchError> {
+        let mut around = Surroundings::of_this_process()?;
+        around.kafka_libs.clone_from(&self.kafka_libs);
+        if let Some(root) = &self.data_root {
+            around.data_root.clone_from(root);
+        }
+        Ok(around)
+    }
+
+    fn around(&self) -> Around {
+        let mut around = Around { count_calls: self.syscalls, admin: self.admin.clone(), ..Around::default() };
+        if let Some(root) = &self.data_root {
+            around.probe_dir.clone_from(root);
+        }
+        if self.no_probe {
+            around.probe = None;
+        }
+        around
+    }
+
+    fn probe_time(&self) -> Option<Duration> {
+        self.around().probe
+    }
+
+    fn prepare(&self, target: &str) -> Result<Server, BenchError> {
+        let spec = Spec::parse(target).map_err(|error| BenchError::Config(error.to_string()))?;
+        Server::prepare(&spec, &self.surroundings()?)
+    }
+}
+
+/// Runs what the arguments ask for.
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Slo(arguments) => slo::run(&arguments),
+        Command::Compare(arguments) => compare::run(&arguments),
+        Command::List => list(),
+        Command::Host => print_json(&crate::probe::host()),
+        Command::Supervise(SuperviseArguments { log, cgroup, argv }) => supervise::serve(&supervise::Orders { log, cgroup, argv })
+            .map(|()| EXIT_OK)
+            .map_err(|error| BenchError::host("supervising a server", error)),
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "coreline-bench: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn list() -> Result<u8, BenchError> {
+    let mut text = String::new();
+    for name in scenario::names() {
+        let scenario = scenario::load(name, &Overrides::default())?;
+        text.push_str(&format!("{name:<22} {}\n", scenario.title));
+    }
+    print(&text)
+}
+
+fn print(text: &str) -> Result<u8, BenchError> {
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(BenchError::host("writing to standard output", error)),
+        _ => Ok(EXIT_OK),
+    }
+}
+
+fn print_json(value: &impl Serialize) -> Result<u8, BenchError> {
+    print(&(to_json(value)? + "\n"))
+}
+
+fn to_json(value: &impl Serialize) -> Result<String, BenchError> {
+    serde_json::to_string_pretty(value).map_err(|error| BenchError::host("writing JSON", error.into()))
+}
+
+/// Refuses an output file that cannot be written before anything is measured, not after.
+fn check_writable(paths: &[&Option<PathBuf>]) -> Result<(), BenchError> {
+    for path in paths.iter().filter_map(|path| path.as_ref()) {
+        let opened = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(path);
+        opened.map_err(|error| BenchError::host(format!("writing {}", path.display()), error))?;
+    }
+    Ok(())
+}
+
+fn write_file(path: &Path, text: &str) -> Result<(), BenchError> {
+    std::fs::write(path, text).map_err(|error| BenchError::host(format!("writing {}", path.display()), error))
+}
+
+/// A flag that the first Ctrl-C (or SIGTERM) raises; the second ends the program on the spot, and its servers with it.
+fn interrupt() -> Result<Arc<AtomicBool>, BenchError> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        let armed = signal_hook::flag::register_conditional_shutdown(signal, i32::from(EXIT_INTERRUPTED), Arc::clone(&flag));
+        let set = armed.and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)));
+        set.map_err(|error| BenchError::host("setting up Ctrl-C", error))?;
+    }
+    Ok(flag)
+}

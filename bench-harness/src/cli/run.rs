@@ -1,0 +1,59 @@
+//! `coreline-bench run`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::progress::Live;
+use super::{ScenarioArguments, ServerArguments, check_writable, interrupt, print, to_json, write_file};
+use crate::error::{BenchError, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_OK};
+use crate::report::{html, omb, terminal};
+use crate::session;
+
+#[derive(Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    scenario: ScenarioArguments,
+    /// `coreline[:PATH]`, `kafka[:DIR]`, `cmd:COMMAND` or `HOST:PORT`; see README.md.
+    #[arg(long, default_value = "coreline")]
+    target: String,
+    #[command(flatten)]
+    server: ServerArguments,
+    /// Writes the whole result.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Writes a report for a browser; needs nothing but the file.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Writes a result as OpenMessaging Benchmark does.
+    #[arg(long, value_name = "FILE")]
+    omb: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<u8, BenchError> {
+    let scenario = arguments.scenario.load()?;
+    check_writable(&[&arguments.json, &arguments.html, &arguments.omb])?;
+    let interrupt = interrupt()?;
+    let mut server = arguments.server.prepare(&arguments.target)?;
+    let mut live = Live::new(arguments.server.quiet);
+    live.line(&format!("{}: {}\ntarget {}", scenario.name, scenario.title, arguments.target));
+    let outcome = session::run_fresh(&scenario, &mut server, &arguments.server.around(), &interrupt, &mut |event| live.show(&event));
+    live.end();
+    let result = outcome?;
+    drop(server);
+    print(&terminal::run(&result))?;
+    if let Some(path) = &arguments.json {
+        write_file(path, &to_json(&result)?)?;
+    }
+    if let Some(path) = &arguments.html {
+        write_file(path, &html::run(&result))?;
+    }
+    if let Some(path) = &arguments.omb {
+        write_file(path, &to_json(&omb::export(&result))?)?;
+    }
+    Ok(match (result.interrupted, result.verdict.valid) {
+        (true, _) => EXIT_INTERRUPTED,
+        (false, true) => EXIT_OK,
+        (false, false) => EXIT_INVALID,
+    })
+}

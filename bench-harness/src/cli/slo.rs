@@ -1,0 +1,88 @@
+//! `coreline-bench slo`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::progress::Live;
+use super::{ScenarioArguments, ServerArguments, check_writable, interrupt, print, to_json, write_file};
+use crate::error::{BenchError, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_OK};
+use crate::objective::Objective;
+use crate::report::terminal;
+use crate::slo::{self, Plan, Sure, Trial};
+
+#[derive(Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    scenario: ScenarioArguments,
+    /// What must hold, such as 'p99.9(e2e) <= 5ms and errors == 0'.
+    #[arg(long)]
+    objective: String,
+    /// As for `run`.
+    #[arg(long, default_value = "coreline")]
+    target: String,
+    /// Exit code 1 when the rate found is below this, records per second.
+    #[arg(long, value_name = "RATE")]
+    at_least: Option<f64>,
+    /// Lowest rate that is tried.
+    #[arg(long, value_name = "RATE", default_value_t = 10.0)]
+    min_rate: f64,
+    /// Highest rate that is tried.
+    #[arg(long, value_name = "RATE", default_value_t = 5e6)]
+    max_rate: f64,
+    /// Seconds of each trial.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    trial: u32,
+    /// Seconds of warm-up before each trial but the first.
+    #[arg(long, value_name = "SECONDS", default_value_t = 2)]
+    trial_warmup: u32,
+    #[command(flatten)]
+    server: ServerArguments,
+    /// Writes the whole search.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<u8, BenchError> {
+    let objective = Objective::parse(&arguments.objective).map_err(|error| BenchError::Config(error.to_string()))?;
+    let scenario = arguments.scenario.load()?;
+    let positive = |name: &str, rate: f64| match rate.is_finite() && rate > 0.0 {
+        true => Ok(rate),
+        false => Err(BenchError::Config(format!("{name} {rate}: a rate is a number above 0"))),
+    };
+    let plan = Plan {
+        floor: positive("--min-rate", arguments.min_rate)?,
+        ceiling: positive("--max-rate", arguments.max_rate)?,
+        trial_s: arguments.trial.max(1),
+        warmup_s: arguments.trial_warmup,
+    };
+    slo::check(&scenario, &objective, &plan)?;
+    check_writable(&[&arguments.json])?;
+    let interrupt = interrupt()?;
+    let mut server = arguments.server.prepare(&arguments.target)?;
+    let live = std::cell::RefCell::new(Live::new(arguments.server.quiet));
+    live.borrow_mut().line(&format!("{}: {}\ntarget {}, objective {}", scenario.name, scenario.title, arguments.target, objective.text));
+    server.start_fresh()?;
+    let outcome =
+        slo::run(&scenario, &objective, &plan, &mut server, &interrupt, &mut |event| live.borrow_mut().show(&event), &mut |trial| {
+            live.borrow_mut().line(&line(trial));
+        });
+    live.borrow_mut().end();
+    let result = outcome?;
+    let _ = server.stop();
+    print(&terminal::slo(&result))?;
+    if let Some(path) = &arguments.json {
+        write_file(path, &to_json(&result)?)?;
+    }
+    Ok(match result.answer.rate {
+        _ if result.interrupted => EXIT_INTERRUPTED,
+        Some(rate) if result.answer.sure != Sure::Never && arguments.at_least.is_none_or(|least| rate >= least) => EXIT_OK,
+        _ => EXIT_INVALID,
+    })
+}
+
+fn line(trial: &Trial) -> String {
+    let terms: Vec<String> = trial.terms.iter().map(|term| format!("{} ({})", term.term, term.shown)).collect();
+    let reasons = if trial.reasons.is_empty() { String::new() } else { format!("; {}", trial.reasons.join("; ")) };
+    format!("{:>10.0}/s {} {}{reasons}", trial.rate, if trial.met { "met   " } else { "missed" }, terms.join(", "))
+}
