@@ -1,11 +1,14 @@
 //! Recovers an image and holds the result against what must be there.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use coreline_storage::data_dir::{DataDir, JournalId};
+use coreline_storage::data_dir::{DataDir, JournalId, Meta};
 use coreline_storage::io::sim::{CrashMode, Rng, SimDisk};
-use coreline_storage::{AppendContext, AppendError, AppendOrigin, Log, ReadSpan, RecoveryReport, Store, recover};
+use coreline_storage::{
+    AppendContext, AppendError, AppendOrigin, Log, ReadSpan, RecoveryReport, StorageError, Store, begin_empty, recover,
+};
 use coreline_wire::TopicPartition;
 use futures_lite::future::{block_on, or};
 
@@ -26,7 +29,7 @@ pub(crate) struct Opened {
 /// Recovers and opens; every step of it may be cut by a crash.
 pub(crate) async fn open(disk: &SimDisk, setup: &Setup, alive: &[TopicPartition], stores: usize, fresh: u64) -> Result<Opened, String> {
     let dir = DataDir::new(ROOT);
-    let report = recover(disk, &dir, &|tp| alive.contains(&tp), NOW_MS).await.map_err(|e| format!("recovery refuses: {e}"))?;
+    let report = identify(disk, &dir, alive).await.map_err(|e| format!("recovery refuses: {e}"))?;
     let mut opened = Vec::new();
     for i in 0..stores {
         let id = report.journals.get(i).copied().unwrap_or(JournalId(fresh + i as u64));
@@ -38,6 +41,28 @@ pub(crate) async fn open(disk: &SimDisk, setup: &Setup, alive: &[TopicPartition]
         logs.push((*tp, log.map_err(|e| format!("{tp} does not open: {e}"))?));
     }
     Ok(Opened { report, stores: opened, logs })
+}
+
+thread_local! {
+    static OPENINGS: Cell<u128> = const { Cell::new(0) };
+}
+
+/// The directories that a seed formats have the same ids in every run of it.
+pub(crate) fn first_opening(seed: u64) {
+    OPENINGS.set(u128::from(seed) << 64);
+}
+
+/// The start of a process, in the order of the broker: identity, mark of a clean stop, recovery.
+async fn identify(disk: &SimDisk, dir: &DataDir, alive: &[TopicPartition]) -> Result<RecoveryReport, StorageError> {
+    let opening = OPENINGS.get() + 1;
+    OPENINGS.set(opening);
+    let meta = Meta { cluster_id: String::new(), node_id: 1, directory_id: opening.to_le_bytes() };
+    let formatted = dir.open_or_format(disk, &meta).await?.directory_id == meta.directory_id;
+    dir.take_clean_shutdown(disk).await?;
+    match formatted {
+        true => begin_empty(disk, dir).await,
+        false => recover(disk, dir, &|tp| alive.contains(&tp), NOW_MS).await,
+    }
 }
 
 /// Recovers `image`, checks what it has against `expected`, and crashes again, during or after the recovery: the second recovery must have the same.

@@ -83,8 +83,8 @@ impl LogHistory {
         }
     }
 
-    /// The history of the next life, which begins with what was recovered.
-    fn recovered(&self, start: i64, end: i64) -> LogHistory {
+    /// The history of the next life, which begins with what will be recovered. Until it is (`opened`), no more is sure than what was promised before.
+    fn recovered(&self, promised: &Expected, start: i64, end: i64) -> LogHistory {
         let kept = self.batches.iter().filter(|b| b.next_offset <= end);
         let batches = kept.map(|b| {
             let Batch { base_offset, next_offset, producer, .. } = **b;
@@ -94,10 +94,16 @@ impl LogHistory {
             created_at: 0,
             deleted_at: None,
             batches: batches.collect(),
-            acked: vec![(0, end)],
+            acked: vec![(0, promised.end_min)],
             start_asked: vec![(0, start)],
-            start_answered: vec![(0, start)],
+            start_answered: vec![(0, promised.start_min)],
         }
+    }
+
+    /// Readers see what is there from this event on.
+    pub(crate) fn opened(&mut self, event: usize, start: i64) {
+        self.acked.push((event, self.end()));
+        self.start_answered.push((event, start));
     }
 }
 
@@ -108,6 +114,6 @@ pub(crate) fn expectations(histories: &Histories, event: usize) -> Expectations 
 }
 
 /// The histories that the next life begins with.
-pub(crate) fn recovered(histories: &Histories, outcome: &Outcome) -> Histories {
-    outcome.iter().map(|(tp, (start, end))| (*tp, histories[tp].recovered(*start, *end))).collect()
+pub(crate) fn recovered(histories: &Histories, promised: &Expectations, outcome: &Outcome) -> Histories {
+    outcome.iter().map(|(tp, (start, end))| (*tp, histories[tp].recovered(&promised[tp], *start, *end))).collect()
 }

@@ -1,5 +1,8 @@
 //! Which crashes are tried: the points of a recording, and what each pending thing meets there.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
 use coreline_storage::io::sim::{CrashMode, Event, Fate, Op, Pending, Recording, Rng, SimDisk, Sweep, fates};
 
 use super::Effort;
@@ -54,26 +57,59 @@ impl Plan {
     }
 }
 
-/// Before and behind each barrier of the recording, and its end; at most `points_max`, in order.
+/// Before and behind each barrier of the recording, and its end; at most `points_max`, in order. Where there are more, barriers of a rare kind are
+/// chosen as often as those of a common kind.
 pub(crate) fn points(recording: &Recording, points_max: usize, rng: &mut Rng) -> Vec<usize> {
-    let mut barriers = std::collections::BTreeSet::new();
-    let mut points = Vec::new();
+    let mut kinds: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    let mut barriers: BTreeMap<u64, String> = BTreeMap::new();
+    let mut names: BTreeMap<u64, String> = BTreeMap::new();
+    // Files that were written at their beginning since they were flushed: for a journal that is a file used again.
+    let mut begun: BTreeSet<u64> = BTreeSet::new();
+    let start = recording.sweep();
+    let name = |names: &BTreeMap<u64, String>, inode: &u64| {
+        names.get(inode).cloned().or_else(|| start.model().path_of(*inode).map(kind_of)).unwrap_or_default()
+    };
     for (index, event) in recording.events().iter().enumerate() {
         match event {
-            Event::Submitted(id, Op::Write { dsync: true, .. } | Op::SyncFile { .. } | Op::SyncDir { .. } | Op::SyncAll) => {
-                barriers.insert(*id);
+            Event::Submitted(_, Op::Create { path, inode }) => drop(names.insert(*inode, kind_of(path))),
+            Event::Submitted(id, Op::Write { inode, position, dsync: true, .. }) => {
+                barriers.insert(*id, format!("write {} {}", name(&names, inode), *position == 0));
             }
-            Event::Completed(id) if barriers.remove(id) => points.extend([index, index + 1]),
+            Event::Submitted(_, Op::Write { inode, position: 0, .. }) => drop(begun.insert(*inode)),
+            Event::Submitted(id, Op::SyncFile { inode }) => {
+                barriers.insert(*id, format!("flush {} {}", name(&names, inode), begun.remove(inode)));
+            }
+            Event::Submitted(id, Op::SyncDir { path }) => drop(barriers.insert(*id, format!("directory {}", kind_of(path)))),
+            Event::Submitted(id, Op::SyncAll) => drop(barriers.insert(*id, "all".into())),
+            Event::Completed(id) => {
+                if let Some(kind) = barriers.remove(id) {
+                    kinds.entry(kind).or_default().extend([index, index + 1]);
+                }
+            }
             _ => {}
         }
     }
-    points.push(recording.events().len());
-    points.dedup();
-    while points.len() > points_max {
-        // Never the end.
-        points.remove(rng.below(points.len() as u64 - 1) as usize);
+    let mut points = BTreeSet::from([recording.events().len()]);
+    let mut kinds: Vec<Vec<usize>> = kinds.into_values().collect();
+    while points.len() < points_max && !kinds.is_empty() {
+        let kind = rng.below(kinds.len() as u64) as usize;
+        let of_kind = &mut kinds[kind];
+        points.insert(of_kind.swap_remove(rng.below(of_kind.len() as u64) as usize));
+        if of_kind.is_empty() {
+            kinds.swap_remove(kind);
+        }
     }
-    points
+    points.into_iter().collect()
+}
+
+/// What sort of file or directory a path is: names without the numbers in them.
+fn kind_of(path: &Path) -> String {
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    match name.rsplit_once('.') {
+        Some((stem, extension)) if stem.bytes().all(|b| b.is_ascii_hexdigit()) => extension.to_string(),
+        _ if name.len() == 16 => "journal".into(),
+        _ => name,
+    }
 }
 
 /// The crashes to try here.

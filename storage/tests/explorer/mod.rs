@@ -69,10 +69,12 @@ pub(crate) fn explore(seed: u64, effort: Effort, images_max: u64, total: &mut Ex
     let mut disk = SimDisk::new(seed);
     disk.mkdir(check::ROOT);
     total.seeds += 1;
+    check::first_opening(seed);
     let fail = |text: String, images: u64| Err(Failure { seed, images, text });
     for life in 0..2 + choose.below(effort.lives_max - 1) {
         total.lives += 1;
         disk.set_delay(1 + choose.below(6));
+        disk.set_slow(if choose.percent(30) { 5 } else { 0 });
         disk.record();
         let lived = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| block_on(workload::live(&world, &disk))));
         let recording = disk.take_recording().expect("it was recording");
@@ -86,15 +88,14 @@ pub(crate) fn explore(seed: u64, effort: Effort, images_max: u64, total: &mut Ex
             Ok(next) => next,
             Err(why) => return fail(format!("life {life}, {why}"), total.images),
         };
-        let Some((survivor, outcome)) = next else { return Ok(()) };
-        let histories = history::recovered(&world.histories.borrow(), &outcome);
+        let Some((survivor, histories)) = next else { return Ok(()) };
         world.begin(histories);
         disk = survivor;
     }
     Ok(())
 }
 
-type Next = Option<(SimDisk, history::Outcome)>;
+type Next = Option<(SimDisk, history::Histories)>;
 
 /// All images of one life; answers with the one that the next life begins with.
 fn look_at(
@@ -138,7 +139,7 @@ fn look_at(
             let survivor = plan.image(&sweep);
             let outcome = check::check(&survivor, &world.setup, &expected, choose.next_u64(), false)
                 .map_err(|why| format!("crash at event {point}: {why}\n{}", trace::describe(recording, &sweep, &plan)))?;
-            next = Some((survivor, outcome));
+            next = Some((survivor, history::recovered(&histories, &expected, &outcome)));
         }
     }
     Ok(next)

@@ -44,7 +44,7 @@ impl Setup {
             tail_budget_bytes: [1 << 20, 4 << 20][rng.below(2) as usize],
             tail_chunk_bytes_max: [4 << 10, 32 << 10][rng.below(2) as usize],
             flush_chunk_bytes: [4 << 10, 64 << 10][rng.below(2) as usize],
-            flush_interval: Duration::from_millis([1, 10, 50, 1000][rng.below(4) as usize]),
+            flush_interval: Duration::from_millis([1, 50, 1000, 60_000][rng.below(4) as usize]),
             open_files_max: 8,
             copied_read_bytes_max: 64 << 10,
             ..StoreConfig::default()
@@ -125,6 +125,15 @@ impl World {
         }
     }
 
+    fn phase(&self) -> Phase {
+        match self.below(12) {
+            0..=5 => Phase::Mixed(self.below(60)),
+            6 => Phase::Tiny(self.below(40)),
+            7 => Phase::Large(self.below(15)),
+            _ => Phase::Few(self.below(7)),
+        }
+    }
+
     fn new_partition(&self, slot: usize) -> TopicPartition {
         self.incarnations.set(self.incarnations.get() + 1);
         tp(slot, self.incarnations.get())
@@ -147,18 +156,21 @@ pub(crate) async fn live(world: &World, disk: &SimDisk) -> Result<(), String> {
     let alive: Vec<_> = world.slots.borrow().clone();
     let fresh = 0xabc0 + 64 * world.epoch.get() as u64;
     let opened = check::open(disk, &world.setup, &alive, world.setup.stores, fresh).await?;
+    for (tp, log) in &opened.logs {
+        world.with(*tp, |h| h.opened(disk.recorded_events(), log.log_start_offset()));
+    }
     for tp in &opened.report.unknown {
         opened.stores[0].delete_log(*tp).await.map_err(|e| e.to_string())?;
     }
     let life = Life { world, disk, stores: opened.stores, logs: RefCell::new(opened.logs.into_iter().collect()) };
     let work = async {
-        for _ in 0..1 + world.below(3) {
-            let phase = match world.below(12) {
-                0..=4 => Phase::Mixed(world.below(60)),
-                5..=6 => Phase::Tiny(if world.percent(20) { 300 } else { world.below(40) }),
-                7..=8 => Phase::Large(world.below(25)),
-                _ => Phase::Few(world.below(7)),
-            };
+        let phases = match world.below(20) {
+            // The journal's first file full of small frames, then used again by large ones that leave a gap at its end.
+            0..=2 => vec![Phase::Tiny(280), Phase::Large(45)],
+            3 => vec![Phase::Large(45)],
+            _ => (0..1 + world.below(3)).map(|_| world.phase()).collect(),
+        };
+        for phase in phases {
             life.phase(phase).await?;
         }
         if world.percent(25) {
@@ -244,7 +256,7 @@ impl Life<'_> {
             Phase::Large(steps) => {
                 for _ in 0..steps {
                     let tp = self.any();
-                    self.append(tp, 120_000).await?;
+                    self.append(tp, 120_000.min(u64::from(world.setup.log.segment_bytes) * 3 / 4)).await?;
                     self.acknowledge(tp).await?;
                 }
             }
