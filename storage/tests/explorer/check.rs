@@ -135,7 +135,7 @@ async fn check_log(log: &Log<SimDisk>, expected: &Expected) -> Result<(i64, i64)
         return Err(format!("log start {start} outside {}..={}", expected.start_min, expected.start_max));
     }
     let there = expected.batches.iter().filter(|b| b.next_offset > start && b.next_offset <= end);
-    let wanted: Vec<u8> = there.flat_map(|b| b.bytes.iter().copied()).collect();
+    let wanted = there.map(|b| &b.bytes[..]).collect::<Vec<_>>().concat();
     let mut found = Vec::with_capacity(wanted.len());
     let mut offset = start;
     while offset < end {

@@ -33,7 +33,7 @@ pub(crate) struct Effort {
 
 impl Effort {
     /// For the tests.
-    pub(crate) const QUICK: Effort = Effort { points_max: 10, exhaustive_max: 3, random_images: 4, lives_max: 4 };
+    pub(crate) const QUICK: Effort = Effort { points_max: 8, exhaustive_max: 2, random_images: 3, lives_max: 4 };
     /// For the long run.
     pub(crate) const LONG: Effort = Effort { points_max: 60, exhaustive_max: 10, random_images: 12, lives_max: 6 };
 }
@@ -74,7 +74,7 @@ pub(crate) fn explore(seed: u64, effort: Effort, images_max: u64, total: &mut Ex
     for life in 0..2 + choose.below(effort.lives_max - 1) {
         total.lives += 1;
         disk.set_delay(1 + choose.below(6));
-        disk.set_slow(if choose.percent(30) { 5 } else { 0 });
+        disk.set_slow([0, 0, 5, 25][choose.below(4) as usize]);
         disk.record();
         let lived = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| block_on(workload::live(&world, &disk))));
         let recording = disk.take_recording().expect("it was recording");
