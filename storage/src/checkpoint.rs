@@ -13,6 +13,7 @@ use crate::data_dir::{DataDir, JournalId};
 use crate::error::{StorageError, StorageResult};
 use crate::io::Disk;
 use crate::leader_epoch::{EpochStart, LeaderEpochs};
+use crate::segment::sums::SavedSums;
 use crate::snapshot_file::{SnapshotFile, SnapshotKind};
 
 /// Where recovery of a partition starts: below it the segments have everything, durably.
@@ -35,6 +36,8 @@ pub struct CheckpointEntry {
     pub high_watermark: i64,
     /// Where recovery starts.
     pub point: RecoveryPoint,
+    /// Checksums of the segment's bytes below the recovery point, as far as the sidecar does not have them.
+    pub sums: SavedSums,
     /// Leader epochs that start below the recovery point.
     pub epochs: LeaderEpochs,
     /// The producers.
@@ -60,6 +63,7 @@ impl CheckpointEntry {
             log_start: offset,
             high_watermark: offset,
             point: RecoveryPoint { segment_base: offset, position: 0, offset },
+            sums: SavedSums::empty(),
             epochs: LeaderEpochs::default(),
             producers: SavedProducers::None,
         }
@@ -74,6 +78,8 @@ pub type CheckpointTable = BTreeMap<TopicPartition, CheckpointEntry>;
 pub struct CheckpointFile {
     file: SnapshotFile,
     sequence: u64,
+    /// The one that is there when another should be.
+    alone: Option<PathBuf>,
 }
 
 impl CheckpointFile {
@@ -81,14 +87,27 @@ impl CheckpointFile {
     /// taken for empty because it cannot be read.
     pub async fn open<D: Disk>(disk: &D, dir: &DataDir, name: &str) -> StorageResult<(CheckpointFile, Option<CheckpointTable>)> {
         let (file, snapshot) = SnapshotFile::open(disk, &checkpoint_dir(dir), name, KIND, VERSION, TABLE_BYTES_MAX).await?;
-        let Some(snapshot) = snapshot else { return Ok((CheckpointFile { file, sequence: 0 }, None)) };
+        let Some(snapshot) = snapshot else { return Ok((CheckpointFile { file, sequence: 0, alone: None }, None)) };
         let path = snapshot.path.clone();
         // The damaged generation may have been the newer one: then what is left does not match the journal any more.
         if let Some(damaged) = snapshot.damaged {
             return Err(StorageError::corrupt(&path, None, format!("its other generation cannot be read: {damaged}")));
         }
+        if snapshot.version < VERSION {
+            let why = format!("it has format version {}, of a development build: only version {VERSION} can be read", snapshot.version);
+            return Err(StorageError::corrupt(&path, None, why));
+        }
         let (sequence, table) = decode(&snapshot.bytes).map_err(|why| StorageError::corrupt(&path, None, why))?;
-        Ok((CheckpointFile { file, sequence }, Some(table)))
+        let alone = snapshot.alone.then_some(path);
+        Ok((CheckpointFile { file, sequence, alone }, Some(table)))
+    }
+
+    /// Refuses a table whose other generation is gone: that may have been the newer one. Not for a table that a newer one covers: it was being removed.
+    pub fn check_alone(&self) -> StorageResult<()> {
+        match &self.alone {
+            None => Ok(()),
+            Some(path) => Err(StorageError::corrupt(path, None, "its other generation is missing, which may be the newer one")),
+        }
     }
 
     /// Sequence of the newest content, 0 when there is none.
@@ -156,6 +175,10 @@ struct EntryOnDisk {
     segment_base: i64,
     position: u32,
     offset: i64,
+    sums_first: u32,
+    sums: Vec<u32>,
+    /// -1 when it is not known.
+    sums_prefix: i64,
     epochs: Vec<(i32, i64)>,
     /// Offset in the name of the producer snapshot file, -1 for none.
     producers_file: i64,
@@ -173,6 +196,9 @@ pub fn encode<'a>(sequence: u64, entries: impl Iterator<Item = (TopicPartition, 
             segment_base: e.point.segment_base,
             position: e.point.position,
             offset: e.point.offset,
+            sums_first: e.sums.first,
+            sums: e.sums.full.clone(),
+            sums_prefix: e.sums.prefix.map_or(-1, i64::from),
             epochs: e.epochs.entries().iter().map(|s| (s.epoch, s.start_offset)).collect(),
             producers_file: if let SavedProducers::File(offset) = e.producers { offset } else { -1 },
             producers_inline: if let SavedProducers::Inline(bytes) = &e.producers { bytes.clone() } else { Vec::new() },
@@ -193,6 +219,7 @@ pub fn decode(bytes: &[u8]) -> Result<(u64, CheckpointTable), String> {
             log_start: e.log_start,
             high_watermark: e.high_watermark,
             point: RecoveryPoint { segment_base: e.segment_base, position: e.position, offset: e.offset },
+            sums: SavedSums { first: e.sums_first, full: e.sums, prefix: u32::try_from(e.sums_prefix).ok() },
             epochs: LeaderEpochs::from_entries(epochs).map_err(|why| format!("{tp}: {why}"))?,
             producers: match (e.producers_file, e.producers_inline) {
                 (-1, inline) if inline.is_empty() => SavedProducers::None,
@@ -211,7 +238,8 @@ pub fn decode(bytes: &[u8]) -> Result<(u64, CheckpointTable), String> {
 }
 
 const KIND: SnapshotKind = *b"CKPT";
-const VERSION: u32 = 1;
+/// 2: checksums.
+const VERSION: u32 = 2;
 /// Largest table, bytes: about a million partitions with small producer snapshots.
 const TABLE_BYTES_MAX: usize = 512 << 20;
 
@@ -224,6 +252,7 @@ mod tests {
             log_start: 5,
             high_watermark: 9,
             point: RecoveryPoint { segment_base: 5, position: 4711, offset },
+            sums: SavedSums { first: 3, full: vec![1, 2], prefix: Some(77) },
             epochs: LeaderEpochs::from_entries(vec![EpochStart { epoch: 1, start_offset: 5 }]).unwrap(),
             producers: SavedProducers::Inline(vec![1, 2, 3]),
         }

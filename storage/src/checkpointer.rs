@@ -17,8 +17,9 @@ use crate::io::{Disk, DiskFile};
 use crate::journal::Ticket;
 use crate::log::flusher::{FlushMode, flush_log, segment_file};
 use crate::log::state::BlockHead;
-use crate::log::{Log, LogInner, ReadError, index_loader};
+use crate::log::{Log, LogInner, ReadError, index_loader, sums};
 use crate::segment::name;
+use crate::segment::sums::SumMarks;
 use crate::snapshot_file::{SnapshotKind, seal_envelope};
 use crate::store::StoreInner;
 
@@ -99,6 +100,7 @@ async fn cycle<D: Disk>(
         let log = log.inner();
         let trimmed = trim_sealed(store, log).await?;
         save_active_index(store, log, last).await?;
+        save_active_sums(store, log).await?;
         let producers = capture_producers(store, log).await?;
         flushed.push(Flushed::capture(log, trimmed, producers));
     }
@@ -163,7 +165,7 @@ async fn flush_all<D: Disk>(store: &StoreInner<D>, logs: &[Log<D>], mode: FlushM
 /// What of one log will be durable after the sync.
 struct Flushed<D: Disk> {
     log: Rc<LogInner<D>>,
-    written: Vec<(i64, u32)>,
+    written: Vec<(i64, u32, SumMarks)>,
     /// `None` for a log whose end was not read: then it did not change either.
     head: Option<Option<BlockHead>>,
     trimmed: Vec<i64>,
@@ -173,7 +175,7 @@ struct Flushed<D: Disk> {
 impl<D: Disk> Flushed<D> {
     fn capture(log: &Rc<LogInner<D>>, trimmed: Vec<i64>, producers: Option<SavedProducers>) -> Flushed<D> {
         let state = log.state.borrow();
-        let written = state.segments.iter().filter(|s| s.flushed < s.written).map(|s| (s.base_offset, s.written)).collect();
+        let written = state.segments.iter().filter(|s| s.flushed < s.written).map(|s| (s.base_offset, s.written, s.sums.marks())).collect();
         let head = (!state.head_missing).then(|| state.written_head.clone());
         Flushed { log: log.clone(), written, head, trimmed, producers }
     }
@@ -183,10 +185,11 @@ impl<D: Disk> Flushed<D> {
         let mut state = self.log.state.borrow_mut();
         let state = &mut *state;
         let mut newly = 0u64;
-        for (base, written) in self.written {
+        for (base, written, marks) in self.written {
             if let Some(segment) = state.segments.get_mut(base) {
                 newly += u64::from(written.saturating_sub(segment.flushed));
                 segment.flushed = segment.flushed.max(written);
+                segment.sum_marks = marks;
             }
         }
         if !state.deleted {
@@ -213,6 +216,7 @@ impl<D: Disk> Flushed<D> {
         state.saved = CheckpointEntry {
             log_start: state.log_start,
             high_watermark: state.high_watermark,
+            sums: state.saved_sums(&point),
             point,
             epochs,
             producers: self.producers.unwrap_or_else(|| std::mem::take(&mut state.saved.producers)),
@@ -243,6 +247,7 @@ async fn trim_sealed<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>>) -> R
         if let Some(files) = index_loader::encode(log, base) {
             index_loader::save(store, log, base, files).await?;
         }
+        sums::save(store, log, base).await?;
         let bytes = log.state.borrow_mut().segments.get_mut(base).map(|segment| {
             segment.max_timestamp_ms = segment.index.max_timestamp.map(|(max, _)| max);
             segment.index.memory_bytes()
@@ -272,6 +277,16 @@ async fn save_active_index<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>>
         Some(files) => index_loader::save(store, log, base, files).await,
         None => Ok(()),
     }
+}
+
+/// Saves the active segment's sidecar when much is in memory (and in the checkpoint) that it does not have.
+async fn save_active_sums<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>>) -> Result<(), StorageError> {
+    let (base, grown) = {
+        let state = log.state.borrow();
+        let active = state.segments.active();
+        (active.base_offset, active.sums.memory_bytes())
+    };
+    if grown < SUMS_SAVE_BYTES { Ok(()) } else { sums::save(store, log, base).await }
 }
 
 /// Takes a snapshot of the producers when they have changed, waits until every batch in it is durable, and writes it if it is large.
@@ -382,7 +397,7 @@ async fn remove_segments_below_start<D: Disk>(store: &StoreInner<D>, logs: &[Log
             let Some(segment) = taken else { break };
             let base = segment.base_offset;
             store.files.borrow_mut().remove((log.tp, base));
-            for file in [name::offset_index_file(base), name::time_index_file(base), name::log_file(base)] {
+            for file in [name::offset_index_file(base), name::time_index_file(base), name::sums_file(base), name::log_file(base)] {
                 store.poison.guard(store.disk.remove_file(&log.path(&file)).await)?;
             }
         }
@@ -414,6 +429,8 @@ pub(crate) const PRODUCERS_KIND: SnapshotKind = *b"PROD";
 pub(crate) const PRODUCERS_VERSION: u32 = 1;
 /// A producer snapshot up to this size lies in the checkpoint table itself, which saves a file per partition and cycle.
 pub(crate) const PRODUCERS_INLINE_BYTES_MAX: usize = 1024;
+/// Memory of an active segment's checksums from which on they are saved: those of 2 MiB of batches.
+const SUMS_SAVE_BYTES: usize = 128;
 /// Growth of the active segment after which its index is saved again.
 const INDEX_SAVE_BYTES: u32 = 16 << 20;
 /// The same at shutdown.

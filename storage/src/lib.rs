@@ -28,6 +28,7 @@ pub mod limits;
 pub mod loader;
 pub mod log;
 mod notify;
+mod opener;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
 pub mod producer_state;

@@ -1,4 +1,4 @@
-//! Runs recovery once per process, before the shards open their stores; and opens single logs afterwards.
+//! Runs recovery once per process, before the shards open their stores; single logs are opened by `opener.rs`.
 //!
 //! Recovery: sync, read the checkpoint tables, replay the journals, put back what the segments lack, sync, write the base table. Nothing in the journals is
 //! needed after that. A crash at any point repeats it with the same result. Its time depends on the journals, not on the data. A table that cannot be
@@ -8,29 +8,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::rc::Rc;
 
-use bytes::Bytes;
 use coreline_wire::ids::TopicPartition;
 use futures_util::stream::StreamExt;
 
 use crate::checkpoint::{
     self, BASE_NAME, CheckpointEntry, CheckpointFile, CheckpointTable, RecoveryPoint, SavedProducers, checkpoint_dir, table_names,
 };
-use crate::config::LogConfig;
 use crate::data_dir::{DataDir, JournalId};
 use crate::error::StorageError;
 use crate::io::{DirEntry, Disk, DiskBuffer, DiskFile, OpenMode};
 use crate::journal::{self, ReplayEnd};
 use crate::log::append_plan::producer_batch;
-use crate::log::flusher::segment_file;
-use crate::log::state::{BlockHead, LogState};
-use crate::log::{Log, LogInner, scan};
 use crate::producer_state::ProducerTable;
 use crate::recovery::{Redo, RedoSegment, RedoVerdict};
-use crate::segment::Segment;
 use crate::segment::name::{self, FileKind};
-use crate::segment::set::SegmentSet;
 use crate::snapshot_file::{open_envelope, seal_envelope};
-use crate::store::StoreInner;
 
 /// What recovery found and did.
 #[derive(Clone, Debug, Default)]
@@ -133,10 +125,14 @@ async fn read_tables<D: Disk>(
 ) -> Result<(CheckpointFile, CheckpointTable, u64, Vec<CheckpointFile>), StorageError> {
     let (base, base_table) = CheckpointFile::open(disk, dir, BASE_NAME).await?;
     let mut tables: Vec<(u64, CheckpointTable)> = vec![(base.sequence(), base_table.unwrap_or_default())];
+    base.check_alone()?;
     let mut others = Vec::new();
     for name in table_names(disk, dir).await? {
         if name != BASE_NAME {
             let (file, table) = CheckpointFile::open(disk, dir, &name).await?;
+            if file.sequence() > base.sequence() {
+                file.check_alone()?;
+            }
             tables.push((file.sequence(), table.unwrap_or_default()));
             others.push(file);
         }
@@ -262,6 +258,7 @@ async fn put_back<D: Disk>(
         entry.producers = save_producers(disk, dir, &table, end.offset).await?;
     }
     entry.epochs = epochs;
+    entry.sums = redo.sums(&entry.sums);
     entry.point = end;
     entry.log_start = entry.log_start.min(end.offset);
     redo.written();
@@ -321,11 +318,14 @@ async fn write_segment<D: Disk>(
     if file.size().await? != file_size {
         file.truncate(file_size).await?;
     }
-    // Index files of an earlier life may not fit any more.
-    for stale in [name::offset_index_file(segment.base_offset), name::time_index_file(segment.base_offset)] {
-        if segment.start == 0 {
-            disk.remove_file(&dir.join(stale)).await?;
-        }
+    // Index files of an earlier life may not fit any more; checksums of a finished segment may go beyond what was recovered of it.
+    let base = segment.base_offset;
+    if segment.start == 0 {
+        disk.remove_file(&dir.join(name::offset_index_file(base))).await?;
+        disk.remove_file(&dir.join(name::time_index_file(base))).await?;
+    }
+    if segment.start == 0 || sealed {
+        disk.remove_file(&dir.join(name::sums_file(base))).await?;
     }
     Ok(())
 }
@@ -339,6 +339,7 @@ async fn cut_to_size<D: Disk>(disk: &D, dir: &Path, point: RecoveryPoint) -> Res
     }
     if size != u64::from(point.position) {
         file.truncate(u64::from(point.position)).await?;
+        disk.remove_file(&dir.join(name::sums_file(point.segment_base))).await?;
     }
     Ok(())
 }
@@ -397,7 +398,7 @@ async fn set_aside_later_segments<D: Disk>(
                     report.notes.push(format!("{} lies behind the recovered end and was moved to {}", path.display(), aside.display()));
                 }
             }
-            FileKind::OffsetIndex(base) | FileKind::TimeIndex(base) if base > entry.point.segment_base => {
+            FileKind::OffsetIndex(base) | FileKind::TimeIndex(base) | FileKind::Sums(base) if base > entry.point.segment_base => {
                 disk.remove_file(&dir.join(&file.name)).await?;
             }
             FileKind::ProducerSnapshot(offset) if entry.producers != SavedProducers::File(offset) => {
@@ -410,7 +411,11 @@ async fn set_aside_later_segments<D: Disk>(
 }
 
 /// The saved producers and the offset up to which they are known; `Ok(None)` never stands for damage.
-async fn load_producers<D: Disk>(disk: &D, dir: &Path, saved: &SavedProducers) -> Result<Option<(ProducerTable, i64)>, StorageError> {
+pub(crate) async fn load_producers<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    saved: &SavedProducers,
+) -> Result<Option<(ProducerTable, i64)>, StorageError> {
     match saved {
         SavedProducers::None => Ok(Some((ProducerTable::default(), 0))),
         SavedProducers::Inline(bytes) => {
@@ -441,155 +446,12 @@ async fn save_producers<D: Disk>(disk: &D, dir: &Path, table: &ProducerTable, of
     Ok(SavedProducers::File(offset))
 }
 
-/// Opens one log: `entry` is what the base table says, `None` for a partition that has none yet; `listed` are its segments when they are known. What
-/// the first append or the first read of the last block needs is left to `load`.
-pub(crate) async fn open_log<D: Disk>(
-    store: &Rc<StoreInner<D>>,
-    tp: TopicPartition,
-    entry: Option<CheckpointEntry>,
-    listed: Option<Vec<(i64, u64)>>,
-    config: LogConfig,
-) -> Result<Log<D>, StorageError> {
-    let dir = store.dir.partition(tp);
-    let known = entry.is_some();
-    let files = match listed {
-        Some(files) => files,
-        None => {
-            store.disk.create_dir(&dir).await?;
-            let files = store.disk.list_dir(&dir).await?;
-            let logs =
-                files.iter().filter_map(|f| if let FileKind::Log(base) = name::parse(&f.name) { Some((base, f.size_bytes)) } else { None });
-            logs.collect()
-        }
-    };
-    let entry = entry.unwrap_or_else(|| CheckpointEntry::empty(0));
-    let segments = order_segments(&dir, &entry, known, files)?;
-    let mut state = LogState::new(segments, entry);
-    state.head_missing = !state.segments.active().size.is_multiple_of(store.disk.alignment() as u32);
-    match &state.saved.producers {
-        SavedProducers::None => {}
-        SavedProducers::Inline(bytes) => match ProducerTable::decode(bytes) {
-            Ok((table, _)) => state.producers = table,
-            Err(_) => state.producers_missing = true,
-        },
-        SavedProducers::File(_) => state.producers_missing = true,
-    }
-    Ok(Log::new(store, tp, state, config))
-}
-
-/// Reads what opening has left: the last block, and the producers when they are in a file or must be rebuilt. Several may do it at once.
-pub(crate) async fn load<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>) -> Result<(), StorageError> {
-    load_head(store, log).await?;
-    let saved = {
-        let state = log.state.borrow();
-        if !state.producers_missing {
-            return Ok(());
-        }
-        state.saved.producers.clone()
-    };
-    let (table, rebuilt) = match load_producers(&store.disk, &log.dir, &saved).await {
-        Ok(Some((table, _))) => (table, false),
-        Ok(None) => (rebuild_producers(store, log).await?, true),
-        Err(error @ StorageError::NewerFormat { .. }) => return Err(error),
-        Err(error) => {
-            tracing::warn!(partition = %log.tp, %error, "producer state is rebuilt from the log");
-            (rebuild_producers(store, log).await?, true)
-        }
-    };
-    let mut state = log.state.borrow_mut();
-    // Nothing is appended while they are missing, so whoever comes first has read the same.
-    if std::mem::take(&mut state.producers_missing) {
-        state.producers = table;
-        state.producers_changed |= rebuilt;
-    }
-    Ok(())
-}
-
-/// The segments on the disk: all but the last are sealed and exactly as long as their files.
-fn order_segments(dir: &Path, entry: &CheckpointEntry, known: bool, mut files: Vec<(i64, u64)>) -> Result<SegmentSet, StorageError> {
-    let point = entry.point;
-    files.sort_unstable();
-    let damaged = |base: i64, why: String| StorageError::corrupt(&dir.join(name::log_file(base)), None, why);
-    if !known && let Some((base, size)) = files.iter().find(|(_, size)| *size > 0) {
-        return Err(damaged(*base, format!("{size} bytes, but no checkpoint knows this partition")));
-    }
-    if let Some((base, _)) = files.iter().find(|(base, _)| *base > point.segment_base) {
-        return Err(damaged(*base, format!("lies behind the checkpoint at offset {}", point.offset)));
-    }
-    let mut segments = Vec::with_capacity(files.len().max(1));
-    for (index, &(base, size)) in files.iter().enumerate() {
-        if base == point.segment_base {
-            if size < u64::from(point.position) {
-                return Err(damaged(base, format!("{size} bytes, the checkpoint says {}", point.position)));
-            }
-            let mut active = Segment::on_disk(base, point.offset, point.position, false);
-            active.allocated = size;
-            segments.push(active);
-        } else {
-            let next = files.get(index + 1).map_or(point.segment_base, |(next, _)| *next);
-            let size = u32::try_from(size).map_err(|_| damaged(base, format!("{size} bytes are too many for a segment")))?;
-            segments.push(Segment::on_disk(base, next, size, true));
-        }
-    }
-    if segments.last().is_none_or(|s| s.base_offset != point.segment_base) {
-        if point.position > 0 {
-            return Err(damaged(point.segment_base, format!("missing, the checkpoint says {} bytes", point.position)));
-        }
-        segments.push(Segment::new(point.segment_base));
-    }
-    SegmentSet::from_segments(segments).ok_or_else(|| damaged(point.segment_base, "segments overlap".into()))
-}
-
-/// Reads the partly filled last block: the next append needs its image, the next write and readers its bytes.
-pub(crate) async fn load_head<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>) -> Result<(), StorageError> {
-    let (base, size) = {
-        let state = log.state.borrow();
-        if !state.head_missing {
-            return Ok(());
-        }
-        (state.segments.active().base_offset, state.segments.active().size)
-    };
-    let start = size & !(store.disk.alignment() as u32 - 1);
-    let file = segment_file(store, log, base).await?;
-    let bytes = file.read_at(u64::from(start), (size - start) as usize).await?;
-    if bytes.len() != (size - start) as usize {
-        let path = log.path(&name::log_file(base));
-        return Err(StorageError::corrupt(&path, Some(u64::from(start)), format!("ends before its checkpoint at {size}")));
-    }
-    let mut state = log.state.borrow_mut();
-    // Nothing is appended while it is missing; somebody else may have been faster, and appends may have followed.
-    if std::mem::take(&mut state.head_missing) {
-        let head = BlockHead { segment_base: base, start, bytes: Bytes::from(bytes) };
-        state.written_head = Some(head.clone());
-        state.flushed_head = Some(head);
-        state.image_needed = true;
-    }
-    Ok(())
-}
-
-/// Reads every batch header of the log: only when the saved producers are lost.
-async fn rebuild_producers<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>) -> Result<ProducerTable, StorageError> {
-    let segments: Vec<(i64, u32)> = log.state.borrow().segments.iter().map(|s| (s.base_offset, s.size)).collect();
-    let producers_max = log.config.borrow().producers_max as usize;
-    let mut table = ProducerTable::default();
-    for (base, size) in segments {
-        scan::scan(store, log, base, 0, size, |batch| {
-            if let Some(producer) = producer_batch(&batch.header) {
-                table.apply(&producer, batch.header.base_offset, -1, batch.header.max_timestamp, producers_max);
-            }
-            true
-        })
-        .await?;
-    }
-    Ok(table)
-}
-
-/// Directories listed by one call, and calls in flight.
-const LIST_DIRS: usize = 128;
-const LISTS_AT_ONCE: usize = 4;
 /// Size of one write during recovery, bytes.
 const WRITE_BYTES: usize = 1 << 20;
 /// Largest producer snapshot that is read, bytes.
 const PRODUCERS_BYTES_MAX: usize = 512 << 20;
 /// Producers kept while redoing a journal; the log's own bound applies from the first append on.
 const PRODUCERS_RECOVERED_MAX: usize = 1_000_000;
+/// Directories listed by one call, and calls in flight.
+const LIST_DIRS: usize = 128;
+const LISTS_AT_ONCE: usize = 4;

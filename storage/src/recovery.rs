@@ -9,6 +9,7 @@ use coreline_wire::record::{BatchHeader, Origin, RawBatch};
 
 use crate::checkpoint::RecoveryPoint;
 use crate::journal::{EntryHeader, EntryKind};
+use crate::segment::sums::{SUM_BLOCK_BYTES, SavedSums, SegmentSums};
 
 /// Bytes to write to one segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +83,21 @@ impl Redo {
     /// The batches in it.
     pub fn batches(&self) -> &[RedoBatch] {
         &self.batches
+    }
+
+    /// The checksums that the checkpoint has of the bytes before its point, carried on over what was taken. They do not come from the disk: what the disk has
+    /// damaged below the old point shows against them.
+    pub fn sums(&self, saved: &SavedSums) -> SavedSums {
+        let Some(last) = self.segments.last() else { return saved.clone() };
+        let end = last.start + last.bytes.len() as u32;
+        // What is taken begins at the checkpoint, or at the front of a segment.
+        let before = if last.start == 0 { SavedSums::empty() } else { saved.clone() };
+        if before.prefix.is_none() && !last.start.is_multiple_of(SUM_BLOCK_BYTES) {
+            return SavedSums { first: end / SUM_BLOCK_BYTES, ..SavedSums::default() };
+        }
+        let mut sums = SegmentSums::from_saved(&before, last.start);
+        sums.extend(last.start, &last.bytes, SUM_BLOCK_BYTES, end);
+        sums.to_saved(end, sums.marks().sum_at(end))
     }
 
     /// The block that holds the start, up to the start, when the journal has an image of it.

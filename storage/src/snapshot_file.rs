@@ -30,6 +30,8 @@ pub struct Snapshot {
     pub path: PathBuf,
     /// Why the other generation could not be used, when it exists and is damaged: the content may then be one write old.
     pub damaged: Option<String>,
+    /// There is no other generation although this is not the first write.
+    pub alone: bool,
 }
 
 /// A checksummed file with two generations.
@@ -71,6 +73,9 @@ impl SnapshotFile {
             found.reverse();
         }
         let mut newest = found.pop();
+        if let Some(snapshot) = &mut newest {
+            snapshot.alone = snapshot.sequence > 1 && found.is_empty() && damaged.is_none();
+        }
         if let Some(error) = damaged {
             tracing::error!(%error, "a snapshot file cannot be used");
             match &mut newest {
@@ -169,7 +174,7 @@ pub fn open_envelope(path: &Path, bytes: &[u8], kind: SnapshotKind, version_max:
     }
     let mut aligned = AlignedVec::with_capacity(content.len());
     aligned.extend_from_slice(content);
-    Ok(Snapshot { version, sequence: u64_at(16), bytes: aligned, path: path.to_path_buf(), damaged: None })
+    Ok(Snapshot { version, sequence: u64_at(16), bytes: aligned, path: path.to_path_buf(), damaged: None, alone: false })
 }
 
 #[cfg(test)]

@@ -47,6 +47,10 @@ pub struct StoreStats {
     pub open_files: usize,
     /// Appends refused because the journal or the tail budget was full.
     pub backpressure: u64,
+    /// Blocks of segments that were found to be other than what was written; each is refused to readers.
+    pub damaged_blocks: u64,
+    /// Sidecars of checksums that could not be used and were made anew.
+    pub sidecars_rebuilt: u64,
 }
 
 /// All logs of one shard. Clones share it.
@@ -101,6 +105,9 @@ pub(crate) struct StoreInner<D: Disk> {
     pub(crate) checkpoints: Cell<u64>,
     pub(crate) segment_bytes_written: Cell<u64>,
     backpressure: Cell<u64>,
+    damaged: RefCell<BTreeSet<(TopicPartition, i64, u32)>>,
+    damaged_blocks: Cell<u64>,
+    pub(crate) sidecars_rebuilt: Cell<u64>,
 }
 
 impl<D: Disk> Store<D> {
@@ -153,6 +160,9 @@ impl<D: Disk> Store<D> {
             checkpoints: Cell::new(0),
             segment_bytes_written: Cell::new(0),
             backpressure: Cell::new(0),
+            damaged: RefCell::default(),
+            damaged_blocks: Cell::new(0),
+            sidecars_rebuilt: Cell::new(0),
         };
         Ok(Store { inner: Rc::new(inner) })
     }
@@ -180,7 +190,7 @@ impl<D: Disk> Store<D> {
         let entry = self.inner.recovered.borrow().get(&tp).cloned();
         // Only with an entry: what recovery did not know may have come since.
         let listed = entry.as_ref().and_then(|_| self.inner.listing.borrow().as_ref()?.get(&tp).cloned());
-        let log = crate::loader::open_log(&self.inner, tp, entry, listed, config).await?;
+        let log = crate::opener::open_log(&self.inner, tp, entry, listed, config).await?;
         if self.inner.closing.get() {
             return Err(StorageError::Closed);
         }
@@ -253,6 +263,7 @@ impl<D: Disk> Store<D> {
         inner.wake_everyone();
         let result = crate::checkpointer::final_checkpoint(inner).await;
         inner.journal.close();
+        inner.journal.wait_ended().await;
         inner.files.borrow_mut().clear();
         inner.pending.borrow_mut().clear();
         result
@@ -273,6 +284,8 @@ impl<D: Disk> Store<D> {
             segment_bytes_written: inner.segment_bytes_written.get(),
             open_files: inner.files.borrow().len(),
             backpressure: inner.backpressure.get(),
+            damaged_blocks: inner.damaged_blocks.get(),
+            sidecars_rebuilt: inner.sidecars_rebuilt.get(),
         }
     }
 
@@ -333,6 +346,14 @@ impl<D: Disk> StoreInner<D> {
     /// Registers a chunk for eviction.
     pub(crate) fn note_chunk(&self, id: u64, log: &Rc<LogInner<D>>) {
         self.chunks.borrow_mut().insert(id, Rc::downgrade(log));
+    }
+
+    /// Counts a damaged block of a segment; true when it was not known before.
+    pub(crate) fn note_damage(&self, tp: TopicPartition, base: i64, block: u32) -> bool {
+        let mut damaged = self.damaged.borrow_mut();
+        let new = damaged.len() < DAMAGED_MAX && damaged.insert((tp, base, block));
+        self.damaged_blocks.set(self.damaged_blocks.get() + u64::from(new));
+        new
     }
 
     /// Counts a refused append and pushes the flusher.
@@ -417,5 +438,7 @@ impl<D: Disk> StoreInner<D> {
     }
 }
 
+/// Damaged blocks that are told apart; more are refused all the same, but neither told nor counted.
+const DAMAGED_MAX: usize = 10_000;
 /// Chunks looked at by one eviction on the append path.
 pub(crate) const EVICT_SCAN_MAX: usize = 256;

@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::AssertUnwindSafe;
@@ -192,6 +193,31 @@ impl Disk for GlommioDisk {
         })
         .await;
         Ok(Arc::new(OwnedFd::from(self.count(file, 0)?)))
+    }
+
+    async fn block_sums(&self, file: &Arc<OwnedFd>, path: &Path, range: Range<u64>, block: u32) -> IoResult<(Vec<u32>, u64)> {
+        let file = file.clone();
+        let read = blocking(IoOp::Read, path, move || {
+            let (mut sums, mut at) = (Vec::new(), range.start);
+            let mut buffer = vec![0; block as usize];
+            while at < range.end {
+                let want = (range.end - at).min(u64::from(block)) as usize;
+                let mut have = 0;
+                while have < want {
+                    match nix::sys::uio::pread(&*file, &mut buffer[have..want], (at + have as u64) as libc::off_t) {
+                        Ok(0) => return Ok((sums, at + have as u64 - range.start)),
+                        Ok(read) => have += read,
+                        Err(nix::errno::Errno::EINTR) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                sums.push(crc32fast::hash(&buffer[..want]));
+                at += want as u64;
+            }
+            Ok((sums, range.end - range.start))
+        })
+        .await;
+        self.count(read, 0)
     }
 
     async fn read_file(&self, path: &Path, len_max: usize) -> IoResult<Option<Vec<u8>>> {

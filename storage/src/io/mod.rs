@@ -4,6 +4,7 @@
 //! record operations and decide what survives a crash. Single-threaded: futures are not `Send`.
 
 use std::future::Future;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -181,6 +182,15 @@ pub trait Disk: Clone + 'static {
     fn open(&self, path: &Path, mode: OpenMode) -> impl Future<Output = IoResult<Self::File>>;
     /// A read-only descriptor through the page cache, for `sendfile`; `Unsupported` on a simulated disk.
     fn open_for_send(&self, path: &Path) -> impl Future<Output = IoResult<Arc<OwnedFd>>>;
+    /// CRC-32 of each `block` bytes of a range of a file opened by `open_for_send`, and how many bytes were there. Reads through the page cache, off this
+    /// thread; `Unsupported` on a simulated disk.
+    fn block_sums(
+        &self,
+        file: &Arc<OwnedFd>,
+        path: &Path,
+        range: Range<u64>,
+        block: u32,
+    ) -> impl Future<Output = IoResult<(Vec<u32>, u64)>>;
     /// Reads a small file whole; an error if it is longer than `len_max` bytes. `None` when it does not exist.
     fn read_file(&self, path: &Path, len_max: usize) -> impl Future<Output = IoResult<Option<Vec<u8>>>>;
     /// Creates or replaces a small file's content and makes the content durable; the directory entry is durable only after `sync_dir`.

@@ -247,6 +247,11 @@ impl<D: Disk> Journal<D> {
         self.0.identity.generation
     }
 
+    /// Waits until `run` has ended.
+    pub async fn wait_ended(&self) {
+        self.0.progress.until(|| self.0.state.borrow().ended.then_some(())).await;
+    }
+
     /// Takes no more pushes; `run` ends when everything pushed is durable.
     pub fn close(&self) {
         self.0.state.borrow_mut().closed = true;

@@ -337,7 +337,7 @@ impl<D: Disk> Inner<D> {
                 state.files.next_job(space.head_slot(), space.head_is_half_full()).map(Some)
             });
             let Some(job) = job.await else {
-                return Ok(());
+                return self.mark_released(state_file).await;
             };
             let done = match job {
                 Job::Recycle(files) => self.recycle(files, state_file).await,
@@ -372,6 +372,20 @@ impl<D: Disk> Inner<D> {
         state.stats.files_recycled += files.len() as u64;
         state.files.free.extend(files);
         Ok(())
+    }
+
+    /// At the end: what was released is not read again, so that damage to it does no harm.
+    async fn mark_released(&self, state_file: &mut SnapshotFile) -> StorageResult<()> {
+        let released = self.state.borrow().frames.space.released();
+        if released == 0 {
+            return Ok(());
+        }
+        let state = JournalState { journal: self.identity.journal, generation: self.identity.generation, released };
+        match state_file.write(&self.disk, STATE_VERSION, &state.encode()).await {
+            // The next start reads a little more.
+            Err(e) if e.is_disk_full() => Ok(()),
+            other => other,
+        }
     }
 
     async fn extend(&self, file: &JournalFile<D>) -> StorageResult<()> {

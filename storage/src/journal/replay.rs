@@ -85,17 +85,44 @@ impl Replay<'_> {
             if file.first_sequence() != Some(expected) {
                 break;
             }
-            let position = self.read_file(file, &mut expected).await?;
+            let position = self.read_file(file, 0, &mut expected).await?;
             file.close_window();
             stopped = Some((index, position));
+        }
+        if expected <= self.released {
+            // What is missing is not needed any more: go on with the first frame that is.
+            expected = self.released + 1;
+            stopped = self.read_from(&mut chain, &mut expected).await?;
         }
         self.report.end = self.classify(&mut chain, stopped, expected).await?;
         Ok(self.report)
     }
 
-    /// Reads frames while they follow each other; returns the position behind the last.
-    async fn read_file<D: Disk>(&mut self, file: &mut FrameFile<D>, expected: &mut u64) -> StorageResult<u64> {
-        let mut position = 0;
+    /// Looks for frame `expected` anywhere and reads on from it; where reading stopped, when it was there.
+    async fn read_from<D: Disk>(&mut self, chain: &mut [FrameFile<D>], expected: &mut u64) -> StorageResult<Option<(usize, u64)>> {
+        let mut stopped = None;
+        for (index, file) in chain.iter_mut().enumerate() {
+            let mut position = 0;
+            while position < file.size {
+                let Some((header, _)) = file.frame_at(position).await? else {
+                    position += ALIGNMENT_MIN as u64;
+                    continue;
+                };
+                if header.sequence == *expected {
+                    position = self.read_file(file, position, expected).await?;
+                    stopped = Some((index, position));
+                    break;
+                }
+                position += u64::from(header.len);
+            }
+            file.close_window();
+        }
+        Ok(stopped)
+    }
+
+    /// Reads frames from a position on while they follow each other; returns the position behind the last.
+    async fn read_file<D: Disk>(&mut self, file: &mut FrameFile<D>, from: u64, expected: &mut u64) -> StorageResult<u64> {
+        let mut position = from;
         loop {
             let path = file.path.clone();
             let Some((header, bytes)) = file.frame_at(position).await? else {

@@ -103,6 +103,7 @@ pub(crate) async fn flush_log<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<
             }
             let Some(step) = next_write(&state, mode, store.journal.completed(), write_bytes, alignment) else { return Ok(()) };
             let buffer = fill(store, &state, &step);
+            sum_up(&mut state, &step, buffer.bytes(), alignment);
             if step.partial {
                 // From this moment on, not from the write's end: an append that comes while the write is in flight needs the image already.
                 state.written_head = Some(head_of(&step, buffer.bytes(), alignment));
@@ -140,6 +141,15 @@ fn fill<D: Disk>(store: &StoreInner<D>, state: &LogState, step: &SegmentWrite) -
     let copied = state.tail.copy_to(step.segment_base, from, step.to, &mut bytes[at..]);
     assert_eq!(copied, (step.to - from) as usize, "unflushed bytes of segment {} left the memory", step.segment_base);
     buffer
+}
+
+/// Hashes what a write adds to its segment: from memory, so that the sums say what the disk ought to hold.
+fn sum_up(state: &mut LogState, step: &SegmentWrite, bytes: &[u8], alignment: u32) {
+    let crossing = state.tail.batches_from_position(step.segment_base, step.to).next();
+    let boundary = crossing.filter(|(base, batch)| *base == step.segment_base && batch.position < step.to).map(|(_, batch)| batch.position);
+    if let Some(segment) = state.segments.get_mut(step.segment_base) {
+        segment.sums.extend(step.from, &bytes[..(step.to - step.from) as usize], alignment, boundary.unwrap_or(step.to));
+    }
 }
 
 fn head_of(step: &SegmentWrite, written: &[u8], alignment: u32) -> BlockHead {

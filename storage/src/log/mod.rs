@@ -11,6 +11,7 @@ pub mod read_plan;
 mod reader;
 pub(crate) mod scan;
 pub mod state;
+pub(crate) mod sums;
 pub mod tail;
 mod timestamp;
 
@@ -337,7 +338,7 @@ impl<D: Disk> Log<D> {
     /// Reads what `Store::open_log_unloaded` has left on the disk and appends need. Cheap when nothing is left.
     pub async fn load(&self) -> Result<(), StorageError> {
         let store = self.0.store()?;
-        crate::loader::load(&store, &self.0).await
+        crate::opener::load(&store, &self.0).await
     }
 
     /// First offset a client may read.

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use super::read_plan::{self, KnownBatch, ReadDecision, ReadRequest, ScanHint, SegmentRange};
 use super::state::LogState;
-use super::{LogInner, ReadError, ReadPlan, ReadSpan, SendFile, index_loader, scan};
+use super::{LogInner, ReadError, ReadPlan, ReadSpan, SendFile, index_loader, scan, sums};
 use crate::error::StorageError;
 use crate::io::Disk;
-use crate::loader;
+use crate::opener;
 use crate::segment::name;
 use crate::store::StoreInner;
 
@@ -95,7 +95,8 @@ async fn segment_plan<D: Disk>(
     next_offset: i64,
 ) -> Result<Option<ReadPlan>, StorageError> {
     let SegmentRange { segment_base, from, to } = range;
-    loader::load_head(store, log).await?;
+    opener::load_head_for(store, log, segment_base, to).await?;
+    sums::ensure_verified(store, log, segment_base, from, to).await?;
     let file = if store.send_supported.get() { send_file(store, log, segment_base).await? } else { None };
     let Some(file) = file else {
         if store.send_supported.get() {
@@ -134,7 +135,7 @@ fn single_batch<D: Disk>(log: &LogInner<D>, range: SegmentRange) -> bool {
 }
 
 /// The segment's descriptor for `sendfile`; `None` when this disk has none, or when the file is gone.
-async fn send_file<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, base: i64) -> Result<Option<Arc<SendFile>>, StorageError> {
+pub(super) async fn send_file<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, base: i64) -> Result<Option<Arc<SendFile>>, StorageError> {
     let key = (log.tp, base);
     if let Some(file) = store.files.borrow_mut().send(key) {
         return Ok(Some(file));

@@ -4,11 +4,11 @@ use bytes::Bytes;
 use coreline_wire::record::BatchHeader;
 use coreline_wire::record::batch::HEADER_BYTES;
 
-use super::LogInner;
 use super::flusher::segment_file;
+use super::{LogInner, sums};
 use crate::error::StorageError;
 use crate::io::{Disk, DiskFile};
-use crate::loader;
+use crate::opener;
 use crate::segment::name;
 use crate::store::StoreInner;
 
@@ -23,7 +23,7 @@ pub(crate) struct ScannedBatch {
     pub header: BatchHeader,
 }
 
-/// Reads bytes `from..to` of a segment; `to` must not be above the segment's size. `None` when the segment is gone.
+/// Reads bytes `from..to` of a segment, which are what was written there; `to` must not be above the segment's size. `None` when the segment is gone.
 pub(crate) async fn read_range<D: Disk>(
     store: &StoreInner<D>,
     log: &LogInner<D>,
@@ -31,8 +31,20 @@ pub(crate) async fn read_range<D: Disk>(
     from: u32,
     to: u32,
 ) -> Result<Option<Bytes>, StorageError> {
+    sums::ensure_verified(store, log, base, from, to).await?;
+    read_raw(store, log, base, from, to).await
+}
+
+/// Reads bytes `from..to` of a segment, unchecked; `to` must not be above the segment's size. `None` when the segment is gone.
+pub(crate) async fn read_raw<D: Disk>(
+    store: &StoreInner<D>,
+    log: &LogInner<D>,
+    base: i64,
+    from: u32,
+    to: u32,
+) -> Result<Option<Bytes>, StorageError> {
     let alignment = store.disk.alignment() as u32;
-    loader::load_head(store, log).await?;
+    opener::load_head_for(store, log, base, to).await?;
     let (mark, memory) = {
         let state = log.state.borrow();
         let Some(segment) = state.segments.get(base).filter(|_| !state.deleted) else { return Ok(None) };

@@ -13,6 +13,7 @@ use crate::leader_epoch::LeaderEpochs;
 use crate::producer_state::ProducerTable;
 use crate::segment::Segment;
 use crate::segment::set::SegmentSet;
+use crate::segment::sums::SavedSums;
 
 /// The bytes of a segment's last block that is partly filled and on the disk.
 #[derive(Clone, Debug)]
@@ -134,6 +135,13 @@ impl LogState {
             // Unflushed bytes are always in memory; if that were broken, staying at the old point is safe.
             None => self.saved.point,
         }
+    }
+
+    /// Checksums of the bytes before a recovery point, for the checkpoint.
+    pub fn saved_sums(&self, point: &RecoveryPoint) -> SavedSums {
+        let found = self.segments.get(point.segment_base).map(|s| s.sums.to_saved(point.position, s.sum_marks.sum_at(point.position)));
+        let found = found.unwrap_or_default();
+        if found.prefix.is_none() && self.saved.point == *point { self.saved.sums.clone() } else { found }
     }
 
     /// Drops the oldest chunk if it is the one with this id and all of it is flushed; answers with its capacity in bytes.

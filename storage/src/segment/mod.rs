@@ -7,9 +7,11 @@ pub(crate) mod files;
 pub mod name;
 pub mod offset_index;
 pub mod set;
+pub mod sums;
 pub mod time_index;
 
 use offset_index::{OffsetEntry, OffsetIndex};
+use sums::{SegmentSums, SumMarks, VerifiedBlocks};
 use time_index::{TimeEntry, TimeIndex};
 
 /// State of one segment.
@@ -43,6 +45,14 @@ pub struct Segment {
     pub index_saved: u32,
     /// Largest timestamp in the whole segment, ms, once it is sealed and that is known.
     pub max_timestamp_ms: Option<i64>,
+    /// Checksums of its bytes up to `written`; behind `flushed` while nothing of a segment found on the disk was needed yet.
+    pub sums: SegmentSums,
+    /// The sums at the end of `flushed`.
+    pub sum_marks: SumMarks,
+    /// How far the sidecar reaches that was saved last.
+    pub sums_saved: u32,
+    /// Blocks whose bytes on the disk were found to have their sums.
+    pub verified: VerifiedBlocks,
 }
 
 impl Segment {
@@ -63,6 +73,10 @@ impl Segment {
             index_from: 0,
             index_saved: 0,
             max_timestamp_ms: None,
+            sums: SegmentSums::default(),
+            sum_marks: SumMarks::default(),
+            sums_saved: 0,
+            verified: VerifiedBlocks::default(),
         }
     }
 
@@ -98,8 +112,9 @@ impl Segment {
         self.first_append_ms.get_or_insert(now_ms);
     }
 
-    /// Forgets the loaded indexes of a sealed segment.
+    /// Forgets the loaded indexes of a sealed segment, and the sums that the sidecar has.
     pub fn unload_index(&mut self) {
+        self.sums.forget_below(self.sums_saved);
         self.index = SegmentIndex::default();
         self.index_from = self.size;
     }

@@ -17,6 +17,11 @@ pub fn time_index_file(base_offset: i64) -> String {
     format!("{base_offset:020}.timeindex")
 }
 
+/// Name of the sidecar of checksums.
+pub fn sums_file(base_offset: i64) -> String {
+    format!("{base_offset:020}.sums")
+}
+
 /// Name of the producer snapshot that covers everything below `offset`.
 pub fn producer_snapshot_file(offset: i64) -> String {
     format!("{offset:020}.producers")
@@ -36,6 +41,8 @@ pub enum FileKind {
     OffsetIndex(i64),
     /// Time index.
     TimeIndex(i64),
+    /// Checksums.
+    Sums(i64),
     /// Producer snapshot as of this offset.
     ProducerSnapshot(i64),
     /// Anything else.
@@ -53,6 +60,7 @@ pub fn parse(name: &str) -> FileKind {
         "log" => FileKind::Log(base),
         "index" => FileKind::OffsetIndex(base),
         "timeindex" => FileKind::TimeIndex(base),
+        "sums" => FileKind::Sums(base),
         "producers" => FileKind::ProducerSnapshot(base),
         _ => FileKind::Other,
     }

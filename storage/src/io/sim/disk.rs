@@ -1,6 +1,7 @@
 //! The traits `Disk` and `DiskFile` on the simulated disk: each call becomes events of the model, with the checks a real file system would make.
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
@@ -65,6 +66,10 @@ impl Disk for SimDisk {
 
     async fn open_for_send(&self, path: &Path) -> IoResult<Arc<OwnedFd>> {
         Err(IoError::new(IoOp::Open, path, None, io::Error::from(io::ErrorKind::Unsupported)))
+    }
+
+    async fn block_sums(&self, _file: &Arc<OwnedFd>, path: &Path, _range: Range<u64>, _block: u32) -> IoResult<(Vec<u32>, u64)> {
+        Err(IoError::new(IoOp::Read, path, None, io::Error::from(io::ErrorKind::Unsupported)))
     }
 
     async fn read_file(&self, path: &Path, len_max: usize) -> IoResult<Option<Vec<u8>>> {
