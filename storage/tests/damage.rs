@@ -163,10 +163,7 @@ fn try_start(image: &Image, damage: impl FnOnce(&SimDisk)) -> Result<Outcome, St
     block_on(async {
         let store = match open(&disk).await {
             Ok(store) => store,
-            Err(error) => {
-                println!("the start is refused: {error}");
-                return names_a_file(&error.to_string()).map(|()| Outcome::NoStart);
-            }
+            Err(error) => return names_a_file(&error.to_string()).map(|()| Outcome::NoStart),
         };
         beside(&store, async {
             let mut worst = Outcome::Whole;
