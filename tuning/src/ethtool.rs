@@ -1,4 +1,4 @@
-//! Rings, coalescing and channels of network devices by ethtool's netlink family, shown as files below `/@ethtool/DEVICE/`.
+//! Rings, coalescing, channels and features of network devices by ethtool's netlink family, shown as files below `/@ethtool/DEVICE/`.
 //!
 //! Messages are made and read by pure functions; one short socket per question carries them. A kernel or driver that does not know a question leaves
 //! its files out. No external program is run.
@@ -31,6 +31,18 @@ const ERROR: u16 = 2;
 const NESTED: u16 = 0x8000;
 const HEADER: u16 = 1;
 const DEVICE_NAME: u16 = 2;
+const FEATURES_GET: u8 = 11;
+const FEATURES_SET: u8 = 12;
+/// What the device can change, what is asked of it, what is on.
+const FEATURES_HARDWARE: u16 = 2;
+const FEATURES_WANTED: u16 = 3;
+const FEATURES_ACTIVE: u16 = 4;
+/// Parts of a set of switches: its list, an entry, and of an entry its name and that it is on.
+const SET_NO_MASK: u16 = 1;
+const SET_LIST: u16 = 3;
+const SET_ENTRY: u16 = 1;
+const ENTRY_NAME: u16 = 2;
+const ENTRY_ON: u16 = 3;
 
 /// A question: folder, command to get, command to set, and its values.
 struct Question {
@@ -40,11 +52,22 @@ struct Question {
     values: &'static [Attribute],
 }
 
+impl Question {
+    /// Switches have names in the messages themselves; only those are shown that the device can change.
+    fn is_features(&self) -> bool {
+        self.get == FEATURES_GET
+    }
+}
+
 /// A value: file name, attribute, width in bytes.
 struct Attribute {
     name: &'static str,
     id: u16,
     bytes: usize,
+}
+
+const fn switch(name: &'static str) -> Attribute {
+    Attribute { name, id: 0, bytes: 1 }
 }
 
 const fn wide(name: &'static str, id: u16) -> Attribute {
@@ -60,6 +83,18 @@ const QUESTIONS: &[Question] = &[
         get: 19,
         set: 20,
         values: &[wide("rx_usecs", 2), wide("tx_usecs", 6), Attribute { name: "adaptive_rx", id: 11, bytes: 1 }],
+    },
+    Question {
+        folder: "features",
+        get: FEATURES_GET,
+        set: FEATURES_SET,
+        values: &[
+            switch("rx-gro"),
+            switch("rx-lro"),
+            switch("rx-ntuple-filter"),
+            switch("tx-generic-segmentation"),
+            switch("tx-tcp-segmentation"),
+        ],
     },
 ];
 
@@ -99,10 +134,16 @@ pub(crate) fn write(path: &str, text: &str) -> io::Result<()> {
         1 => return Err(io::ErrorKind::InvalidInput.into()),
         _ => bytes.to_vec(),
     };
+    let setting = if question.is_features() { wanted_switch(attribute.name, value == [1]) } else { put(attribute.id, &value) };
     let channel = Channel::open()?;
-    channel
-        .ask(&request(channel.family, question.set, REQUEST | ACK, &[device_header(device), put(attribute.id, &value)].concat()))
-        .map(drop)
+    channel.ask(&request(channel.family, question.set, REQUEST | ACK, &[device_header(device), setting].concat())).map(drop)
+}
+
+/// A set with one switch in it: the others are left as they are.
+fn wanted_switch(name: &str, on: bool) -> Vec<u8> {
+    let name = put(ENTRY_NAME, &[name.as_bytes(), &[0]].concat());
+    let entry = if on { [name, put(ENTRY_ON, &[])].concat() } else { name };
+    put(FEATURES_WANTED | NESTED, &put(SET_LIST | NESTED, &put(SET_ENTRY | NESTED, &entry)))
 }
 
 fn parse_path(path: &str) -> io::Result<(&str, &'static Question, &'static Attribute)> {
@@ -202,6 +243,9 @@ fn attributes(mut list: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 }
 
 fn values(question: &Question, answer: &[u8]) -> Vec<(&'static str, u32)> {
+    if question.is_features() {
+        return switches(question, answer);
+    }
     let known = |id: u16| question.values.iter().find(move |a| a.id == id);
     let number = |bytes: &[u8]| -> Option<u32> {
         match bytes {
@@ -210,6 +254,22 @@ fn values(question: &Question, answer: &[u8]) -> Vec<(&'static str, u32)> {
         }
     };
     attributes(answer).filter_map(|(id, bytes)| Some((known(id)?.name, number(bytes)?))).collect()
+}
+
+/// The switches that the device can change, with their state.
+fn switches(question: &Question, answer: &[u8]) -> Vec<(&'static str, u32)> {
+    let names_on = |set: u16| -> Vec<&[u8]> {
+        let parts = || attributes(answer).filter(move |(id, _)| *id == set).flat_map(|(_, set)| attributes(set));
+        // Without a mask every switch that is listed is on.
+        let all = parts().any(|(id, _)| id == SET_NO_MASK);
+        let entries = parts().filter(|(id, _)| *id == SET_LIST).flat_map(|(_, list)| attributes(list));
+        let on = entries.filter(|(_, entry)| all || attributes(entry).any(|(id, _)| id == ENTRY_ON));
+        on.filter_map(|(_, entry)| attributes(entry).find(|(id, _)| *id == ENTRY_NAME)).map(|(_, name)| name).collect()
+    };
+    let (hardware, active) = (names_on(FEATURES_HARDWARE), names_on(FEATURES_ACTIVE));
+    let named = |names: &[&[u8]], wanted: &str| names.iter().any(|name| name.strip_suffix(&[0]) == Some(wanted.as_bytes()));
+    let known = question.values.iter().filter(|a| named(&hardware, a.name));
+    known.map(|a| (a.name, u32::from(named(&active, a.name)))).collect()
 }
 
 #[cfg(test)]
@@ -235,6 +295,30 @@ mod tests {
     }
 
     #[test]
+    fn switches_are_shown_where_the_device_can_change_them() {
+        let entry = |name: &str, on: bool| {
+            let name = put(ENTRY_NAME, &[name.as_bytes(), &[0]].concat());
+            put(SET_ENTRY | NESTED, &if on { [put(1, &7_u32.to_ne_bytes()), name, put(ENTRY_ON, &[])].concat() } else { name })
+        };
+        let hardware = put(SET_LIST | NESTED, &[entry("rx-lro", true), entry("rx-gro", true), entry("rx-ntuple-filter", false)].concat());
+        let active = put(SET_LIST | NESTED, &[entry("rx-gro", false), entry("rx-ntuple-filter", false), entry("other", false)].concat());
+        let answer =
+            [put(FEATURES_HARDWARE | NESTED, &hardware), put(FEATURES_ACTIVE | NESTED, &[put(SET_NO_MASK, &[]), active].concat())].concat();
+        let features = QUESTIONS.last().expect("there are questions");
+        assert_eq!(values(features, &answer), [("rx-gro", 1), ("rx-lro", 0)], "the filter is fixed");
+        // What is written names one switch, and has the form that is read.
+        let wanted = wanted_switch("rx-lro", true);
+        let set: Vec<_> = attributes(&wanted).collect();
+        let as_answer = [put(FEATURES_HARDWARE | NESTED, set[0].1), put(FEATURES_ACTIVE | NESTED, set[0].1)].concat();
+        assert_eq!((set[0].0, values(features, &as_answer)), (FEATURES_WANTED, vec![("rx-lro", 1)]));
+        let off = wanted_switch("rx-lro", false);
+        assert!(
+            attributes(&off).all(|(_, set)| values(features, &put(FEATURES_HARDWARE | NESTED, set)).is_empty()),
+            "off is said by not saying on"
+        );
+    }
+
+    #[test]
     fn an_error_of_the_kernel_is_an_error() {
         let mut message = request(ERROR, 0, 0, &[]);
         message[16..20].copy_from_slice(&(-95_i32).to_ne_bytes());
@@ -250,7 +334,8 @@ mod tests {
         let mut snapshot =
             Snapshot::read(&root, ["/sys/class/net/*/device@"], std::time::Instant::now() + std::time::Duration::from_secs(5));
         read_into(&mut snapshot);
-        for path in snapshot.matching("/@ethtool/*/rings/rx").map(|(path, _)| path) {
+        let paths = snapshot.matching("/@ethtool/*/rings/rx").chain(snapshot.matching("/@ethtool/*/features/*"));
+        for path in paths.map(|(path, _)| path) {
             let now = read(path).expect("it was read before");
             match write(path, &now) {
                 Ok(()) => assert_eq!(read(path).ok(), Some(now)),

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod ballast;
 pub mod cli;
 mod ethtool;
 pub mod facts;

@@ -1,4 +1,5 @@
-//! Settings that last: a oneshot unit, limits for the broker's unit, a sysctl fragment and a udev rule, each with where it came from.
+//! Settings that last: a oneshot unit, limits and CPUs for the broker's unit, a sysctl fragment, a udev rule, bans for irqbalance, each with where it
+//! came from.
 //!
 //! The unit applies the whole profile at each start; fragment and rule set early, and for devices that come later, what they can express. Nothing is
 //! undone when the unit stops: a rollback at the wrong moment is an outage. The kernel command line is text for a person, never a file. Files
@@ -20,8 +21,14 @@ const MARK: &str = "# made by coreline-tune persist";
 
 const UNIT: &str = "etc/systemd/system/coreline-tune.service";
 const LIMITS: &str = "etc/systemd/system/coreline.service.d/50-coreline-tune.conf";
+const SLICE: &str = "etc/systemd/system/coreline.slice";
 const SYSCTL: &str = "etc/sysctl.d/90-coreline-tune.conf";
 const UDEV: &str = "etc/udev/rules.d/90-coreline-tune.rules";
+/// Drop-in for the unit of irqbalance, and the variables that it names.
+pub(crate) const IRQBALANCE: &str = "etc/systemd/system/irqbalance.service.d/50-coreline-tune.conf";
+const IRQBALANCE_VARIABLES: &str = "etc/default/irqbalance-coreline";
+/// All that may be ours.
+const PATHS: [&str; 7] = [UNIT, LIMITS, SLICE, SYSCTL, UDEV, IRQBALANCE, IRQBALANCE_VARIABLES];
 
 /// A file to be written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -65,8 +72,15 @@ pub fn make(facts: &Facts, in_force: &[Entry], profile: &Profile, stamp: &Stamp,
     let settings = wanted(facts, in_force, profile);
     let head = head(facts, profile, stamp);
     let file = |path, text: String| OutFile { path, text: format!("{MARK}\n{head}{text}") };
-    let files =
-        vec![file(UNIT, unit(profile)), file(LIMITS, limits(profile, cpus)), file(SYSCTL, sysctl(&settings)), file(UDEV, udev(&settings))];
+    let mut files = vec![file(UNIT, unit(profile)), file(LIMITS, limits(profile, cpus))];
+    if let Some(cpus) = cpus {
+        // A slice of its own, so that `cpu_partition` can set the CPUs apart.
+        files.push(file(SLICE, format!("[Slice]\n# cpu_isolation: the shards' CPUs\nAllowedCPUs={cpus}\n")));
+    }
+    files.extend([file(SYSCTL, sysctl(&settings)), file(UDEV, udev(&settings))]);
+    if facts.runs_irqbalance() && profile.wishes.contains_key("net_irq") {
+        files.extend([file(IRQBALANCE, irqbalance_unit()), file(IRQBALANCE_VARIABLES, irqbalance_variables(facts))]);
+    }
     Made { files, command_line: command_line(facts, cpus) }
 }
 
@@ -106,8 +120,9 @@ fn unit(profile: &Profile) -> String {
     let knobs: String = profile.wishes.iter().map(|(id, value)| format!(" --with {id}={value}")).collect();
     // A profile of the user's own may move, and the command line may have changed one: then the wishes are written out.
     let choice = if built_in { format!("--profile {}", profile.name) } else { format!("--only{knobs}") };
+    let slice = if profile.wishes.contains_key("cpu_partition") { "Wants=coreline.slice\nAfter=coreline.slice\n" } else { "" };
     format!(
-        "[Unit]\nDescription=Host settings for Coreline\nAfter=systemd-sysctl.service systemd-udevd.service\nBefore=coreline.service\n\n\
+        "[Unit]\nDescription=Host settings for Coreline\nAfter=systemd-sysctl.service systemd-udevd.service\n{slice}Before=coreline.service\n\n\
          [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/usr/bin/coreline-tune apply {choice} --yes\n\
          # No ExecStop: settings stay when the unit stops. `coreline-tune rollback` puts them back.\n\n[Install]\nWantedBy=multi-user.target\n"
     )
@@ -124,8 +139,8 @@ fn limits(profile: &Profile, cpus: Option<&str>) -> String {
         text += "# swappiness: better than any value of it\nMemorySwapMax=0\n";
     }
     match cpus {
-        Some(cpus) => text += &format!("# cpu_isolation: the shards' CPUs\nCPUAffinity={cpus}\nAllowedCPUs={cpus}\n"),
-        None => text += "# cpu_isolation: CPUs of its own, when wanted\n#CPUAffinity=2-7\n#AllowedCPUs=2-7\n",
+        Some(cpus) => text += &format!("# cpu_isolation: the shards' CPUs\nSlice=coreline.slice\nCPUAffinity={cpus}\n"),
+        None => text += "# cpu_isolation: CPUs of its own, when wanted (persist --cpus 2-7)\n#CPUAffinity=2-7\n#AllowedCPUs=2-7\n",
     }
     text
 }
@@ -187,6 +202,29 @@ fn command_line(facts: &Facts, cpus: Option<&str>) -> String {
     format!("isolcpus=managed_irq,domain,{set_apart} nohz_full={set_apart} rcu_nocbs={set_apart} skew_tick=1")
 }
 
+/// The last file named wins for a variable, whatever the unit names itself.
+fn irqbalance_unit() -> String {
+    format!(
+        "# irqbalance: the network devices' interrupts stay where net_irq puts them\n[Service]\nEnvironmentFile=/{IRQBALANCE_VARIABLES}\n"
+    )
+}
+
+/// What the owner's file gives irqbalance, and the bans. Units of some distributions read one of the names, of others the other.
+fn irqbalance_variables(facts: &Facts) -> String {
+    let of_owner = ["/etc/default/irqbalance", "/etc/sysconfig/irqbalance"].iter().filter_map(|path| facts.snapshot.get(path)).next();
+    let value = |name: &str| -> String {
+        let line = of_owner.unwrap_or("").lines().rev().find_map(|l| l.trim().strip_prefix(name)?.strip_prefix('='));
+        line.unwrap_or("").trim().trim_matches(['"', '\'']).to_owned()
+    };
+    let mut drivers: BTreeSet<String> = facts.network.iter().filter(|n| n.is_multi_queue()).filter_map(|n| n.driver.clone()).collect();
+    if drivers.iter().any(|d| d.starts_with("virtio")) {
+        // The interrupts belong to the transport below.
+        drivers.insert("virtio-pci".to_owned());
+    }
+    let bans: String = drivers.iter().map(|driver| format!(" --banmod={}", clean(driver))).collect();
+    ["IRQBALANCE_ARGS", "OPTIONS"].map(|name| format!("{name}=\"{}\"\n", format!("{}{bans}", clean(&value(name))).trim())).concat()
+}
+
 /// Writes the files below `out`; checks all of them before it touches one.
 pub fn write(out: &str, files: &[OutFile]) -> Result<Vec<String>, PersistError> {
     for file in files {
@@ -231,6 +269,6 @@ pub fn remove(out: &str) -> Result<Vec<String>, PersistError> {
 
 /// Our files below `root`.
 pub fn present(root: &str) -> Vec<String> {
-    let paths = [UNIT, LIMITS, SYSCTL, UDEV].map(|p| Path::new(root).join(p));
+    let paths = PATHS.map(|p| Path::new(root).join(p));
     paths.iter().filter(|p| is_ours(p)).map(|p| p.display().to_string()).collect()
 }

@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 
 use crate::sysfs::Root;
-use crate::{ethtool, knob};
+use crate::{ballast, ethtool, knob};
 
 /// Settings that can be read and written.
 pub trait Tree {
@@ -33,6 +33,9 @@ impl Tree for HostTree {
         if self.root.is_host() && path.starts_with("/@ethtool/") {
             return ethtool::read(path);
         }
+        if ballast::is_ballast(path) {
+            return ballast::read(&self.root, path);
+        }
         self.root.try_read(path).map(|(text, _)| text)
     }
 
@@ -43,6 +46,9 @@ impl Tree for HostTree {
         }
         if self.root.is_host() && path.starts_with("/@ethtool/") {
             return ethtool::write(path, text);
+        }
+        if ballast::is_ballast(path) {
+            return ballast::write(&self.root, path, text);
         }
         // No `create`: a setting that is not there is an error. The kernel ignores `truncate`; a recorded tree needs it.
         let mut file = OpenOptions::new().write(true).truncate(true).open(self.root.path(path))?;

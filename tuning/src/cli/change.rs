@@ -4,8 +4,9 @@ use serde_json::json;
 
 use super::{Answer, Choice, Common, Failure, table};
 use crate::facts::Facts;
-use crate::journal::{Journal, Locked, State};
+use crate::journal::{FileLog, Journal, Locked, State, Store};
 use crate::transaction::{self, Outcome, Undone};
+use crate::tree::Tree;
 use crate::value::cpu_list;
 use crate::{persist as files, plan as planning};
 
@@ -16,7 +17,10 @@ pub(super) fn plan(common: &Common, choice: &Choice) -> Result<Answer, Failure> 
     Ok(Answer { code, text: table::plan(&plan, &common.paint()), json: json!({ "plan": plan }) })
 }
 
-pub(super) fn apply(common: &Common, choice: &Choice, yes: bool) -> Result<Answer, Failure> {
+/// How long a batch that places interrupts is watched where irqbalance runs, seconds; it looks every ten.
+const SETTLE_S: u64 = 30;
+
+pub(super) fn apply(common: &Common, choice: &Choice, yes: bool, settle_s: Option<u64>) -> Result<Answer, Failure> {
     let profile = choice.profile()?;
     let facts = common.facts();
     let plan = planning::plan(&facts, &profile);
@@ -37,9 +41,38 @@ pub(super) fn apply(common: &Common, choice: &Choice, yes: bool) -> Result<Answe
     let (number, mut log) = locked.create()?;
     let applied = transaction::apply(&plan, common.stamp(&facts, &profile.name), &mut common.tree(), &mut log);
     let entries = applied.map_err(|e| Failure::Other(e.to_string()))?;
+    let places_interrupts = entries.iter().any(|e| e.path.starts_with("/proc/irq/"));
+    let settle_s = settle_s.unwrap_or(if places_interrupts && facts.runs_irqbalance() { SETTLE_S } else { 0 });
+    if settle_s > 0 {
+        wait(settle_s);
+        hold_on(common, &store, number, &mut log, settle_s)?;
+    }
     let written = entries.iter().filter(|e| e.new.is_some()).count();
     text += &format!("written and read back: {written} settings (batch {number}); `coreline-tune rollback` puts them back\n");
     Ok(Answer { code: 0, text, json: json!({ "plan": plan, "batch": number, "applied": entries }) })
+}
+
+fn wait(seconds: u64) {
+    #[allow(clippy::disallowed_methods, reason = "somebody else's change has no event to wait for")]
+    std::thread::sleep(std::time::Duration::from_secs(seconds));
+}
+
+/// Undoes a batch of which somebody has changed a setting since it was written.
+fn hold_on(common: &Common, store: &Store, number: u64, log: &mut FileLog, settle_s: u64) -> Result<(), Failure> {
+    let Some((_, journal)) = store.load()?.into_iter().find(|(n, _)| *n == number) else {
+        return Err(Failure::Other(format!("journal {number} is gone")));
+    };
+    let mut tree = common.tree();
+    let moved = journal.entries.iter().find_map(|e| {
+        let now = tree.read(&e.path).map_or_else(|error| error.to_string(), |text| e.format.normal(&text));
+        (e.new.as_ref().is_some_and(|new| *new != now))
+            .then(|| format!("{}: {} became {now} within {settle_s} s", e.path, e.new.as_deref().unwrap_or("")))
+    });
+    let Some(moved) = moved else { return Ok(()) };
+    transaction::rollback(&journal, &mut tree, log);
+    let who =
+        if moved.starts_with("/proc/irq/") { "irqbalance, most likely (`coreline-tune explain irqbalance`)" } else { "somebody else" };
+    Err(Failure::Other(format!("{moved}, by {who}: the batch is undone, and what others changed is left to them")))
 }
 
 /// A batch that was cut off must be undone first: its old values are not the ones that the host has now.

@@ -41,7 +41,8 @@ fn proof(knob: &Knob) -> String {
     }
 }
 
-fn profiles(knob: &Knob) -> Vec<String> {
+/// The built-in profiles that turn a knob, with their wish.
+pub(crate) fn profiles(knob: &Knob) -> Vec<String> {
     let loaded = BUILT_IN.iter().filter_map(|(name, _)| Profile::load(name).ok());
     loaded.filter_map(|p| Some(format!("{} ({})", p.name, p.wishes.get(knob.id)?))).collect()
 }

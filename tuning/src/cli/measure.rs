@@ -227,7 +227,7 @@ pub(super) fn prove(common: &Common, arguments: &Arguments) -> Result<Answer, Fa
         }
         if !keep.is_empty() {
             let choice = super::Choice { only: true, with: keep, ..Default::default() };
-            let applied = super::change::apply(common, &choice, true)?;
+            let applied = super::change::apply(common, &choice, true, None)?;
             text += &applied.text;
             json["kept"] = applied.json;
         }

@@ -6,6 +6,9 @@ mod measure;
 mod status;
 mod table;
 
+#[cfg(test)]
+pub(crate) use explain::profiles;
+
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -89,6 +92,10 @@ enum Command {
         /// Do not ask.
         #[arg(long)]
         yes: bool,
+        /// Look again after this many seconds and undo the batch when somebody has moved a setting [default: 30 where irqbalance runs and
+        /// interrupts are placed, otherwise 0].
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=3600))]
+        settle_s: Option<u64>,
     },
     /// Puts back what was applied and is still as we wrote it.
     Rollback {
@@ -188,7 +195,7 @@ fn answer(cli: &Cli) -> Result<Answer, Failure> {
     match &cli.command {
         Command::Check { all } => Ok(check(common, *all)),
         Command::Plan { choice } => change::plan(common, choice),
-        Command::Apply { choice, yes } => change::apply(common, choice, *yes),
+        Command::Apply { choice, yes, settle_s } => change::apply(common, choice, *yes, *settle_s),
         Command::Rollback { last, yes } => change::rollback(common, *last, *yes),
         Command::Status => status::status(common),
         Command::Prove(arguments) => measure::prove(common, arguments),

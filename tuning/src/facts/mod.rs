@@ -14,6 +14,7 @@ use serde::Serialize;
 pub use block::{Disk, DiskKind};
 pub use net::{Interrupt, Nic};
 
+use crate::ballast;
 use crate::knob;
 use crate::platform::{self, Mount, Platform};
 use crate::snapshot::Snapshot;
@@ -147,6 +148,10 @@ impl Facts {
         let patterns = patterns.chain(knob::ALL.iter().flat_map(|k| k.reads.iter())).copied();
         let deadline = Instant::now() + READ_TIME_MAX;
         let mut snapshot = Snapshot::read(root, patterns, deadline);
+        let ballast_path = ballast::path_in(data_dir);
+        if let Ok(bytes) = ballast::read(root, &ballast_path) {
+            snapshot.insert(ballast_path, bytes);
+        }
         if root.is_host() {
             add_space(&mut snapshot, data_dir);
             crate::ethtool::read_into(&mut snapshot);
@@ -228,6 +233,11 @@ impl Facts {
     pub fn data_disk(&self) -> Option<&Disk> {
         let device = last(&self.data_mount()?.device);
         self.disks.iter().filter(|d| device.starts_with(d.name.as_str())).max_by_key(|d| d.name.len())
+    }
+
+    /// True when irqbalance runs.
+    pub fn runs_irqbalance(&self) -> bool {
+        ["/run/irqbalance", "/run/irqbalance.pid", "/run/irqbalance/irqbalance.pid"].iter().any(|path| self.snapshot.exists(path))
     }
 
     /// Whether this process has a capability, by its number in `linux/capability.h`; where the kernel does not tell, root has it.

@@ -13,7 +13,7 @@ pub(super) const KNOB: Knob = Knob {
     param: Param::Number { default: 32768, min: 1024, max: 1048576, unit: "connections" },
     effect: "a connection's packets are handled on one core and read on another",
     why: "The kernel remembers which core read last from a connection and sends its packets there.",
-    risk: "Some memory for the table; no effect where RPS is off for the queue and the device steers itself.",
+    risk: "Some memory for the table. A device that steers by itself (`net_arfs`) does it better.",
     undo: "`coreline-tune rollback`, or write the old value back; gone after a restart unless persisted.",
     source: "kernel scaling.rst; rpk and perftune use 32768 entries.",
     probes: &[ProbeKind::Loopback],
