@@ -32,11 +32,54 @@ const HOSTS: &[(&str, Kind)] = &[
     ("bare-metal-nvme", Kind::BareMetal),
     ("cloud-metal-tuned", Kind::BareMetal),
     ("container", Kind::Container),
+    ("container-recorded", Kind::Container),
     ("laptop", Kind::BareMetal),
     ("two-numa-nodes", Kind::BareMetal),
     ("vm-virtio", Kind::VirtualMachine),
     ("wsl", Kind::Wsl),
 ];
+
+/// A fixture is the whole of what the knobs look at: a file that is missing is missing on purpose, and the fixture says so.
+#[test]
+fn each_host_says_where_it_is_from_and_what_it_has_not() {
+    let mut complaints = Vec::new();
+    for (name, _) in HOSTS {
+        let text = std::fs::read_to_string(folder().join(format!("{name}.tree"))).expect("the host is there");
+        let snapshot = Snapshot::parse(&text).expect("parses");
+        if !["# Recorded (", "# Composed from "].iter().any(|how| text.starts_with(how)) {
+            complaints.push(format!("{name}: the first line does not say where it is from"));
+        }
+        let absent: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("# absent: ")).collect();
+        let is_there = |pattern: &str| snapshot.matching(pattern).next().is_some() || snapshot.is_denied(pattern);
+        let mut patterns: Vec<&str> = knob::ALL.iter().flat_map(|k| k.reads).copied().collect();
+        patterns.sort_unstable();
+        patterns.dedup();
+        for pattern in &patterns {
+            if is_there(pattern) == absent.contains(pattern) {
+                let what = if is_there(pattern) { "is there and said to be absent" } else { "is neither there nor said to be absent" };
+                complaints.push(format!("{name}: {pattern} {what}"));
+            }
+        }
+        complaints.extend(absent.iter().filter(|a| !patterns.contains(a)).map(|a| format!("{name}: absent {a}, which nobody reads")));
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+/// No setting is wanted by two knobs: interrupts are told apart by their device.
+#[test]
+fn no_setting_is_asked_for_twice() {
+    for (name, _) in HOSTS {
+        let facts = host(name);
+        let mut seen = std::collections::BTreeMap::new();
+        for k in knob::ALL {
+            for setting in (k.look)(&facts, &k.param.default_value()).settings {
+                if let Some(other) = seen.insert(setting.path.clone(), k.id) {
+                    panic!("{name}: {} is asked for by {other} and {}", setting.path, k.id);
+                }
+            }
+        }
+    }
+}
 
 #[test]
 fn each_host_is_told_for_what_it_is() {
