@@ -294,29 +294,109 @@ fn a_restart_of_the_host_ends_what_was_in_force() {
 
 #[test]
 fn a_setting_that_cannot_be_written_undoes_the_batch_and_is_named() {
-    if nix::unistd::geteuid().is_root() {
-        // Root may write any file; the kernel's refusals are tested against a kernel in memory and below.
-        return;
-    }
     use std::os::unix::fs::PermissionsExt;
     let (dir, root) = host("vm-virtio");
+    let user = Ordinary::new();
+    user.give(dir.path());
     let path = dir.path().join("proc/sys/net/ipv4/tcp_slow_start_after_idle");
     // Readable by nobody's mode bits but ours, writable by a bit that is not ours: the plan thinks that it can be written.
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o464)).expect("sets");
     let before = support::planted(dir.path());
-    let (code, _, err) = tune(&["apply", "--yes", "--root", &root]);
+    let (code, _, err) = user.tune(&["apply", "--yes", "--root", &root]);
     assert!(code == 2 && err.contains("tcp_slow_start_after_idle") && err.contains("permission denied"), "{err}");
     assert_eq!(support::planted(dir.path()), before);
 }
 
 #[test]
 fn an_ordinary_user_is_told_that_apply_needs_root() {
-    if nix::unistd::geteuid().is_root() {
-        return;
+    let user = Ordinary::new();
+    for command in [&["apply", "--yes", "--only", "--with", "stat_interval=3"][..], &["prove", "--yes", "--knob", "stat_interval=3"]] {
+        let (code, out, err) = user.tune(command);
+        // A container may not have the setting, or may have it read-only: then there is nothing to do.
+        assert!(
+            code == 2 && err.contains("root") || code < 2 && err.is_empty() && out.contains("stat_interval"),
+            "{command:?}: {code} {out} {err}"
+        );
     }
-    let (code, _, err) = tune(&["apply", "--yes", "--only", "--with", "stat_interval=3"]);
-    assert!(code == 0 || (code == 2 && err.contains("root")), "{code} {err}");
-    assert!(tune(&["check"]).0 < 2);
+    let (code, out, err) = user.tune(&["check"]);
+    assert!(code < 2 && err.is_empty() && out.contains("kernel"), "{code} {out} {err}");
+    assert!(user.tune(&["status"]).0 < 2);
+}
+
+/// Somebody moves a setting right after it was written: the batch is undone, and their value stays.
+#[test]
+fn a_setting_that_is_moved_back_at_once_undoes_the_batch() {
+    let (dir, root) = host("two-numa-nodes");
+    let apply = ["apply", "--only", "--with", "net_irq", "--with", "stat_interval", "--yes", "--settle-s", "2", "--root", &root];
+    let (_, out, _) = tune(&["plan", "--only", "--with", "net_irq", "--root", &root]);
+    assert!(
+        out.contains("explain irqbalance") && !out.contains("smp_affinity:"),
+        "nothing is placed while irqbalance would move it: {out}"
+    );
+    let drop_in = dir.path().join("etc/systemd/system/irqbalance.service.d/50-coreline-tune.conf");
+    std::fs::create_dir_all(drop_in.parent().expect("a folder")).expect("create");
+    std::fs::write(drop_in, "# made by coreline-tune persist\n").expect("write");
+    let before = support::planted(dir.path());
+    let file = dir.path().join("proc/irq/120/smp_affinity");
+    let mover = std::thread::spawn(move || {
+        let (old, start) = (std::fs::read_to_string(&file).expect("reads"), Instant::now());
+        while start.elapsed() < Duration::from_secs(60) {
+            // Empty while it is being written.
+            if std::fs::read_to_string(&file).is_ok_and(|now| !now.is_empty() && now != old) {
+                return std::fs::write(&file, "00000000,00000004\n").is_ok();
+            }
+            std::thread::yield_now();
+        }
+        false
+    });
+    let (code, out, err) = tune(&apply);
+    assert!(mover.join().expect("no panic"), "it was never written: {out} {err}");
+    assert!(code == 2 && err.contains("/proc/irq/120/smp_affinity") && err.contains("irqbalance"), "{code} {out} {err}");
+    let mut expected = before;
+    expected.insert("/proc/irq/120/smp_affinity".into(), "4".into());
+    let now = support::planted(dir.path());
+    let differing: Vec<_> = now.iter().filter(|(path, text)| expected.get(*path) != Some(text)).collect();
+    assert!(differing.is_empty(), "{differing:?}");
+    assert!(tune(&["status", "--root", &root]).1.contains("nothing is in force"));
+}
+
+/// An ordinary user and a copy of the program that they may run: whoever runs the tests if it is not root, otherwise nobody.
+struct Ordinary {
+    dir: tempfile::TempDir,
+}
+
+impl Ordinary {
+    const NOBODY: u32 = 65_534;
+
+    fn new() -> Ordinary {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().expect("temporary directory");
+        std::fs::copy(env!("CARGO_BIN_EXE_coreline-tune"), dir.path().join("coreline-tune")).expect("copies");
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("sets");
+        Ordinary { dir }
+    }
+
+    /// Makes a folder and all below it theirs.
+    fn give(&self, path: &Path) {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        std::os::unix::fs::lchown(path, Some(Self::NOBODY), Some(Self::NOBODY)).expect("gives");
+        if path.is_dir() && !path.is_symlink() {
+            std::fs::read_dir(path).expect("a folder").flatten().for_each(|entry| self.give(&entry.path()));
+        }
+    }
+
+    fn tune(&self, arguments: &[&str]) -> (i32, String, String) {
+        use std::os::unix::process::CommandExt;
+        let mut command = Command::new(self.dir.path().join("coreline-tune"));
+        if nix::unistd::geteuid().is_root() {
+            command.uid(Self::NOBODY).gid(Self::NOBODY);
+        }
+        let out = command.args(arguments).output().expect("the copy runs");
+        let text = |b: Vec<u8>| String::from_utf8(b).expect("UTF-8");
+        (out.status.code().unwrap_or(-1), text(out.stdout), text(out.stderr))
+    }
 }
 
 /// The one test that changes this host: how often each CPU folds its statistics, for a moment.

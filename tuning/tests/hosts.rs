@@ -235,10 +235,32 @@ fn what_is_persisted_says_where_it_came_from_and_does_not_depend_on_apply() {
     assert!(unit.contains("apply --only --with") && unit.contains(" --with busy_poll=20 "), "what the command line changed lasts: {unit}");
     assert!(made.command_line.contains("isolcpus=managed_irq,domain,8-31"), "{}", made.command_line);
 
+    assert!(text("coreline.slice").contains("AllowedCPUs=8-31") && text("50-coreline-tune.conf").contains("Slice=coreline.slice"));
+    assert!(!made.files.iter().any(|f| f.path.contains("irqbalance")), "it does not run there");
+
     let kernel = Kernel::of(&facts.snapshot);
     let entries = apply(&plan(&facts, &profile), stamp.clone(), &mut kernel.clone(), &mut MemoryLog::default()).expect("applies");
     let after = Facts::of(kernel.snapshot(), "/var/lib/coreline");
     assert_eq!(persist::make(&after, &entries, &profile, &stamp, Some("8-31")).files, made.files);
+}
+
+#[test]
+fn irqbalance_is_told_under_both_names_and_keeps_what_its_owner_wrote() {
+    let facts = host("two-numa-nodes");
+    let made = persist::make(&facts, &[], &Profile::automatic(), &Stamp::default(), None);
+    let text = |end: &str| made.files.iter().find(|f| f.path.ends_with(end)).map(|f| f.text.as_str()).expect("made");
+    assert!(text("irqbalance.service.d/50-coreline-tune.conf").contains("\nEnvironmentFile=/etc/default/irqbalance-coreline\n"));
+    let variables = text("irqbalance-coreline");
+    assert!(variables.contains("\nIRQBALANCE_ARGS=\"--deepestcache=2 --banmod=bnxt_en\"\n"), "{variables}");
+    assert!(variables.contains("\nOPTIONS=\"--banmod=bnxt_en\"\n"), "{variables}");
+    let mut without = Profile::automatic();
+    without.remove("net_irq").expect("known");
+    assert!(!persist::make(&facts, &[], &without, &Stamp::default(), None).files.iter().any(|f| f.path.contains("irqbalance")));
+    // With the drop-in in place the queues are placed.
+    let steps = |snapshot: Snapshot| plan(&Facts::of(snapshot, "/var/lib/coreline"), &Profile::automatic()).steps;
+    let mut told = facts.snapshot.clone();
+    told.insert("/etc/systemd/system/irqbalance.service.d/50-coreline-tune.conf?", "present");
+    assert!(steps(facts.snapshot.clone()).iter().all(|s| s.knob != "net_irq") && steps(told).iter().any(|s| s.knob == "net_irq"));
 }
 
 #[test]

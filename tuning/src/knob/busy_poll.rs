@@ -25,5 +25,5 @@ fn look(facts: &Facts, wish: &Value) -> Look {
     let settings = ["busy_poll", "busy_read"].map(|name| {
         (name.to_owned(), Setting { path: format!("/proc/sys/net/core/{name}"), wanted: wish.number().to_string() })
     });
-    Look::each(&facts.snapshot, Format::Plain, settings, "this kernel has no busy polling")
+    Look::each(&facts.snapshot, Format::Plain, settings, "not told here: of the host, not of a network namespace")
 }

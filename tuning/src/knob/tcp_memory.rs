@@ -22,7 +22,7 @@ pub(super) const KNOB: Knob = Knob {
 fn look(facts: &Facts, _: &Value) -> Look {
     const PATH: &str = "/proc/sys/net/ipv4/tcp_mem";
     let Some(memory) = facts.memory_bytes else { return Look::unseen("not readable here") };
-    let Some(marks) = facts.snapshot.get(PATH) else { return Look::unseen("not there") };
+    let Some(marks) = facts.snapshot.get(PATH) else { return Look::inapplicable("not told here: of the host, not of a network namespace") };
     let high = marks.split_whitespace().nth(2).and_then(|n| n.parse::<u64>().ok());
     let pages = memory / 4096;
     match high {

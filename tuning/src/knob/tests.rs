@@ -50,7 +50,6 @@ fn a_host_that_tells_nothing_is_not_at_fault() {
 fn each_knob_is_found_when_it_is_off() {
     use Severity::{Advice, Fatal, Hint};
     const CPUS: &str = "/sys/devices/system/cpu/online = 0-7\n";
-    const NVME: &str = "/sys/block/nvme0n1/queue/rotational = 0\n";
     const NIC: &str = "/sys/class/net/eth0/device@ = 0000:01:00.0\n/sys/class/net/eth0/queues/rx-0/rps_cpus = 0\n/sys/class/net/eth0/queues/rx-1/rps_cpus = 0\n\
                        /sys/class/net/eth0/queues/tx-0/tx_timeout = 0\n/sys/class/net/eth0/queues/tx-1/tx_timeout = 0\n";
     let cases: &[(&str, Severity, &str)] = &[

@@ -237,14 +237,18 @@ pub(crate) fn folder() -> tempfile::TempDir {
 pub(crate) fn plant(dir: &std::path::Path, host: &str) {
     let text = std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixture/{host}.tree")));
     let snapshot = Snapshot::parse(&text.expect("the recorded host is there")).expect("parses");
-    // What is below a name that is listed as present comes first, so that it becomes a folder.
-    let (marks, files): (Vec<_>, Vec<_>) = snapshot.iter().partition(|(path, _)| path.ends_with('?'));
-    for (path, entry) in files.into_iter().chain(marks) {
+    // Links first, outer ones before inner ones: files may lie below them. What is below a name that is listed as present comes before it, so that
+    // it becomes a folder.
+    let order = |path: &str| (!path.ends_with('@'), path.ends_with('?'));
+    let mut entries: Vec<_> = snapshot.iter().collect();
+    entries.sort_by_key(|(path, _)| (order(path), path.len()));
+    for (n, (path, entry)) in entries.into_iter().enumerate() {
         let real = dir.join(path.trim_start_matches('/').trim_end_matches(['@', '?']));
         std::fs::create_dir_all(real.parent().expect("below the folder")).expect("create");
         if path.ends_with('@') {
-            // Files may lie below the link: then it is a folder here, and its name is told by nothing.
-            let _ = std::os::unix::fs::symlink(format!("../{}", entry.text), &real);
+            let target = dir.join(format!("links/{n}/{}", entry.text));
+            std::fs::create_dir_all(&target).expect("create");
+            std::os::unix::fs::symlink(target, &real).expect("link");
         } else if !real.exists() {
             std::fs::write(&real, format!("{}\n", entry.text)).expect("write");
         }
@@ -263,11 +267,8 @@ pub(crate) fn planted(dir: &std::path::Path) -> BTreeMap<String, String> {
                 kind if kind.is_file() => {
                     let text = std::fs::read_to_string(&path).expect("text");
                     let name = format!("/{}", path.strip_prefix(dir).expect("below").display());
-                    let text = if name.ends_with("rps_cpus") {
-                        Format::Mask.normal(&text)
-                    } else {
-                        Format::Words.normal(&Format::Choice.normal(&text))
-                    };
+                    let mask = ["_affinity", "_cpus", "cpumask"].iter().any(|end| name.ends_with(end));
+                    let text = if mask { Format::Mask.normal(&text) } else { Format::Words.normal(&Format::Choice.normal(&text)) };
                     found.insert(name, text);
                 }
                 _ => {}
