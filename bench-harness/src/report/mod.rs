@@ -26,11 +26,16 @@ pub(crate) fn number(value: f64) -> String {
     match magnitude {
         _ if magnitude == 0.0 => "0".into(),
         _ if magnitude >= 1000.0 => grouped(value),
-        _ if magnitude >= 100.0 => format!("{value:.1}"),
-        _ if magnitude >= 10.0 => format!("{value:.2}"),
-        _ if magnitude >= 0.001 => format!("{value:.3}"),
+        _ if magnitude >= 100.0 => decimals(value, 1),
+        _ if magnitude >= 10.0 => decimals(value, 2),
+        _ if magnitude >= 0.001 => decimals(value, 3),
         _ => format!("{value:.1e}"),
     }
+}
+
+/// At most so many decimals, without zeros at the end.
+fn decimals(value: f64, most: usize) -> String {
+    format!("{value:.most$}").trim_end_matches('0').trim_end_matches('.').to_string()
 }
 
 /// An integer with a comma every three digits.
@@ -52,7 +57,7 @@ mod tests {
 
     #[test]
     fn numbers_are_shown_as_people_read_them() {
-        let shown: Vec<String> = [0.0, 1_234_567.4, 999.94, 12.345, 0.1234, 0.000_012, -4_321.0].into_iter().map(number).collect();
-        assert_eq!(shown, ["0", "1,234,567", "999.9", "12.35", "0.123", "1.2e-5", "-4,321"]);
+        let shown: Vec<String> = [0.0, 1_234_567.4, 999.94, 12.345, 50.0, 0.1234, 0.000_012, -4_321.0].into_iter().map(number).collect();
+        assert_eq!(shown, ["0", "1,234,567", "999.9", "12.35", "50", "0.123", "1.2e-5", "-4,321"]);
     }
 }

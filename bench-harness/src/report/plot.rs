@@ -222,7 +222,7 @@ pub(super) fn over_time(title: &str, lines: &[Line], shaded: &[(f64, f64)], log:
 /// Rows of shares of a whole, each a label and (name, share).
 pub(super) fn shares(title: &str, rows: &[(String, Vec<(String, f64)>)]) -> String {
     const ROW: f64 = 34.0;
-    const LABEL: f64 = 210.0;
+    const LABEL: f64 = 270.0;
     let height = rows.len() as f64 * ROW + 40.0;
     let mut names: Vec<&str> = Vec::new();
     for (name, _) in rows.iter().flat_map(|(_, parts)| parts) {
