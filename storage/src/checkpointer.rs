@@ -42,6 +42,8 @@ pub(crate) async fn run<D: Disk>(store: &Rc<StoreInner<D>>) -> Result<(), Storag
         let waited_for = store.space_waiters.get() > 0;
         let dirty = !store.dirty.borrow().is_empty();
         if dirty && (journal_pressed || memory_pressed || due || waited_for) {
+            // What no acknowledgement waited for becomes durable here, at the latest.
+            store.journal.flush_written().await?;
             // Under pressure everything durable goes; otherwise only what was durable a whole interval ago, so that busy partitions keep their last block.
             let completed = store.journal.completed();
             let horizon = if due && !journal_pressed && !memory_pressed && !waited_for { last_completed } else { completed };
@@ -59,6 +61,7 @@ pub(crate) async fn run<D: Disk>(store: &Rc<StoreInner<D>>) -> Result<(), Storag
             continue;
         }
         if store.unflushed_bytes.get() >= store.write_behind_bytes() {
+            store.journal.flush_written().await?;
             let _lock = store.checkpoint.lock().await;
             flush_all(store, &store.dirty_logs(), FlushMode::WriteBehind).await?;
         }
@@ -351,6 +354,14 @@ fn release_journal<D: Disk>(store: &StoreInner<D>) {
 /// Moves a log's start and answers when that is durable.
 pub(crate) async fn move_log_start<D: Disk>(log: &Rc<LogInner<D>>, before: i64) -> Result<i64, ReadError> {
     let store = log.store()?;
+    let (unflushed, ticket) = {
+        let state = log.state.borrow();
+        (before > state.durable_end && before <= state.settling.settled_end(), state.last_ticket)
+    };
+    if unflushed {
+        // Readable in a class below durable: a log must not start behind what a crash leaves of it.
+        store.journal.wait(ticket).await?;
+    }
     let mut file = store.checkpoint.lock().await;
     store.poison.check()?;
     let entry = {

@@ -26,15 +26,15 @@ impl Default for CleanupPolicy {
     }
 }
 
-/// What an acknowledgement promises (`durability.class`). Carried: today every append waits for the journal's flush, which is the strongest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+/// What an acknowledgement promises (`durability.class`), strongest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum DurabilityClass {
-    /// Flushed on every in-sync replica.
+    /// Flushed on every in-sync replica: survives a power cut of all of them.
     #[default]
     Durable,
-    /// Written on every in-sync replica, not flushed.
+    /// Written to the device of every in-sync replica, not flushed: survives the end of all processes.
     Replicated,
-    /// In memory on every in-sync replica.
+    /// In the memory of every in-sync replica: survives the end of all processes but one. Written and flushed in the background all the same.
     Memory,
 }
 
@@ -65,8 +65,12 @@ pub struct LogConfig {
     pub file_delete_delay_ms: i64,
     /// Delete, compact or both (`cleanup.policy`). Default delete. Carried.
     pub cleanup_policy: CleanupPolicy,
-    /// What an acknowledgement promises (`durability.class`). Default `Durable`. Carried.
+    /// What an acknowledgement promises (`durability.class`). Default `Durable`.
     pub durability: DurabilityClass,
+    /// Records after which a class below `Durable` is flushed, beside the flush of each checkpoint (`flush.messages`). Default: none.
+    pub flush_messages: i64,
+    /// Age of the oldest unflushed record at which the next append flushes in a class below `Durable`, milliseconds (`flush.ms`). Default: none.
+    pub flush_ms: i64,
     /// Idle time after which a producer's sequence state is forgotten, milliseconds (`producer.id.expiration.ms`). Default 1 day, at least 1.
     pub producer_id_expiration_ms: i64,
     /// Largest number of producers whose state is kept; beyond it the one idle longest is forgotten. Default 10,000, range 1 to 1,000,000.
@@ -90,6 +94,8 @@ impl Default for LogConfig {
             file_delete_delay_ms: 60_000,
             cleanup_policy: CleanupPolicy::default(),
             durability: DurabilityClass::default(),
+            flush_messages: i64::MAX,
+            flush_ms: i64::MAX,
             producer_id_expiration_ms: DAY_MS,
             producers_max: 10_000,
         }

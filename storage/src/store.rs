@@ -12,11 +12,11 @@ use coreline_wire::ids::TopicPartition;
 use futures_util::lock::Mutex;
 
 use crate::checkpoint::{BASE_NAME, CheckpointFile, CheckpointTable, checkpoint_dir, journal_table_name};
-use crate::config::{LogConfig, StoreConfig};
+use crate::config::{DurabilityClass, LogConfig, StoreConfig};
 use crate::data_dir::{DataDir, JournalId};
 use crate::error::StorageError;
 use crate::io::{ChunkPool, Disk, Poison};
-use crate::journal::{FrameCost, Journal, JournalStats, JournalUsage, Ticket};
+use crate::journal::{FrameCost, Journal, JournalCosts, JournalStats, JournalUsage, Ticket};
 use crate::loader::SegmentListing;
 use crate::log::{Log, LogInner};
 use crate::notify::Notify;
@@ -39,6 +39,8 @@ pub struct StoreStats {
     pub journal: JournalUsage,
     /// What the journal did.
     pub journal_stats: JournalStats,
+    /// What writes and durable writes of the journal have cost of late.
+    pub journal_costs: JournalCosts,
     /// Checkpoints written.
     pub checkpoints: u64,
     /// Bytes written to segments, padding included.
@@ -86,6 +88,8 @@ pub(crate) struct StoreInner<D: Disk> {
     /// Logs that the checkpoint does not cover.
     pub(crate) dirty: RefCell<BTreeSet<TopicPartition>>,
     pending: RefCell<VecDeque<PendingAppend<D>>>,
+    /// Those of them that are acknowledged when their frame is written.
+    pending_write: RefCell<VecDeque<PendingAppend<D>>>,
     chunks: RefCell<BTreeMap<u64, Weak<LogInner<D>>>>,
     next_chunk: Cell<u64>,
     pub(crate) files: RefCell<FileCache<D>>,
@@ -146,6 +150,7 @@ impl<D: Disk> Store<D> {
             listing: RefCell::default(),
             dirty: RefCell::default(),
             pending: RefCell::default(),
+            pending_write: RefCell::default(),
             chunks: RefCell::default(),
             next_chunk: Cell::new(0),
             indexes: RefCell::default(),
@@ -237,6 +242,12 @@ impl<D: Disk> Store<D> {
     /// The journal's writer: spawn it once. Ends after `shutdown`, or with the device's error.
     pub async fn run_journal(&self) -> Result<(), StorageError> {
         let inner = self.inner.clone();
+        let weak = Rc::downgrade(&inner);
+        inner.journal.set_on_written(move |ticket| {
+            if let Some(inner) = weak.upgrade() {
+                inner.on_written(ticket);
+            }
+        });
         let result = self.inner.journal.run(|ticket| inner.on_complete(ticket)).await;
         self.inner.wake_everyone();
         result
@@ -266,6 +277,7 @@ impl<D: Disk> Store<D> {
         inner.journal.wait_ended().await;
         inner.files.borrow_mut().clear();
         inner.pending.borrow_mut().clear();
+        inner.pending_write.borrow_mut().clear();
         result
     }
 
@@ -280,6 +292,7 @@ impl<D: Disk> Store<D> {
             unflushed_bytes: inner.unflushed_bytes.get(),
             journal: inner.journal.usage(),
             journal_stats: inner.journal.stats(),
+            journal_costs: inner.journal.costs(),
             checkpoints: inner.checkpoints.get(),
             segment_bytes_written: inner.segment_bytes_written.get(),
             open_files: inner.files.borrow().len(),
@@ -317,17 +330,20 @@ impl<D: Disk> StoreInner<D> {
     }
 
     /// Notes an append: its log is dirty and waits for its ticket.
-    pub(crate) fn note_append(&self, log: &Rc<LogInner<D>>, ticket: Ticket, end_offset: i64, bytes: usize) {
+    pub(crate) fn note_append(&self, log: &Rc<LogInner<D>>, ticket: Ticket, end_offset: i64, bytes: usize, class: DurabilityClass) {
         self.unflushed_bytes.set(self.unflushed_bytes.get() + bytes as u64);
         if self.unflushed_bytes.get() >= self.wake_at.get() {
             self.wake_at.set(u64::MAX);
             self.wake_flusher.notify();
         }
         self.dirty.borrow_mut().insert(log.tp);
-        let mut pending = self.pending.borrow_mut();
-        match pending.back_mut() {
+        let note = |pending: &mut VecDeque<PendingAppend<D>>| match pending.back_mut() {
             Some(last) if last.ticket == ticket && Rc::ptr_eq(&last.log, log) => last.end_offset = end_offset,
             _ => pending.push_back(PendingAppend { ticket, log: log.clone(), end_offset }),
+        };
+        note(&mut self.pending.borrow_mut());
+        if class == DurabilityClass::Replicated {
+            note(&mut self.pending_write.borrow_mut());
         }
     }
 
@@ -417,23 +433,32 @@ impl<D: Disk> StoreInner<D> {
 
     /// Moves durable ends forward, in order, and tells those who asked.
     fn on_complete(&self, ticket: Ticket) {
-        let mut advanced: Vec<Rc<LogInner<D>>> = Vec::new();
+        take_completed(&self.pending, ticket, |log, end| log.set_durable_end(end));
+    }
+
+    /// The same for logs whose appends are acknowledged when they are written.
+    fn on_written(&self, ticket: Ticket) {
+        take_completed(&self.pending_write, ticket, |log, end| log.set_written_end(end));
+    }
+}
+
+/// Takes what waited for frames up to `ticket` off the queue; each log is told once, with the last of its ends.
+fn take_completed<D: Disk>(queue: &RefCell<VecDeque<PendingAppend<D>>>, ticket: Ticket, tell: impl Fn(&Rc<LogInner<D>>, i64)) {
+    let mut advanced: Vec<Rc<LogInner<D>>> = Vec::new();
+    {
+        let mut pending = queue.borrow_mut();
+        while let Some(front) = pending.front()
+            && front.ticket <= ticket
+            && let Some(done) = pending.pop_front()
         {
-            let mut pending = self.pending.borrow_mut();
-            while let Some(front) = pending.front()
-                && front.ticket <= ticket
-                && let Some(done) = pending.pop_front()
-            {
-                // A log is told once per frame, with the last of its ends.
-                if done.log.completed_end.replace(Some(done.end_offset)).is_none() {
-                    advanced.push(done.log);
-                }
+            if done.log.completed_end.replace(Some(done.end_offset)).is_none() {
+                advanced.push(done.log);
             }
         }
-        for log in advanced {
-            if let Some(end) = log.completed_end.take() {
-                log.set_durable_end(end);
-            }
+    }
+    for log in advanced {
+        if let Some(end) = log.completed_end.take() {
+            tell(&log, end);
         }
     }
 }

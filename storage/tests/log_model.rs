@@ -9,6 +9,7 @@ use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use coreline_storage::config::DurabilityClass;
 use coreline_storage::data_dir::{DataDir, JournalId};
 use coreline_storage::io::sim::{CrashMode, Rng, SimDisk};
 use coreline_storage::journal::SyncMode;
@@ -91,6 +92,7 @@ impl World {
             index_interval_bytes: [0, 1000, 4096][rng.below(3) as usize],
             max_message_bytes: 1 << 20,
             segment_ms: if rng.below(3) == 0 { 50 } else { i64::MAX },
+            durability: [DurabilityClass::Durable, DurabilityClass::Replicated, DurabilityClass::Memory][rng.below(3) as usize],
             ..LogConfig::default()
         };
         let store_config = StoreConfig {

@@ -115,7 +115,7 @@ fn the_durable_end_moves_in_order_and_is_told() {
             let log = store.open_log(tp(0), LogConfig::default()).await.unwrap();
             let told = Rc::new(RefCell::new(Vec::new()));
             let (list, again, left) = (told.clone(), log.clone(), Cell::new(3));
-            log.on_durable(move |end| {
+            log.on_settled(move |end| {
                 list.borrow_mut().push(end);
                 // A callback may append.
                 if left.replace(left.get() - 1) > 0 {

@@ -124,17 +124,16 @@ settings! {
         /// How far a producer's timestamp may lie after the broker's clock; beyond it the batch is refused (KIP-1030).
         log_message_timestamp_after_max_ms: i64 =
             "log.message.timestamp.after.max.ms" => Spec::new("3600000").at_least(0).unit(Unit::Ms).dynamic();
-        /// Records between two flushes. Carried: when data is flushed is decided by `durability.class`, which flushes before each
-        /// acknowledgement by default and so is never weaker than any value here.
+        /// Records after which is flushed; 1 makes topics `durable`. See the topic's `flush.messages`.
         log_flush_interval_messages: i64 = "log.flush.interval.messages" => Spec::new("9223372036854775807").at_least(1).dynamic();
-        /// Time between two flushes; unset for no such bound. Carried: see `log.flush.interval.messages`.
+        /// Time after which is flushed, unset for no such bound; 0 makes topics `durable`. See the topic's `flush.ms`.
         log_flush_interval_ms: Option<i64> = "log.flush.interval.ms" => Spec::unset().at_least(0).unit(Unit::Ms).dynamic();
         /// In-sync replicas that a produce with acks=all needs.
         min_insync_replicas: i32 = "min.insync.replicas" => Spec::new("1").at_least(1).dynamic();
         /// Whether a replica that is not in sync may lead when no other is left. Carried: partitions have one replica yet.
         unclean_leader_election_enable: bool = "unclean.leader.election.enable" => Spec::new("false").dynamic();
-        /// What an acknowledgement promises: `durable` answers after the flush, `replicated` after the device has the write,
-        /// `memory` at once. Coreline's own; Kafka's behaviour lies at `replicated`.
+        /// What an acknowledgement promises: `durable` answers after the flush, `replicated` after the device has the write, `memory` at once.
+        /// Coreline's own; see the topic's `durability.class`. Internal topics are always `durable`.
         log_durability_class: String = "log.durability.class" => Spec::new("durable").one_of(DURABILITY_CLASSES).dynamic();
         /// How long the state of an idle idempotent producer is kept.
         producer_id_expiration_ms: i32 = "producer.id.expiration.ms" => Spec::new("86400000").at_least(1).unit(Unit::Ms);
@@ -168,6 +167,9 @@ settings! {
         /// Most bytes of journal files per shard; at the bound appends wait for the flusher.
         journal_max_bytes: i64 =
             "journal.max.bytes" => Spec::new("536870912").at_least(192 * 1024).unit(Unit::Bytes);
+        /// How the journal makes its writes durable: `fua` by writes that are durable by themselves (`O_DSYNC`), `flush` by writes and shared
+        /// flushes; `probe` measures both when the journal opens and takes the faster.
+        journal_sync_mode: String = "journal.sync.mode" => Spec::new("probe").one_of(&["probe", "fua", "flush"]);
         /// Memory per shard for records that are not in their segment files yet; at the bound appends wait for the flusher.
         tail_memory_bytes: i64 =
             "tail.memory.bytes" => Spec::new("268435456").at_least(1024 * 1024).unit(Unit::Bytes);

@@ -2,7 +2,7 @@
 
 use super::key::{Applies, Key};
 use super::topic::{ConfigSource, Overrides, Resolved, Synonym};
-use super::{BROKER_KEYS, Config, TOPIC_KEYS};
+use super::{BROKER_KEYS, Config, TOPIC_KEYS, durability};
 
 /// One setting as DescribeConfigs shows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,10 +42,14 @@ fn wanted(filter: Filter<'_>, key: &Key) -> bool {
     filter.is_none_or(|names| names.contains(&key.name))
 }
 
-/// Every setting of a topic.
-pub fn topic(config: &Config, overrides: &Overrides<'_>, filter: Filter<'_>) -> Vec<DescribedConfig> {
+/// Every setting of the topic of this name.
+pub fn topic(config: &Config, name: &str, overrides: &Overrides<'_>, filter: Filter<'_>) -> Vec<DescribedConfig> {
     let keys = TOPIC_KEYS.iter().filter(|key| wanted(filter, key));
-    keys.map(|key| DescribedConfig::new(config.resolve_topic_key(key, overrides))).collect()
+    let resolve = |key| match config.resolve_topic_key(key, overrides) {
+        set if key.name == durability::KEY => durability::describe(config, name, overrides, set),
+        resolved => resolved,
+    };
+    keys.map(|key| DescribedConfig::new(resolve(key))).collect()
 }
 
 /// Every setting of this broker.
@@ -82,7 +86,7 @@ mod tests {
         use ConfigSource::*;
         let config = Config::with(&["log.retention.bytes=1000"]).expect("valid");
         let (t, b, c) = (map(&[("retention.bytes", "5")]), map(&[("log.retention.bytes", "7")]), map(&[("log.retention.bytes", "8")]));
-        let all = topic(&config, &Overrides { topic: Some(&t), broker: Some(&b), cluster: Some(&c) }, None);
+        let all = topic(&config, "t", &Overrides { topic: Some(&t), broker: Some(&b), cluster: Some(&c) }, None);
         let static_levels = [("log.retention.bytes", "1000".to_string(), StaticBroker), ("log.retention.bytes", "-1".into(), Default)];
         let mut expected = vec![
             ("retention.bytes", "5".to_string(), Topic),
@@ -91,11 +95,11 @@ mod tests {
         ];
         expected.extend(static_levels.clone());
         assert_eq!(levels(&all, "retention.bytes"), (Some("5".into()), Topic, expected.clone()));
-        let without_topic = topic(&config, &Overrides { topic: None, broker: Some(&b), cluster: Some(&c) }, None);
+        let without_topic = topic(&config, "t", &Overrides { topic: None, broker: Some(&b), cluster: Some(&c) }, None);
         assert_eq!(levels(&without_topic, "retention.bytes"), (Some("7".into()), DynamicBroker, expected[1..].to_vec()));
-        let static_only = topic(&config, &Overrides::default(), None);
+        let static_only = topic(&config, "t", &Overrides::default(), None);
         assert_eq!(levels(&static_only, "retention.bytes"), (Some("1000".into()), StaticBroker, static_levels.to_vec()));
-        let defaults = topic(&Config::default(), &Overrides::default(), None);
+        let defaults = topic(&Config::default(), "t", &Overrides::default(), None);
         assert_eq!(levels(&defaults, "retention.bytes").1, Default);
         assert_eq!(all.len(), TOPIC_KEYS.len());
     }
@@ -103,7 +107,7 @@ mod tests {
     #[test]
     fn ages_in_other_units_count_and_say_so() {
         let config = Config::with(&["log.retention.minutes=700", "log.roll.hours=1"]).expect("valid");
-        let all = topic(&config, &Overrides::default(), None);
+        let all = topic(&config, "t", &Overrides::default(), None);
         assert_eq!(levels(&all, "retention.ms"), (Some("42000000".into()), ConfigSource::StaticBroker, vec![]));
         assert_eq!(levels(&all, "segment.ms").0.as_deref(), Some("3600000"));
         let settings = config.topic_settings(&Overrides::default());
@@ -115,7 +119,7 @@ mod tests {
     #[test]
     fn a_filter_selects_and_the_cluster_default_shows_only_what_is_set() {
         let config = Config::default();
-        let one = topic(&config, &Overrides::default(), Some(&["retention.ms", "no.such.key"]));
+        let one = topic(&config, "t", &Overrides::default(), Some(&["retention.ms", "no.such.key"]));
         assert_eq!(one.iter().map(|d| d.key.name).collect::<Vec<_>>(), vec!["retention.ms"]);
         let c = map(&[("message.max.bytes", "5000")]);
         let set = cluster_default(&config, &Overrides { cluster: Some(&c), ..Overrides::default() }, None);

@@ -2,10 +2,11 @@
 //!
 //! Callers: the partition manager when a log is opened or a config changed, produce for size bounds, the admin handlers.
 
-use coreline_storage::config::{CleanupPolicy, DurabilityClass, LogConfig, StoreConfig, TimestampType};
+use coreline_storage::config::{CleanupPolicy, LogConfig, StoreConfig, TimestampType};
+use coreline_storage::journal::SyncMode;
 
 use super::topic::Overrides;
-use super::{Config, TopicSettings};
+use super::{Config, TopicSettings, durability};
 use crate::metadata::{ConfigResource, MetadataImage};
 
 /// Calls `f` with the dynamic settings that count for a topic on this node.
@@ -24,8 +25,8 @@ pub fn topic_settings(config: &Config, image: &MetadataImage, topic: &str) -> To
     with_topic_overrides(config, image, topic, |overrides| config.topic_settings(overrides))
 }
 
-/// The configuration of the logs of a topic's partitions.
-pub fn log_config(config: &Config, settings: &TopicSettings) -> LogConfig {
+/// The configuration of the logs of the partitions of the topic of this name.
+pub fn log_config(config: &Config, topic: &str, settings: &TopicSettings) -> LogConfig {
     LogConfig {
         segment_bytes: non_negative(settings.segment_bytes),
         segment_ms: settings.segment_ms,
@@ -41,11 +42,9 @@ pub fn log_config(config: &Config, settings: &TopicSettings) -> LogConfig {
         retention_bytes: settings.retention_bytes,
         file_delete_delay_ms: settings.file_delete_delay_ms,
         cleanup_policy: CleanupPolicy { delete: settings.is_deleted(), compact: settings.is_compacted() },
-        durability: match settings.durability_class.as_str() {
-            "replicated" => DurabilityClass::Replicated,
-            "memory" => DurabilityClass::Memory,
-            _ => DurabilityClass::Durable,
-        },
+        durability: durability::in_force(topic, settings),
+        flush_messages: settings.flush_messages,
+        flush_ms: settings.flush_ms,
         producer_id_expiration_ms: i64::from(config.producer_id_expiration_ms),
         ..LogConfig::default()
     }
@@ -78,6 +77,11 @@ pub fn store_config(config: &Config, segment_files: usize) -> StoreConfig {
     StoreConfig {
         journal_file_bytes: file,
         journal_bytes_max: bytes(config.journal_max_bytes).max(3 * file),
+        journal_sync_mode: match config.journal_sync_mode.as_str() {
+            "fua" => SyncMode::Dsync,
+            "flush" => SyncMode::Flush,
+            _ => SyncMode::Probe,
+        },
         tail_budget_bytes: usize::try_from(config.tail_memory_bytes).unwrap_or(usize::MAX),
         index_cache_bytes: usize::try_from(config.index_memory_bytes).unwrap_or(usize::MAX),
         open_files_max: segment_files,
@@ -92,6 +96,8 @@ fn non_negative(n: i32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use coreline_storage::config::DurabilityClass;
+
     use super::*;
     use crate::config::{ConfigMap, registry};
 
@@ -99,7 +105,7 @@ mod tests {
     fn defaults_make_the_default_log_and_store() {
         let config = Config::default();
         let settings = topic_settings(&config, &MetadataImage::empty(), "t");
-        assert_eq!(log_config(&config, &settings), LogConfig::default());
+        assert_eq!(log_config(&config, "t", &settings), LogConfig::default());
         assert_eq!(store_config(&config, StoreConfig::default().open_files_max), StoreConfig::default());
     }
 
@@ -134,7 +140,7 @@ mod tests {
             (k.into(), v.into())
         })
         .collect();
-        let log = log_config(&config, &config.topic_settings(&Overrides { topic: Some(&small), ..Overrides::default() }));
+        let log = log_config(&config, "t", &config.topic_settings(&Overrides { topic: Some(&small), ..Overrides::default() }));
         assert_eq!(log.validate(), Ok(()));
         assert_eq!(log.cleanup_policy, CleanupPolicy { delete: false, compact: false });
         assert_eq!((log.durability, log.timestamp_type), (DurabilityClass::Memory, TimestampType::LogAppendTime));

@@ -9,6 +9,7 @@
 pub mod alter;
 pub mod broker_keys;
 pub mod describe;
+pub mod durability;
 pub mod effective;
 pub mod file;
 pub mod key;

@@ -53,18 +53,21 @@ settings! {
         /// How long a deletion marker stays after compaction. Carried: there is no compaction yet.
         delete_retention_ms: i64 = "delete.retention.ms" =>
             Spec::new("86400000").at_least(0).unit(Unit::Ms).dynamic().synonym("log.cleaner.delete.retention.ms");
-        /// What an acknowledgement promises: `durable` answers after the flush, `replicated` after the device has the write,
-        /// `memory` at once. Coreline's own; Kafka's behaviour lies at `replicated`.
+        /// What an acknowledgement promises: `durable` answers after the flush and survives a power cut; `replicated` after the device has the
+        /// write, which a power cut may take (at most about 2 s of it) and the end of the process not; `memory` at once, and the end of the
+        /// process may take it too. Coreline's own; Kafka's behaviour lies at `replicated`. `flush.messages=1` or `flush.ms=0` make a topic
+        /// durable whatever is set here, and internal topics always are: DescribeConfigs shows the class in force.
         durability_class: String = "durability.class" =>
             Spec::new("durable").one_of(DURABILITY_CLASSES).dynamic().synonym("log.durability.class");
         /// How long the files of a deleted segment stay on disk. Carried: no segment is deleted by retention yet.
         file_delete_delay_ms: i64 = "file.delete.delay.ms" =>
             Spec::new("60000").at_least(0).unit(Unit::Ms).dynamic().synonym("log.segment.delete.delay.ms");
-        /// Records between two flushes. Carried: when data is flushed is decided by `durability.class`, which flushes before each
-        /// acknowledgement by default and so is never weaker than any value here.
+        /// Records after which is flushed. 1 makes the topic `durable`: flushed before each acknowledgement, as without any setting; other
+        /// values bound, per partition, what a power cut can take of a topic whose `durability.class` is weaker.
         flush_messages: i64 = "flush.messages" =>
             Spec::new("9223372036854775807").at_least(1).dynamic().synonym("log.flush.interval.messages");
-        /// Time between two flushes. Carried: see `flush.messages`.
+        /// Time after which is flushed. 0 makes the topic `durable`; other values bound the age of what a power cut can take of a topic whose
+        /// `durability.class` is weaker: looked at with each append, beside the flush about every 2 s.
         flush_ms: i64 = "flush.ms" =>
             Spec::new("9223372036854775807").at_least(0).unit(Unit::Ms).dynamic().synonym("log.flush.interval.ms");
         /// Replicas whose fetches are slowed down, as `partition:broker`, or `*`. Carried: nothing is replicated yet.

@@ -78,7 +78,7 @@ fn success(config: &Config, image: &MetadataImage, name: TopicName, created: &Cr
     let broker = image.config(&ConfigResource::broker(config.node_id));
     let cluster = image.config(&ConfigResource::broker_default());
     let overrides = Overrides { topic: Some(&own), broker: broker.map(AsRef::as_ref), cluster: cluster.map(AsRef::as_ref) };
-    let configs = describe::topic(config, &overrides, None).into_iter().map(|described| {
+    let configs = describe::topic(config, &name, &overrides, None).into_iter().map(|described| {
         CreatableTopicConfigs::default()
             .with_name(described.key.name.into())
             .with_value(text(described.value))

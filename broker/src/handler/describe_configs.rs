@@ -53,7 +53,7 @@ fn describe_resource(config: &Config, image: &MetadataImage, asked: &DescribeCon
     // The name of no topic: only the brokers' dynamic settings count.
     let topic = if let Target::Topic(name) = target { name } else { "" };
     Ok(with_topic_overrides(config, image, topic, |overrides| match target {
-        Target::Topic(_) => describe::topic(config, overrides, filter),
+        Target::Topic(name) => describe::topic(config, name, overrides, filter),
         Target::ThisBroker => describe::broker(config, overrides, filter),
         Target::AllBrokers => describe::cluster_default(config, overrides, filter),
         Target::Group => Vec::new(),

@@ -17,6 +17,11 @@ impl ShardMetrics {
         self.total(Counter::SegmentBytes, stats.segment_bytes_written);
         self.set(Gauge::Partitions, gauge(stats.logs as u64));
         self.set(Gauge::JournalUsedBytes, gauge(stats.journal.bytes_used));
+        let costs = &stats.journal_costs;
+        self.set(Gauge::ReplicatedCostP50, gauge(costs.written.p50_ns));
+        self.set(Gauge::ReplicatedCostP99, gauge(costs.written.p99_ns));
+        self.set(Gauge::DurableCostP50, gauge(costs.durable.p50_ns));
+        self.set(Gauge::DurableCostP99, gauge(costs.durable.p99_ns));
         self.set(Gauge::TailBytes, gauge(stats.tail_bytes as u64));
         self.set(Gauge::UnflushedBytes, gauge(stats.unflushed_bytes));
         self.set(Gauge::OpenSegmentFiles, gauge(stats.open_files as u64));

@@ -83,7 +83,7 @@ metrics! {
         JournalFrames = "coreline_journal_frames_total",
         /// Bytes the journal has written, padding included.
         JournalBytes = "coreline_journal_written_bytes_total",
-        /// Flushes the journal has asked of the device.
+        /// Flushes the journal has asked of the device; none where its writes are durable by themselves.
         JournalFlushes = "coreline_journal_flushes_total",
         /// Checkpoints written.
         Checkpoints = "coreline_checkpoints_total",
@@ -119,6 +119,14 @@ metrics! {
         Partitions = "coreline_partitions",
         /// Bytes of the journal that are not recycled yet.
         JournalUsedBytes = "coreline_journal_used_bytes",
+        /// What a journal write costs the device that a `replicated` acknowledgement waits for, median of the last 256.
+        ReplicatedCostP50 = "coreline_class_replicated_p50_nanoseconds",
+        /// The same, 99th percentile.
+        ReplicatedCostP99 = "coreline_class_replicated_p99_nanoseconds",
+        /// What a durable journal write (or a write and its flush) costs the device that a `durable` acknowledgement waits for, median of the last 256.
+        DurableCostP50 = "coreline_class_durable_p50_nanoseconds",
+        /// The same, 99th percentile.
+        DurableCostP99 = "coreline_class_durable_p99_nanoseconds",
         /// Bytes of records in memory.
         TailBytes = "coreline_tail_memory_bytes",
         /// Bytes of batches that are not flushed to their segments yet.

@@ -1,4 +1,4 @@
-//! Appending to partitions, in stages: fence -> validate -> place in the log -> wait for durability and replicas.
+//! Appending to partitions, in stages: fence -> validate -> place in the log -> wait for what the topic's durability class promises, and for replicas.
 //!
 //! The first three are the ordered part: they are over, batch by batch in request order, before a later request of the same
 //! connection starts. The wait runs beside other requests. Called by `request.rs` on the owner shard.
@@ -161,7 +161,7 @@ async fn wait_all(placed: &[Result<Placed, Produced>], acks: Acks) {
         let end = p.appended.last_offset + 1;
         match acks {
             Acks::None => {}
-            Acks::Leader => drop(p.partition.durable.at_least(end).await),
+            Acks::Leader => drop(p.partition.settled.at_least(end).await),
             Acks::All => drop(p.partition.high_watermark.at_least(end).await),
         }
     }
@@ -173,7 +173,7 @@ fn finish(placed: &Placed, acks: Acks) -> Produced {
     let end: Offset = appended.last_offset + 1;
     let mark = match acks {
         Acks::None => return done(appended),
-        Acks::Leader => &partition.durable,
+        Acks::Leader => &partition.settled,
         Acks::All => &partition.high_watermark,
     };
     match reached(mark, end) {

@@ -1,7 +1,8 @@
 //! What the leader of a partition knows of its replicas, and where that puts the high watermark (sans-I/O).
 //!
-//! The high watermark is the smallest log end offset among the in-sync replicas, where the leader counts its own log as far as it is
-//! durable: what a consumer has read is then on every in-sync replica's disk. It never goes back within a leader epoch.
+//! The high watermark is the smallest log end offset among the in-sync replicas, where the leader counts its own log as far as it is what
+//! the topic's durability class promises: what a consumer has read of a durable topic is then on every in-sync replica's disk. It never goes
+//! back within a leader epoch.
 //! Caller: `partition/mod.rs`.
 
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use coreline_wire::ids::{BrokerId, LeaderEpoch, Offset};
 pub struct LeaderState {
     epoch: LeaderEpoch,
     high_watermark: Offset,
-    /// Durable log end offset of each in-sync replica, the leader's own among them.
+    /// Settled log end offset of each in-sync replica, the leader's own among them.
     in_sync: BTreeMap<BrokerId, Offset>,
 }
 
@@ -57,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn alone_the_leader_moves_it_by_its_own_durable_end() {
+    fn alone_the_leader_moves_it_by_its_own_settled_end() {
         let mut s = LeaderState::new(0, &[1], 10);
         assert_eq!(s.replica_end(1, 15), Some(15));
         assert_eq!(s.replica_end(1, 15), None);

@@ -54,7 +54,7 @@ impl PartitionConfig {
         // `producer` names no codec.
         let compression = Compression::from_name(&settings.compression_type);
         PartitionConfig {
-            log: effective::log_config(config, &settings),
+            log: effective::log_config(config, topic, &settings),
             min_insync_replicas: settings.min_insync_replicas,
             compression,
             compression_level: compression.and_then(|codec| settings.compression_level(codec)),
@@ -72,8 +72,8 @@ pub struct Partition {
     pub log: PartitionLog,
     /// Everything below is on all in-sync replicas: what consumers may read and acks=all waits for.
     pub high_watermark: Watermark,
-    /// Everything below is durable on this node: what acks=1 waits for.
-    pub durable: Watermark,
+    /// Everything below is on this node as its durability class promises (flushed, unless the topic asks for less): what acks=1 waits for.
+    pub settled: Watermark,
     broker: BrokerId,
     leader: RefCell<LeaderState>,
     leads: Cell<bool>,
@@ -91,12 +91,12 @@ impl Partition {
         config: PartitionConfig,
         log: PartitionLog,
     ) -> Rc<Partition> {
-        let end = log.durable_end_offset();
+        let end = log.settled_end_offset();
         let partition = Rc::new(Partition {
             id,
             topic,
             high_watermark: Watermark::new(end),
-            durable: Watermark::new(end),
+            settled: Watermark::new(end),
             broker,
             leader: RefCell::new(LeaderState::new(image.leader_epoch, &image.isr, end)),
             leads: Cell::new(image.leader == broker),
@@ -105,7 +105,7 @@ impl Partition {
             log,
         });
         let weak = Rc::downgrade(&partition);
-        partition.log.on_durable(move |end| {
+        partition.log.on_settled(move |end| {
             if let Some(partition) = weak.upgrade() {
                 partition.local_end(end);
             }
@@ -116,15 +116,15 @@ impl Partition {
     /// Takes over what the metadata says of leader, epoch and ISR.
     fn follow(&self, image: &PartitionImage) {
         let mut state = LeaderState::new(image.leader_epoch, &image.isr, self.high_watermark.get());
-        state.replica_end(self.broker, self.durable.get());
+        state.replica_end(self.broker, self.settled.get());
         *self.leader.borrow_mut() = state;
         self.leads.set(image.leader == self.broker);
         self.replicas.set(image.replicas.len());
     }
 
-    /// This node's log is durable up to `end`.
+    /// This node's log is up to `end` what its durability class promises.
     fn local_end(&self, end: Offset) {
-        self.durable.advance(end);
+        self.settled.advance(end);
         let moved = self.leader.borrow_mut().replica_end(self.broker, end);
         if let Some(high_watermark) = moved {
             self.log.set_high_watermark(high_watermark);
@@ -187,7 +187,7 @@ impl Partition {
     pub fn close(&self) {
         self.leads.set(false);
         self.high_watermark.close();
-        self.durable.close();
+        self.settled.close();
     }
 }
 

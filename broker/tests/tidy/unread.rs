@@ -15,7 +15,12 @@ pub(crate) fn check(sources: &[Source]) -> Vec<String> {
     };
     let mut complaints = Vec::new();
     // These turn settings into addresses, ages, predicates and the configuration of logs: that is a use.
-    let users = ["broker/src/config/mod.rs", "broker/src/config/effective.rs", "broker/src/config/topic_keys.rs"];
+    let users = [
+        "broker/src/config/mod.rs",
+        "broker/src/config/effective.rs",
+        "broker/src/config/durability.rs",
+        "broker/src/config/topic_keys.rs",
+    ];
     let used: String = sources.iter().filter(|s| users.contains(&s.path.as_str())).map(Source::code).collect::<Vec<_>>().join("\n");
     let readers = outside("broker/src/config") + &used;
     for key in BROKER_KEYS {

@@ -33,6 +33,8 @@ struct Building<D: Disk> {
     sequence: u64,
     entries: u32,
     data_bytes: u64,
+    /// It holds an entry that is acknowledged only when it is durable.
+    durable: bool,
     began: Duration,
 }
 
@@ -43,6 +45,8 @@ pub(super) struct Sealed<D: Disk> {
     pub(super) place: Place,
     pub(super) entries: u32,
     pub(super) data_bytes: u64,
+    /// It holds an entry that is acknowledged only when it is durable.
+    pub(super) durable: bool,
     pub(super) began: Duration,
 }
 
@@ -80,14 +84,14 @@ impl<D: Disk> FrameQueue<D> {
     }
 
     /// Puts an entry, for which there is room, into the frame being built, or into frames of its own when it is longer than a frame. Returns the
-    /// frame that holds its end.
-    pub(super) fn push(&mut self, disk: &D, header: &EntryHeader, data: &[u8]) -> u64 {
+    /// frame that holds its end. Frames with a `durable` entry in them are made durable at once.
+    pub(super) fn push(&mut self, disk: &D, header: &EntryHeader, data: &[u8], durable: bool) -> u64 {
         let total = data.len() as u32;
         if self.space.fragments(data.len()) == 1 {
             if !self.building.as_ref().is_some_and(|b| b.fits(data.len())) {
                 self.begin(disk, FRAME_HEADER_BYTES + entry_bytes(data.len()));
             }
-            return self.put(disk, header, Fragment { at: 0, total }, data);
+            return self.put(disk, header, Fragment { at: 0, total }, data, durable);
         }
         let first = self.newest() + 1;
         let mut at = 0;
@@ -96,7 +100,7 @@ impl<D: Disk> FrameQueue<D> {
             let left = FRAME_HEADER_BYTES + entry_bytes(data.len() - at);
             let place = self.begin(disk, left.min(self.space.frame_bytes_max()));
             let piece = &data[at..(at + fragment_bytes_max(place.len_max)).min(data.len())];
-            sequence = self.put(disk, header, Fragment { at: at as u32, total }, piece);
+            sequence = self.put(disk, header, Fragment { at: at as u32, total }, piece, durable);
             at += piece.len();
         }
         self.spans.push_back((first, sequence));
@@ -129,12 +133,13 @@ impl<D: Disk> FrameQueue<D> {
             sequence: self.space.last_sequence() + 1,
             entries: 0,
             data_bytes: 0,
+            durable: false,
             began: disk.now(),
         });
         place
     }
 
-    fn put(&mut self, disk: &D, header: &EntryHeader, fragment: Fragment, data: &[u8]) -> u64 {
+    fn put(&mut self, disk: &D, header: &EntryHeader, fragment: Fragment, data: &[u8], durable: bool) -> u64 {
         let building = self.building.as_mut().expect("a frame is being built");
         let end = building.used + entry_bytes(data.len());
         assert!(end <= building.place.len_max, "an entry ends at {end}, the frame at {}", building.place.len_max);
@@ -146,6 +151,7 @@ impl<D: Disk> FrameQueue<D> {
         }
         building.used += frame::put_entry(&mut building.buffer.bytes_mut()[building.used..], header, fragment, data);
         building.entries += 1;
+        building.durable |= durable;
         building.data_bytes += data.len() as u64;
         building.sequence
     }
@@ -196,6 +202,7 @@ impl<D: Disk> FrameQueue<D> {
             place: building.place,
             entries: building.entries,
             data_bytes: building.data_bytes,
+            durable: building.durable,
             began: building.began,
         })
     }

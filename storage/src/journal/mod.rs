@@ -5,7 +5,7 @@
 //! `frame.rs`; placement and reuse of files: `recycle.rs`; the writer: `writer.rs`; reading back: `replay.rs`; all byte by byte in `FORMAT.md`.
 //!
 //! Invariants: no write is ever in flight over a block that holds reported bytes; frame n + `in_flight_max` is sent only after frame n was
-//! reported; a frame never spans two files; each open starts a generation that was never used before, so old frames cannot be read as new.
+//! written; a frame never spans two files; each open starts a generation that was never used before, so old frames cannot be read as new.
 
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -16,7 +16,9 @@ use crate::io::{Disk, Poison};
 use crate::snapshot_file::SnapshotFile;
 
 mod builder;
+mod costs;
 mod frame;
+mod marks;
 mod recycle;
 mod replay;
 pub(crate) mod signal;
@@ -26,10 +28,13 @@ mod tests;
 mod types;
 mod writer;
 
+pub use costs::{CostRange, JournalCosts};
 pub use replay::replay;
 pub use types::{EntryHeader, EntryKind, FrameCost, JournalConfig, JournalStats, JournalUsage, ReplayEnd, ReplayReport, SyncMode, Ticket};
 
 use builder::FrameQueue;
+use costs::Costs;
+use marks::Marks;
 use recycle::Files;
 use signal::Signal;
 use space::Space;
@@ -58,11 +63,13 @@ struct Inner<D: Disk> {
     /// For callers: tickets completed, space freed, the end.
     progress: Signal,
     on_frame: RefCell<Option<FrameHook>>,
+    on_written: RefCell<Option<WrittenHook>>,
     /// Zeros for the file that is being prepared.
     zeros: RefCell<Option<Rc<D::Buffer>>>,
 }
 
 type FrameHook = Box<dyn FnMut(FrameCost)>;
+type WrittenHook = Box<dyn FnMut(Ticket)>;
 
 /// What every frame of this opening carries.
 #[derive(Clone, Copy, Debug)]
@@ -74,9 +81,11 @@ struct Identity {
 struct State<D: Disk> {
     frames: FrameQueue<D>,
     files: Files<D>,
-    completed: u64,
-    /// Bit i: frame `completed + 1 + i` is durable already.
-    done_ahead: u32,
+    marks: Marks,
+    /// Frames up to here shall become durable without more being said.
+    durable_wanted: u64,
+    flush_running: bool,
+    costs: Costs,
     running: bool,
     closed: bool,
     /// Closed, and everything pushed is durable.
@@ -99,8 +108,10 @@ impl<D: Disk> Journal<D> {
         let state = State {
             frames: FrameQueue::new(space, config.pending_bytes_max),
             files: opened.files,
-            completed: 0,
-            done_ahead: 0,
+            marks: Marks::default(),
+            durable_wanted: 0,
+            flush_running: false,
+            costs: opened.costs,
             running: false,
             closed: false,
             drained: false,
@@ -127,13 +138,19 @@ impl<D: Disk> Journal<D> {
             work: Signal::default(),
             progress: Signal::default(),
             on_frame: RefCell::new(None),
+            on_written: RefCell::new(None),
             zeros: RefCell::new(None),
         })))
     }
 
-    /// Copies an entry into the frame being built. Synchronous; the order of pushes is the order of replay. `Full` when the journal or its queue is at
-    /// the bound (nothing was written), `EntryTooLarge`, `Poisoned`, `Closed`.
+    /// Copies an entry into the frame being built, to be made durable as soon as it is written. Synchronous; the order of pushes is the order of replay.
+    /// `Full` when the journal or its queue is at the bound (nothing was written), `EntryTooLarge`, `Poisoned`, `Closed`.
     pub fn push(&self, header: EntryHeader, data: &[u8]) -> StorageResult<Ticket> {
+        self.push_as(header, data, true)
+    }
+
+    /// As `push`; without `durable` the entry is written at once, but flushed only with a durable one or when somebody waits for it.
+    pub fn push_as(&self, header: EntryHeader, data: &[u8], durable: bool) -> StorageResult<Ticket> {
         let inner = &*self.0;
         let state = &mut *inner.state.borrow_mut();
         if let Err(refused) = inner.check_room(state, data.len()) {
@@ -141,7 +158,7 @@ impl<D: Disk> Journal<D> {
             return Err(refused);
         }
         let was_low = inner.is_low(state);
-        let sequence = state.frames.push(&inner.disk, &header, data);
+        let sequence = state.frames.push(&inner.disk, &header, data, durable);
         inner.work.notify();
         if !was_low && inner.is_low(state) {
             inner.progress.notify();
@@ -166,15 +183,40 @@ impl<D: Disk> Journal<D> {
 
     /// Every frame up to and including this one is durable.
     pub fn completed(&self) -> Ticket {
-        Ticket(self.0.state.borrow().completed)
+        Ticket(self.0.state.borrow().marks.completed())
     }
 
-    /// Waits until `ticket` is durable. `Poisoned` after a device error; `Closed` when the journal ended before.
+    /// Every frame up to and including this one is on the device, though a power cut may take those above `completed`.
+    pub fn written(&self) -> Ticket {
+        Ticket(self.0.state.borrow().marks.written())
+    }
+
+    /// Asks for what was pushed under `ticket` to become durable, if nothing else makes it so; does not wait.
+    pub fn want_durable(&self, ticket: Ticket) {
+        let mut state = self.0.state.borrow_mut();
+        if ticket.0 > state.durable_wanted {
+            state.durable_wanted = ticket.0;
+            drop(state);
+            self.0.work.notify();
+        }
+    }
+
+    /// Makes everything durable that is written; at most one flush, and none when nothing waits for one.
+    pub async fn flush_written(&self) -> StorageResult<()> {
+        let (written, needed) = {
+            let marks = &self.0.state.borrow().marks;
+            (marks.written(), marks.needs_flush(marks.written()))
+        };
+        if needed { self.wait(Ticket(written)).await } else { Ok(()) }
+    }
+
+    /// Waits until `ticket` is durable, asking for it. `Poisoned` after a device error; `Closed` when the journal ended before.
     pub async fn wait(&self, ticket: Ticket) -> StorageResult<()> {
+        self.want_durable(ticket);
         let inner = &*self.0;
         let look = || {
             let state = inner.state.borrow();
-            if state.completed >= ticket.0 { Some(Ok(())) } else { inner.check_alive(&state).err().map(Err) }
+            if state.marks.completed() >= ticket.0 { Some(Ok(())) } else { inner.check_alive(&state).err().map(Err) }
         };
         inner.progress.until(look).await
     }
@@ -192,7 +234,8 @@ impl<D: Disk> Journal<D> {
     pub fn release(&self, up_to: Ticket) {
         let inner = &*self.0;
         let state = &mut *inner.state.borrow_mut();
-        assert!(up_to.0 <= state.completed, "release of {up_to:?}, which is not durable (completed: {})", state.completed);
+        let completed = state.marks.completed();
+        assert!(up_to.0 <= completed, "release of {up_to:?}, which is not durable (completed: {completed})");
         state.frames.release(up_to.0);
         state.space_refused = false;
         state.retire_files();
@@ -230,6 +273,16 @@ impl<D: Disk> Journal<D> {
     /// Calls `hook` after each frame with what it cost.
     pub fn set_on_frame(&self, hook: impl FnMut(FrameCost) + 'static) {
         *self.0.on_frame.borrow_mut() = Some(Box::new(hook));
+    }
+
+    /// Calls `hook` with each new value of `written`, in order; it may push. Replaces an earlier one.
+    pub fn set_on_written(&self, hook: impl FnMut(Ticket) + 'static) {
+        *self.0.on_written.borrow_mut() = Some(Box::new(hook));
+    }
+
+    /// What acknowledgements of each kind have cost the device of late.
+    pub fn costs(&self) -> JournalCosts {
+        self.0.state.borrow().costs.summary()
     }
 
     /// The mode in use (never `Probe`).

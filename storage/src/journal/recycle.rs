@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::costs::Costs;
 use super::{Identity, Inner, JournalConfig, JournalStats, SyncMode};
 use crate::error::{StorageError, StorageResult};
 use crate::io::{Disk, DiskBuffer, DiskFile, OpenMode, Poison};
@@ -34,13 +35,12 @@ const STATE_BYTES: usize = 24;
 pub(super) struct JournalFile<D: Disk> {
     /// For frames: `O_DSYNC` in that mode.
     pub(super) frames: D::File,
-    /// For zeros: never `O_DSYNC`.
-    plain: D::File,
+    /// For zeros and for frames that wait for a flush: never `O_DSYNC`.
+    pub(super) plain: D::File,
     /// Bytes below are written and flushed once: frames may go there.
     pub(super) prewritten: Cell<u64>,
-    pub(super) flush_running: Cell<bool>,
-    pub(super) flushes_started: Cell<u64>,
-    pub(super) flushes_finished: Cell<u64>,
+    /// Frames were written to it since its last flush began.
+    pub(super) unflushed: Cell<bool>,
 }
 
 /// Which file each slot has, and which are free.
@@ -65,6 +65,8 @@ pub(super) struct Opened<D: Disk> {
     pub(super) files: Files<D>,
     pub(super) mode: SyncMode,
     pub(super) stats: JournalStats,
+    /// What the probe measured; empty without one.
+    pub(super) costs: Costs,
 }
 
 /// The content of the snapshot file `journal`.
@@ -174,8 +176,9 @@ pub(super) async fn open<D: Disk>(disk: &D, dir: &Path, config: &JournalConfig) 
     if plain[0].1 == 0 {
         plain[0].1 = write_zeros(disk, &RefCell::new(None), &plain[0].0, 0, files.file_bytes, poison).await?;
     }
+    let mut costs = Costs::default();
     let mode = match config.sync_mode {
-        SyncMode::Probe => probe_mode(disk, &plain[0].0, poison).await?,
+        SyncMode::Probe => probe_mode(disk, &plain[0].0, poison, &mut costs).await?,
         chosen => chosen,
     };
     for (file, prewritten) in plain {
@@ -184,7 +187,7 @@ pub(super) async fn open<D: Disk>(disk: &D, dir: &Path, config: &JournalConfig) 
         files.total += 1;
     }
     poison.guard(disk.sync_dir(dir).await)?;
-    Ok(Opened { identity: Identity { journal, generation }, state_file, files, mode, stats })
+    Ok(Opened { identity: Identity { journal, generation }, state_file, files, mode, stats, costs })
 }
 
 /// The id of a journal is its directory's name; a name that is not an id (in tests) is hashed.
@@ -195,7 +198,7 @@ pub(super) fn journal_id(dir: &Path) -> u64 {
 }
 
 /// Measures both modes on the first block of a file whose content is dead, and takes the one with the lower median.
-async fn probe_mode<D: Disk>(disk: &D, plain: &D::File, poison: &Poison) -> StorageResult<SyncMode> {
+async fn probe_mode<D: Disk>(disk: &D, plain: &D::File, poison: &Poison, costs: &mut Costs) -> StorageResult<SyncMode> {
     let dsync = disk.open(plain.path(), OpenMode::ReadWriteDsync).await?;
     let block = Rc::new(disk.buffer(disk.alignment()));
     let (mut dsync_times, mut flush_times) = (Vec::new(), Vec::new());
@@ -204,6 +207,7 @@ async fn probe_mode<D: Disk>(disk: &D, plain: &D::File, poison: &Poison) -> Stor
         poison.guard(dsync.write_at(block.clone(), 0).await)?;
         let middle = disk.now();
         poison.guard(plain.write_at(block.clone(), 0).await)?;
+        costs.plain.push(disk.now().saturating_sub(middle).as_nanos() as u64);
         poison.guard(plain.sync().await)?;
         dsync_times.push(middle.saturating_sub(start));
         flush_times.push(disk.now().saturating_sub(middle));
@@ -211,7 +215,8 @@ async fn probe_mode<D: Disk>(disk: &D, plain: &D::File, poison: &Poison) -> Stor
     dsync_times.sort();
     flush_times.sort();
     let (dsync, flush) = (dsync_times[PROBE_ROUNDS / 2], flush_times[PROBE_ROUNDS / 2]);
-    let mode = if dsync <= flush { SyncMode::Dsync } else { SyncMode::Flush };
+    let (mode, times) = if dsync <= flush { (SyncMode::Dsync, dsync_times) } else { (SyncMode::Flush, flush_times) };
+    times.iter().for_each(|time| costs.durable.push(time.as_nanos() as u64));
     tracing::info!(dsync_us = dsync.as_micros() as u64, flush_us = flush.as_micros() as u64, ?mode, "journal sync mode measured");
     Ok(mode)
 }
@@ -250,14 +255,7 @@ impl<D: Disk> JournalFile<D> {
             SyncMode::Dsync | SyncMode::Probe => disk.open(plain.path(), OpenMode::ReadWriteDsync).await?,
             SyncMode::Flush => plain.clone(),
         };
-        Ok(JournalFile {
-            frames,
-            plain,
-            prewritten: Cell::new(prewritten),
-            flush_running: Cell::new(false),
-            flushes_started: Cell::new(0),
-            flushes_finished: Cell::new(0),
-        })
+        Ok(JournalFile { frames, plain, prewritten: Cell::new(prewritten), unflushed: Cell::new(false) })
     }
 }
 
@@ -276,6 +274,11 @@ impl<D: Disk> Files<D> {
             self.bound.push_back(self.free.pop_front()?);
         }
         Some(self.bound[index].clone())
+    }
+
+    /// The files with frames that a flush which begins now makes durable.
+    pub(super) fn take_unflushed(&mut self) -> Vec<Rc<JournalFile<D>>> {
+        self.bound.iter().filter(|file| file.unflushed.replace(false)).cloned().collect()
     }
 
     /// `slot`, the oldest, is released: its file may be used again once that is durable.

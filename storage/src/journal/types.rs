@@ -102,7 +102,7 @@ pub struct JournalUsage {
 /// Counters of a journal since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct JournalStats {
-    /// Frames that became durable.
+    /// Frames written, each by one device write.
     pub frames: u64,
     /// Their bytes, with padding.
     pub bytes: u64,
@@ -110,7 +110,7 @@ pub struct JournalStats {
     pub entries: u64,
     /// Bytes of the entries' data.
     pub data_bytes: u64,
-    /// Flushes (0 with `Dsync`).
+    /// Flushes (0 with `Dsync`, unless entries that may wait for a flush were among the pushed).
     pub flushes: u64,
     /// Times a file was used again.
     pub files_recycled: u64,
@@ -131,7 +131,7 @@ pub struct FrameCost {
     pub queued_ns: u64,
     /// The write, in nanoseconds (with `Dsync` this includes the flush).
     pub write_ns: u64,
-    /// The flush, in nanoseconds; 0 with `Dsync`.
+    /// From the end of the write until a flush covered it, in nanoseconds; 0 when the write was durable by itself, or nobody waits for a flush.
     pub flush_ns: u64,
 }
 

@@ -11,6 +11,7 @@ use super::append_plan::{self, AppendPlan, AppendView, Placement};
 use super::state::LogState;
 use super::tail::{NoRoom, TailBatch};
 use super::{AppendContext, AppendError, Appended, LogInner};
+use crate::config::{DurabilityClass, LogConfig};
 use crate::error::StorageError;
 use crate::io::Disk;
 use crate::journal::{EntryHeader, EntryKind, Ticket};
@@ -88,7 +89,9 @@ fn try_append<D: Disk>(log: &Rc<LogInner<D>>, store: &StoreInner<D>, batch: &Val
     let chunk_added =
         state.tail.reserve(&store.pool, id, segment_base, position, bytes, store.config.tail_chunk_bytes_max).map_err(Refusal::NoMemory)?;
     write_stamped(state, batch, &place);
-    let pushed = push(log, store, state, &place, segment_base, position);
+    let class = config.durability;
+    let durable = class == DurabilityClass::Durable || flush_due(state, &config, &place, ctx.now_ms);
+    let pushed = push(log, store, state, &place, segment_base, position, durable);
     let (ticket_first, ticket) = match pushed {
         Ok(tickets) => tickets,
         Err(error) => {
@@ -124,7 +127,8 @@ fn try_append<D: Disk>(log: &Rc<LogInner<D>>, store: &StoreInner<D>, batch: &Val
         state.producers_changed = true;
     }
     state.last_ticket = ticket;
-    store.note_append(log, ticket, place.next_offset, bytes);
+    state.settling.appended(class, place.next_offset);
+    store.note_append(log, ticket, place.next_offset, bytes, class);
     if chunk_added {
         store.note_chunk(id, log);
     }
@@ -136,6 +140,12 @@ fn try_append<D: Disk>(log: &Rc<LogInner<D>>, store: &StoreInner<D>, batch: &Val
         duplicate: false,
         ticket,
     })
+}
+
+/// Whether `flush.messages` or `flush.ms` ask for a flush of this batch, which its class does not.
+fn flush_due(state: &mut LogState, config: &LogConfig, place: &Placement, now_ms: i64) -> bool {
+    let records = place.next_offset - place.base_offset;
+    state.settling.flush_due(records, now_ms, config.flush_messages, config.flush_ms)
 }
 
 /// A retry: the original answer, durable when everything up to now is.
@@ -180,6 +190,7 @@ fn push<D: Disk>(
     place: &Placement,
     segment_base: i64,
     position: u32,
+    durable: bool,
 ) -> Result<(Ticket, Ticket), StorageError> {
     let entry = EntryHeader {
         partition: log.tp,
@@ -203,8 +214,8 @@ fn push<D: Disk>(
             kind: EntryKind::BlockImage,
             ..entry
         };
-        ticket_first = Some(store.journal.push(image, &head.bytes)?);
+        ticket_first = Some(store.journal.push_as(image, &head.bytes, durable)?);
     }
-    let ticket = store.journal.push(entry, state.tail.written_from(position))?;
+    let ticket = store.journal.push_as(entry, state.tail.written_from(position), durable)?;
     Ok((ticket_first.unwrap_or(ticket), ticket))
 }

@@ -1,7 +1,7 @@
 //! `Log`: one partition's log on one shard. Append, read, look up by time and epoch, move the log start.
 //!
-//! Standing relations: `log start <= durable end <= log end`; `recovery point <= durable end`. `append` is synchronous and ordered; what it placed is
-//! durable when `durable_end_offset` passes it. Reads never block the thread. Callers: the broker's partition, the coordinators' driver.
+//! Standing relations: `log start <= durable end <= settled end <= log end`; `recovery point <= durable end`. `append` is synchronous and ordered; what it
+//! placed is what its durability class promises when `settled_end_offset` passes it, and durable when `durable_end_offset` does. Reads never block the thread. Callers: the broker's partition, the coordinators' driver.
 
 pub mod append_plan;
 mod appender;
@@ -10,6 +10,7 @@ pub(crate) mod index_loader;
 pub mod read_plan;
 mod reader;
 pub(crate) mod scan;
+pub mod settling;
 pub mod state;
 pub(crate) mod sums;
 pub mod tail;
@@ -25,7 +26,7 @@ use bytes::Bytes;
 use coreline_wire::ids::TopicPartition;
 use coreline_wire::record::ValidBatch;
 
-use crate::config::LogConfig;
+use crate::config::{DurabilityClass, LogConfig};
 use crate::error::StorageError;
 use crate::io::Disk;
 use crate::journal::Ticket;
@@ -273,14 +274,14 @@ pub(crate) struct LogInner<D: Disk> {
     store: Weak<StoreInner<D>>,
     pub(crate) state: RefCell<LogState>,
     pub(crate) config: RefCell<LogConfig>,
-    on_durable: RefCell<Option<DurableCallback>>,
+    on_settled: RefCell<Option<SettledCallback>>,
     /// The durable end has moved, or the log was closed.
     pub(crate) durable: Notify,
-    /// Durable end that a completed journal frame has brought and that was not told yet.
+    /// Durable (or written) end that a journal frame has brought and that was not told yet.
     pub(crate) completed_end: Cell<Option<i64>>,
 }
 
-type DurableCallback = Rc<dyn Fn(i64)>;
+type SettledCallback = Rc<dyn Fn(i64)>;
 
 impl<D: Disk> Clone for Log<D> {
     fn clone(&self) -> Self {
@@ -302,7 +303,7 @@ impl<D: Disk> Log<D> {
             store: Rc::downgrade(store),
             state: RefCell::new(state),
             config: RefCell::new(config),
-            on_durable: RefCell::default(),
+            on_settled: RefCell::default(),
             durable: Notify::default(),
             completed_end: Cell::new(None),
         }))
@@ -332,7 +333,11 @@ impl<D: Disk> Log<D> {
     /// The synchronous, ordered part: checks, assigns offsets, puts the bytes into the tail and the journal's frame. On an error nothing was written.
     pub fn append(&self, batch: &ValidBatch, ctx: AppendContext) -> Result<Appended, AppendError> {
         let store = self.0.store()?;
-        appender::append(&self.0, &store, batch, &ctx)
+        let appended = appender::append(&self.0, &store, batch, &ctx)?;
+        if self.0.config.borrow().durability == DurabilityClass::Memory {
+            self.0.settle();
+        }
+        Ok(appended)
     }
 
     /// Reads what `Store::open_log_unloaded` has left on the disk and appends need. Cheap when nothing is left.
@@ -356,6 +361,11 @@ impl<D: Disk> Log<D> {
         self.0.state.borrow().durable_end
     }
 
+    /// Offset behind the last batch that is what its durability class promises: everything below may be acknowledged and read. Never below the durable end.
+    pub fn settled_end_offset(&self) -> i64 {
+        self.0.state.borrow().settling.settled_end()
+    }
+
     /// The high watermark as of the last checkpoint, never below the log start; what the broker starts from.
     pub fn recovered_high_watermark(&self) -> i64 {
         let state = self.0.state.borrow();
@@ -367,22 +377,24 @@ impl<D: Disk> Log<D> {
         self.0.state.borrow_mut().high_watermark = offset;
     }
 
-    /// Calls `f` with the new durable end whenever it has advanced. Replaces an earlier one. `f` may append.
-    pub fn on_durable(&self, f: impl Fn(i64) + 'static) {
-        *self.0.on_durable.borrow_mut() = Some(Rc::new(f));
+    /// Calls `f` with the new settled end whenever it has advanced. Replaces an earlier one. `f` may append.
+    pub fn on_settled(&self, f: impl Fn(i64) + 'static) {
+        *self.0.on_settled.borrow_mut() = Some(Rc::new(f));
     }
 
-    /// Waits until the durable end is at least `offset`. `Poisoned` after a device error, `Closed` after the log was deleted or the store shut down.
+    /// Waits until the durable end is at least `offset`, asking for a flush where the class does without. `Poisoned` after a device error, `Closed` after the log was deleted or the store shut down.
     pub async fn wait_durable(&self, offset: i64) -> Result<(), StorageError> {
         loop {
             let since = self.0.durable.generation();
             if self.durable_end_offset() >= offset {
                 return Ok(());
             }
-            self.0.store()?.poison.check()?;
+            let store = self.0.store()?;
+            store.poison.check()?;
             if self.0.state.borrow().closed {
                 return Err(StorageError::Closed);
             }
+            store.journal.want_durable(self.0.state.borrow().last_ticket);
             self.0.durable.changed(since).await;
         }
     }
@@ -440,10 +452,18 @@ impl<D: Disk> Log<D> {
         self.0.state.borrow().segments.count()
     }
 
-    /// Configuration for what is appended from now on. An invalid one is refused by name and the old one stays.
+    /// Configuration for what is appended from now on. An invalid one is refused by name and the old one stays. With a stronger durability class what was
+    /// appended before is flushed too.
     pub fn update_config(&self, config: LogConfig) {
         match config.validate() {
-            Ok(()) => *self.0.config.borrow_mut() = config,
+            Ok(()) => {
+                let before = self.0.config.replace(config);
+                if self.0.config.borrow().durability < before.durability
+                    && let Ok(store) = self.0.store()
+                {
+                    store.journal.want_durable(self.0.state.borrow().last_ticket);
+                }
+            }
             Err(why) => tracing::error!(partition = %self.0.tp, why, "log configuration refused"),
         }
     }
@@ -475,12 +495,36 @@ impl<D: Disk> LogInner<D> {
                 return;
             }
             state.durable_end = end;
-            state.debug_check();
         }
+        self.settle();
         self.durable.notify();
-        let callback = self.on_durable.borrow().clone();
-        if let Some(callback) = callback {
-            callback(end);
+    }
+
+    /// Batches of class replicated are written up to `end`.
+    pub(crate) fn set_written_end(&self, end: i64) {
+        {
+            let mut state = self.state.borrow_mut();
+            if state.closed && end > state.log_end() {
+                return;
+            }
+            state.settling.written(end);
+        }
+        self.settle();
+    }
+
+    /// Moves the settled end and tells who asked.
+    fn settle(&self) {
+        let settled = {
+            let mut state = self.state.borrow_mut();
+            let settled = state.settle();
+            state.debug_check();
+            settled
+        };
+        if let Some(end) = settled {
+            let callback = self.on_settled.borrow().clone();
+            if let Some(callback) = callback {
+                callback(end);
+            }
         }
     }
 

@@ -1,11 +1,12 @@
 //! `LogState`: everything one log knows, in memory, and the relations between its parts.
 //!
-//! `log start <= durable end <= log end`, `saved point <= durable end`. No I/O and no waiting: whoever holds it borrowed never awaits.
+//! `log start <= durable end <= settled end <= log end`, `saved point <= durable end`. No I/O and no waiting: whoever holds it borrowed never awaits.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::settling::Settling;
 use super::tail::{Tail, TailBatch};
 use crate::checkpoint::{CheckpointEntry, RecoveryPoint};
 use crate::journal::Ticket;
@@ -60,6 +61,8 @@ pub struct LogState {
     pub log_start: i64,
     /// Offset behind the last durable batch.
     pub durable_end: i64,
+    /// What acknowledgements wait for.
+    pub settling: Settling,
     /// What the broker said last.
     pub high_watermark: i64,
     /// Ticket of the newest batch.
@@ -89,6 +92,7 @@ impl LogState {
             epochs: saved.epochs.clone(),
             log_start: saved.log_start,
             durable_end: segments.active().next_offset,
+            settling: Settling::new(segments.active().next_offset),
             high_watermark: saved.high_watermark,
             last_ticket: Ticket(0),
             read_marks: VecDeque::new(),
@@ -185,6 +189,12 @@ impl LogState {
         slices
     }
 
+    /// Moves the settled end as far as the marks allow; answers with it when it has moved.
+    pub fn settle(&mut self) -> Option<i64> {
+        let (durable_end, log_end) = (self.durable_end, self.log_end());
+        self.settling.advance(durable_end, log_end)
+    }
+
     /// Remembers where a read ended.
     pub fn note_read_end(&mut self, offset: i64, segment_base: i64, position: u32) {
         if self.read_marks.iter().any(|m| m.0 == offset) {
@@ -199,6 +209,11 @@ impl LogState {
     /// Checks the standing relations; panics in tests and logs nothing otherwise.
     pub fn debug_check(&self) {
         debug_assert!(self.log_start <= self.durable_end, "log start {} above durable end {}", self.log_start, self.durable_end);
+        debug_assert!(
+            self.settling.settled_end() >= self.durable_end && self.settling.settled_end() <= self.log_end(),
+            "{:?}",
+            self.settling
+        );
         debug_assert!(self.durable_end <= self.log_end(), "durable end {} above log end {}", self.durable_end, self.log_end());
         debug_assert!(self.segments.iter().all(|s| s.flushed <= s.written && s.written <= s.size));
     }
@@ -217,6 +232,7 @@ pub(crate) mod tests {
         let end = segments.active().next_offset;
         let mut state = LogState::new(segments, saved);
         state.durable_end = end;
+        state.settling = Settling::new(end);
         state
     }
 

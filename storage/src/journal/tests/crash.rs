@@ -35,7 +35,7 @@ async fn workload(journal: &Journal<SimDisk>, rng: &mut Rng, steps: u64, ledger:
         match rng.below(10) {
             0..=5 => {
                 let (n, len) = (next.get(), random_len(rng));
-                match journal.push(header(n), &data(n, len)) {
+                match journal.push_as(header(n), &data(n, len), rng.below(3) != 0) {
                     Ok(ticket) => {
                         ledger.borrow_mut().pushed.push((n, len, ticket));
                         next.set(n + 1);
