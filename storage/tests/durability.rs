@@ -366,7 +366,7 @@ fn crash(seed: u64, lie: bool) {
     };
     block_on(async {
         let store = open(&survivor, config).await;
-        for (i, expected) in expected.borrow().iter().enumerate() {
+        for (i, expected) in expected.take().iter().enumerate() {
             let log = store.open_log(tp(i as i32), of_class(classes[i])).await.unwrap();
             let end = log.log_end_offset();
             let promised = match (i, power_cut) {
