@@ -4,6 +4,9 @@
 //! |---|---|
 //! | [`scenario`] | the TOML of a scenario: keys, bounds, overrides; the committed ones |
 //! | [`run`] | one run: set-up, phases, verdict |
+//! | [`client`] | the protocol from the client's side |
+//! | [`load`] | producers and readers on load threads |
+//! | [`schedule`], [`payload`], [`delivery`], [`steady`] | decisions: when records are due, what proves them, whether a run drifts |
 //! | [`result`](mod@result), [`latency`] | what a run found out; its histograms |
 //! | [`target`] | what the engine needs of a server under test |
 //! | [`adapter`] | servers that the harness starts itself |
@@ -14,20 +17,26 @@
 
 pub mod adapter;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod compare;
 pub mod cost;
+pub mod delivery;
 pub mod error;
 pub mod figures;
 pub mod latency;
+pub mod load;
 pub mod objective;
+pub mod payload;
 pub mod probe;
 pub mod report;
 pub mod result;
 pub mod run;
 pub mod scenario;
+pub mod schedule;
 pub mod session;
 pub mod slo;
 pub mod stages;
 pub mod stats;
+pub mod steady;
 pub mod target;

@@ -80,6 +80,9 @@ pub struct TargetInfo {
     /// Settings that differ from its defaults, for servers that the harness starts.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
+    /// Why it counts as dead, if it does.
+    #[serde(default)]
+    pub died: Option<String>,
 }
 
 /// Whether a result may be quoted.

@@ -1,12 +1,26 @@
 //! `run`: one run of one scenario against one target, from set-up to verdict.
 
+mod conduct;
+mod setup;
+mod start_up;
+mod timeline;
+mod verdict;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use conduct::{Conductor, Length, Outcome, Places};
+
+use crate::client::admin::Admin;
+use crate::client::topology::Topology;
+use crate::clock::{now_ns, unix_ms};
+use crate::delivery::Sent;
 use crate::error::BenchError;
 use crate::latency::Latency;
-use crate::result::{Counts, Metric, RunResult};
-use crate::scenario::Scenario;
+use crate::load::shared::Plan;
+use crate::result::{Counts, Metric, RunResult, SCHEMA, TargetInfo};
+use crate::scenario::{Acks, Preload, Scenario, Shape};
 use crate::target::Target;
 
 /// What a caller sees while a run goes on.
@@ -32,7 +46,7 @@ pub struct SecondSeen<'a> {
     /// What happened in it.
     pub counts: Counts,
     /// Latencies completed so far of records intended in it.
-    pub latency: &'a std::collections::BTreeMap<Metric, Latency>,
+    pub latency: &'a BTreeMap<Metric, Latency>,
 }
 
 /// Runs `scenario` against `target`, which serves already (scenarios that start it themselves excepted). `interrupt` ends it early, with what
@@ -43,6 +57,207 @@ pub fn run(
     interrupt: &Arc<AtomicBool>,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<RunResult, BenchError> {
-    let _ = (scenario, interrupt, progress);
-    Err(BenchError::target(target.name(), "the engine is not there yet"))
+    let started_unix_ms = unix_ms();
+    let run_id = (now_ns() ^ (u64::from(std::process::id()) << 20)) as u32 | 1;
+    let p = &scenario.producers;
+    let sockets = u64::from(p.count) + u64::from(scenario.background.connections) + readers(scenario) * 2;
+    setup::raise_file_limit(sockets + 256)?;
+
+    progress(Progress::SettingUp("connecting"));
+    let (mut admin, address) = setup::connect(target, interrupt)?;
+    let name = target.bootstrap();
+    progress(Progress::SettingUp("creating topics"));
+    let ground = setup::create_topics(&mut admin, scenario, run_id, &name)?;
+    let mut run = Run { scenario, target, interrupt, progress, run_id, notes: Vec::new(), figures: BTreeMap::new() };
+    run.figures.insert("create_topics_s".to_string(), ground.create_s);
+    let done = run.measure(&mut admin, address, &ground.topology);
+    let Run { target, notes, figures, .. } = run;
+
+    let cleaned = if scenario.topic.keep { Ok(()) } else { clean(target, &ground.created) };
+    let (outcome, plan, preload) = done?;
+    let mut outcome = outcome;
+    outcome.notes.extend(notes);
+    if let Err(e) = cleaned {
+        outcome.notes.push(format!("the topics were not deleted: {e}"));
+    }
+    let mut result = compose(scenario, &plan, &outcome, preload);
+    result.started_unix_ms = started_unix_ms;
+    result.run_id = run_id;
+    result.target = TargetInfo {
+        name: target.name(),
+        bootstrap: name,
+        pid: target.pid(),
+        brokers: ground.topology.nodes.len() as u32,
+        died: outcome.died.clone(),
+    };
+    result.figures.extend(figures);
+    Ok(result)
+}
+
+/// Connections of readers, at most.
+fn readers(scenario: &Scenario) -> u64 {
+    scenario.consumers.iter().map(|c| u64::from(c.copies) * u64::from(c.members)).sum()
+}
+
+fn clean(target: &dyn Target, topics: &[String]) -> Result<(), BenchError> {
+    let fail = |e: std::io::Error| BenchError::target(target.bootstrap(), e.to_string());
+    // Once more from the start: the server may have been restarted meanwhile.
+    let address = crate::client::admin::resolve(&target.bootstrap()).map_err(fail)?;
+    Admin::connect(address).and_then(|mut admin| admin.delete_topics(topics)).map_err(fail)
+}
+
+/// What a run carries along.
+struct Run<'a> {
+    scenario: &'a Scenario,
+    target: &'a mut dyn Target,
+    interrupt: &'a Arc<AtomicBool>,
+    progress: &'a mut dyn FnMut(Progress<'_>),
+    run_id: u32,
+    notes: Vec<String>,
+    figures: BTreeMap<String, f64>,
+}
+
+impl Run<'_> {
+    /// Preload, places, load; or starts instead of load. Returns what the preload sent as well.
+    fn measure(
+        &mut self,
+        admin: &mut Admin,
+        address: std::net::SocketAddr,
+        topology: &Topology,
+    ) -> Result<(Outcome, Plan, Vec<Sent>), BenchError> {
+        let s = self.scenario;
+        let mut preloaded = Vec::new();
+        let preload_id = s.preload.map(|_| self.run_id ^ 0x8000_0000);
+        if let Some(preload) = s.preload {
+            preloaded = self.preload(admin, topology, preload)?;
+        }
+        let name = self.target.bootstrap();
+        let fail = |e: std::io::Error| BenchError::target(&name, e.to_string());
+        let plan = Plan::new(s, self.run_id, preload_id, u64::MAX);
+        if let Some(start_up) = s.start_up {
+            let (seconds, outcome) = start_up::measure(s, start_up, topology, address, self.target, self.interrupt, self.progress)?;
+            self.start_figures(seconds);
+            return Ok((outcome, plan, preloaded));
+        }
+        // The preload may have restarted the server.
+        *admin = setup::connect(self.target, self.interrupt)?.0;
+        let places = Places {
+            first: setup::offsets(topology, -2).map_err(fail)?,
+            end: setup::offsets(topology, -1).map_err(fail)?,
+            coordinators: setup::coordinators(admin, s, self.run_id, &name)?,
+        };
+        let ids = self.producer_ids(admin)?;
+        (self.progress)(Progress::SettingUp("starting the load"));
+        let conductor = Conductor::new(plan, topology.clone(), ids, places, self.target, self.interrupt, self.progress)?;
+        let plan = Arc::clone(&conductor.plan);
+        let outcome = conductor.run(Length::Phases)?;
+        self.load_figures(&outcome);
+        let plan = Plan::new(&plan.scenario, plan.run_id, plan.preload_id, plan.records_max);
+        Ok((outcome, plan, preloaded))
+    }
+
+    fn producer_ids(&mut self, admin: &mut Admin) -> Result<Vec<(i64, i16)>, BenchError> {
+        let p = &self.scenario.producers;
+        let count = if p.idempotent { p.count } else { 0 };
+        let id = |_| admin.producer_id().map_err(|e| BenchError::target(self.target.bootstrap(), e.to_string()));
+        (0..count).map(id).collect()
+    }
+
+    /// Writes the backlog as fast as the server takes it, and makes it cold.
+    fn preload(&mut self, admin: &mut Admin, topology: &Topology, preload: Preload) -> Result<Vec<Sent>, BenchError> {
+        (self.progress)(Progress::SettingUp("writing the backlog"));
+        let mut s = self.scenario.clone();
+        (s.load.rate, s.load.shape) = (None, Shape::Constant);
+        s.consumers.clear();
+        s.background.connections = 0;
+        s.producers.count = s.producers.count.max(1);
+        if s.producers.acks == Acks::None {
+            s.producers.acks = Acks::Leader;
+        }
+        let record = u64::from(s.producers.value_bytes + s.producers.key_bytes);
+        let each = preload.bytes.div_ceil(record).div_ceil(u64::from(s.producers.count));
+        let plan = Plan::new(&s, self.run_id ^ 0x8000_0000, None, each);
+        let ids = self.producer_ids(admin)?;
+        let begun = std::time::Instant::now();
+        let conductor = Conductor::new(plan, topology.clone(), ids, Places::default(), self.target, self.interrupt, self.progress)?;
+        let plan = Arc::clone(&conductor.plan);
+        let outcome = conductor.run(Length::Records)?;
+        if let Some(why) = &outcome.died {
+            return Err(BenchError::target(self.target.bootstrap(), format!("died while the backlog was written: {why}")));
+        }
+        let seconds = begun.elapsed().as_secs_f64();
+        self.figures.insert("preload.mb_per_s".to_string(), preload.bytes as f64 / 1e6 / seconds);
+        if preload.drop_caches {
+            (self.progress)(Progress::SettingUp("dropping caches"));
+            self.notes.extend(setup::drop_caches(self.target, self.interrupt)?);
+        }
+        Ok(verdict::streams(&plan, &outcome, Vec::new()).0)
+    }
+
+    fn start_figures(&mut self, mut seconds: Vec<f64>) {
+        seconds.sort_by(f64::total_cmp);
+        for (i, s) in seconds.iter().enumerate() {
+            self.figures.insert(format!("start_to_first_ack_s.{i:03}"), *s);
+        }
+        let figures = [
+            ("start_to_first_ack_s", seconds.get(seconds.len() / 2)),
+            ("start_to_first_ack_s.min", seconds.first()),
+            ("start_to_first_ack_s.max", seconds.last()),
+        ];
+        self.figures.extend(figures.into_iter().filter_map(|(name, s)| Some((name.to_string(), *s?))));
+    }
+
+    fn load_figures(&mut self, outcome: &Outcome) {
+        let mut put = |name: String, value: f64| self.figures.insert(name, value);
+        if outcome.down_ns > 0 && outcome.first_ack_ns > 0 {
+            put("restart.first_ack_s".to_string(), (outcome.first_ack_ns - outcome.down_ns) as f64 / 1e9);
+        }
+        let rebalances: u64 = outcome.reports.iter().map(|r| r.rebalances).sum();
+        if rebalances > 0 {
+            put("group.rejoins".to_string(), rebalances as f64);
+        }
+        for set in outcome.reports.iter().flat_map(|r| &r.readers) {
+            if let Some(rate) = set.backlog_mb_per_s(outcome.ended_ns) {
+                put(format!("consumer.{}.mb_per_s", set.name), rate);
+            }
+            if let Some(seconds) = set.backlog_seconds() {
+                put(format!("consumer.{}.backlog_s", set.name), seconds);
+            }
+        }
+    }
+}
+
+/// Puts everything together.
+fn compose(scenario: &Scenario, plan: &Plan, outcome: &Outcome, preload: Vec<Sent>) -> RunResult {
+    let (from, to) = outcome.measured;
+    let mut measured = outcome.timeline.between(from, to);
+    measured.generator_cpu_s = outcome.cpu_s;
+    let (sent, mut delivery) = verdict::streams(plan, outcome, preload);
+    verdict::delivery(scenario, outcome, &sent, &mut delivery);
+    let generator = verdict::generator(scenario, &measured);
+    let errors = verdict::errors(outcome);
+    let mut verdict = verdict::judge(scenario, outcome, &measured, &delivery, &generator, &errors);
+    if scenario.start_up.is_some() {
+        // Nothing but starts was measured.
+        verdict.reasons.retain(|r| r.contains("interrupted") || r.contains("died"));
+        verdict.valid = verdict.reasons.is_empty();
+    }
+    RunResult {
+        schema: SCHEMA,
+        tool_version: env!("CARGO_PKG_VERSION").to_string(),
+        scenario: scenario.name.clone(),
+        title: scenario.title.clone(),
+        settings: scenario.settings.clone(),
+        overrides: scenario.overrides.clone(),
+        durability: verdict::durability(scenario),
+        interrupted: outcome.interrupted,
+        verdict,
+        phases: outcome.phases.clone(),
+        measured,
+        timeline: outcome.timeline.windows(scenario.window_s),
+        delivery,
+        errors,
+        generator,
+        ..Default::default()
+    }
 }

@@ -1,0 +1,158 @@
+//! Set-up and tear-down of a run: reaching the target, topics, offsets, producer ids, coordinators, dropped caches.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::client::admin::{Admin, resolve};
+use crate::client::topology::Topology;
+use crate::error::BenchError;
+use crate::load::worker::group_name;
+use crate::scenario::{Assignment, Scenario};
+use crate::target::Target;
+
+/// How long a target that the harness started may take to serve.
+const SERVE_WAIT: Duration = Duration::from_secs(120);
+/// How long a target that should be there already may take to answer.
+const ANSWER_WAIT: Duration = Duration::from_secs(5);
+/// How long topics may take to have leaders.
+const LEADER_WAIT: Duration = Duration::from_secs(120);
+/// Time between two attempts.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Waits a little on the main thread, which has nothing else to do.
+pub(super) fn pause(time: Duration) {
+    #[allow(clippy::disallowed_methods)] // Not a shard, and nothing announces what is awaited.
+    std::thread::sleep(time);
+}
+
+/// Connects to the target, patiently when it has a process that may still be starting.
+pub(super) fn connect(target: &dyn Target, interrupt: &AtomicBool) -> Result<(Admin, SocketAddr), BenchError> {
+    let address = resolve(&target.bootstrap()).map_err(|e| BenchError::target(target.bootstrap(), format!("no such address: {e}")))?;
+    let wait = if target.pid().is_some() { SERVE_WAIT } else { ANSWER_WAIT };
+    let begun = Instant::now();
+    loop {
+        match Admin::connect(address) {
+            Ok(admin) => return Ok((admin, address)),
+            Err(e) if begun.elapsed() > wait || interrupt.load(Ordering::Relaxed) => {
+                return Err(BenchError::target(target.bootstrap(), format!("cannot be reached: {e}")));
+            }
+            Err(_) => pause(PAUSE),
+        }
+    }
+}
+
+/// What set-up found and made.
+#[derive(Debug)]
+pub(super) struct Ground {
+    /// Topics that the load uses, and what leads them.
+    pub(super) topology: Topology,
+    /// All topics that were created.
+    pub(super) created: Vec<String>,
+    /// Seconds it took to create them until every partition had a leader.
+    pub(super) create_s: f64,
+}
+
+/// Creates the topics of a run and waits for their leaders.
+pub(super) fn create_topics(admin: &mut Admin, scenario: &Scenario, run_id: u32, name: &str) -> Result<Ground, BenchError> {
+    let fail = |e: std::io::Error| BenchError::target(name, e.to_string());
+    let t = &scenario.topic;
+    let topics: Vec<String> = (0..t.count).map(|i| format!("coreline-bench-{run_id:08x}-{i}")).collect();
+    let begun = Instant::now();
+    admin.create_topics(&topics, t.partitions, t.replication, &t.config).map_err(fail)?;
+    let mut created = topics.clone();
+    if scenario.background.partitions > 0 {
+        let idle = format!("coreline-bench-{run_id:08x}-background");
+        admin.create_topics(std::slice::from_ref(&idle), scenario.background.partitions, t.replication, &BTreeMap::new()).map_err(fail)?;
+        created.push(idle);
+    }
+    let topology = leaders(admin, &topics, t.partitions, &Topology::default(), name)?;
+    Ok(Ground { topology, created, create_s: begun.elapsed().as_secs_f64() })
+}
+
+/// Waits until every partition has a leader.
+pub(super) fn leaders(
+    admin: &mut Admin,
+    topics: &[String],
+    partitions: u32,
+    before: &Topology,
+    name: &str,
+) -> Result<Topology, BenchError> {
+    let begun = Instant::now();
+    loop {
+        match admin.topology(topics, partitions, before) {
+            Ok(Some(topology)) => return Ok(topology),
+            Ok(None) if begun.elapsed() < LEADER_WAIT => pause(PAUSE),
+            Ok(None) => return Err(BenchError::target(name, "the topics' partitions have no leaders")),
+            Err(e) => return Err(BenchError::target(name, e.to_string())),
+        }
+    }
+}
+
+/// Offsets of all partitions (-2 first, -1 end), each asked of its leader.
+pub(super) fn offsets(topology: &Topology, which: i64) -> std::io::Result<Vec<i64>> {
+    let mut out = vec![0; topology.count() as usize];
+    for (i, node) in topology.nodes.iter().enumerate() {
+        if topology.leaders.contains(&Some(i as u16)) {
+            Admin::connect(node.address)?.offsets(topology, i as u16, which, &mut out)?;
+        }
+    }
+    Ok(out)
+}
+
+/// The coordinator of each group of consumers, by the consumers' index. Asks until one is there.
+pub(super) fn coordinators(
+    admin: &mut Admin,
+    scenario: &Scenario,
+    run_id: u32,
+    name: &str,
+) -> Result<BTreeMap<usize, SocketAddr>, BenchError> {
+    let mut found = BTreeMap::new();
+    for (i, consumers) in scenario.consumers.iter().enumerate().filter(|(_, c)| c.assignment == Assignment::Group) {
+        let begun = Instant::now();
+        let address = loop {
+            match admin.coordinator(&group_name(run_id, &consumers.name, 0)) {
+                Ok(address) => break address,
+                Err(e) if begun.elapsed() > LEADER_WAIT => return Err(BenchError::target(name, e.to_string())),
+                Err(_) => pause(PAUSE),
+            }
+        };
+        found.insert(i, address);
+    }
+    Ok(found)
+}
+
+/// Restarts the server and drops the page cache, as far as that is possible; returns what could not be done.
+pub(super) fn drop_caches(target: &mut dyn Target, interrupt: &AtomicBool) -> Result<Vec<String>, BenchError> {
+    let mut notes = Vec::new();
+    if target.pid().is_some() {
+        target.stop()?;
+    } else {
+        notes.push("the server was not restarted after the preload (it is only an address): its own caches are warm".to_string());
+    }
+    nix::unistd::sync();
+    if let Err(e) = std::fs::write("/proc/sys/vm/drop_caches", "3") {
+        notes.push(format!("the page cache was not dropped after the preload: {e}"));
+    }
+    if notes.iter().all(|n| !n.contains("only an address")) {
+        target.start()?;
+        connect(target, interrupt)?;
+    }
+    Ok(notes)
+}
+
+/// Lets this process have as many open files as it may.
+pub(super) fn raise_file_limit(wanted: u64) -> Result<(), BenchError> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let fail = |e: nix::Error| BenchError::host("limit of open files", e.into());
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(fail)?;
+    if soft < wanted.min(hard) {
+        setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard).map_err(fail)?;
+    }
+    if hard < wanted {
+        let why = std::io::Error::other(format!("{wanted} connections and files are needed, at most {hard} are allowed (ulimit -Hn)"));
+        return Err(BenchError::host("limit of open files", why));
+    }
+    Ok(())
+}

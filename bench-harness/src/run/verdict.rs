@@ -1,0 +1,172 @@
+//! From what happened to what may be said: delivery, the generator's check of itself, validity with reasons.
+
+use std::collections::BTreeMap;
+
+use super::conduct::Outcome;
+use crate::clock::own_cpu_seconds;
+use crate::delivery::Sent;
+use crate::load::shared::Plan;
+use crate::result::{Counts, Delivery, GeneratorCheck, Measured, Metric, Verdict};
+use crate::scenario::{Acks, Scenario};
+
+/// What every stream sent, by number: those of the run, then those of the preload.
+pub(super) fn streams(plan: &Plan, outcome: &Outcome, preload: Vec<Sent>) -> (Vec<Sent>, Delivery) {
+    let all = plan.scenario.topic.all_partitions() as usize;
+    let mut sent = vec![Sent::default(); plan.streams()];
+    let mut delivery = Delivery::default();
+    for (index, streams, unanswered) in outcome.reports.iter().flat_map(|r| &r.producers) {
+        delivery.unanswered += unanswered;
+        for (i, s) in streams.iter().enumerate() {
+            sent[*index as usize * all + i] = s.clone();
+        }
+    }
+    delivery.produced = sent.iter().map(|s| s.assigned).sum();
+    let not_acked: u64 = sent.iter().flat_map(|s| &s.not_acked).map(|r| r.1 - r.0).sum();
+    delivery.acked = delivery.produced.saturating_sub(not_acked);
+    delivery.failed = not_acked.saturating_sub(delivery.unanswered);
+    sent.extend(preload);
+    (sent, delivery)
+}
+
+/// Asks every set of readers for its verdict.
+pub(super) fn delivery(scenario: &Scenario, outcome: &Outcome, sent: &[Sent], delivery: &mut Delivery) {
+    let p = &scenario.producers;
+    let sets = outcome.reports.iter().flat_map(|r| &r.readers);
+    delivery.consumers = sets.map(|set| set.finish(sent, outcome.ends.as_deref(), p.idempotent || !p.retries)).collect();
+    delivery.consumers.sort_by(|a, b| a.name.cmp(&b.name));
+    delivery.verified = p.count > 0 && delivery.consumers.iter().any(|c| c.caught_up);
+}
+
+/// The generator's check of itself.
+pub(super) fn generator(scenario: &Scenario, measured: &Measured) -> GeneratorCheck {
+    let g = &scenario.generator;
+    let late = measured.latency.get(&Metric::Lateness);
+    let us = |ns: u64| ns as f64 / 1e3;
+    let (cpu_user_s, cpu_system_s) = own_cpu_seconds();
+    let c = &measured.counts;
+    let (bytes, records) = (c.acked_bytes + c.received_bytes, c.acked + c.received);
+    GeneratorCheck {
+        late_limit_us: g.late_limit_us,
+        late_p99_us: late.and_then(|l| l.quantile(0.99)).map(us),
+        late_max_us: late.and_then(crate::latency::Latency::max).map(us),
+        sent_share: sent_share(scenario, c),
+        cpu_user_s,
+        cpu_system_s,
+        cpu_s_per_gb: (bytes > 0).then(|| measured.generator_cpu_s / bytes as f64 * 1e9),
+        cpu_s_per_million: (records > 0).then(|| measured.generator_cpu_s / records as f64 * 1e6),
+        threads: g.threads,
+        spin_us: g.spin_us,
+    }
+}
+
+fn sent_share(scenario: &Scenario, c: &Counts) -> f64 {
+    if scenario.load.rate.is_none() || c.scheduled == 0 { 1.0 } else { c.sent as f64 / c.scheduled as f64 }
+}
+
+/// Errors of all threads by kind.
+pub(super) fn errors(outcome: &Outcome) -> BTreeMap<String, u64> {
+    let mut all = BTreeMap::new();
+    for (kind, count) in outcome.reports.iter().flat_map(|r| &r.errors) {
+        *all.entry((*kind).to_string()).or_insert(0) += count;
+    }
+    all
+}
+
+/// Whether the result may be quoted.
+pub(super) fn judge(
+    scenario: &Scenario,
+    outcome: &Outcome,
+    measured: &Measured,
+    delivery: &Delivery,
+    generator: &GeneratorCheck,
+    errors: &BTreeMap<String, u64>,
+) -> Verdict {
+    let mut v = Verdict { valid: true, reasons: Vec::new(), notes: outcome.notes.clone() };
+    let p = &scenario.producers;
+    if outcome.interrupted {
+        v.reasons.push("interrupted: the phases are incomplete".to_string());
+    }
+    if let Some(why) = &outcome.died {
+        v.reasons.push(format!("the target died: {why}"));
+    }
+    if let Some(late) = generator.late_p99_us.filter(|late| *late > generator.late_limit_us) {
+        v.reasons.push(format!(
+            "the generator was late: p99 of the intended-time error {late:.0} us, at most {:.0} us allowed",
+            generator.late_limit_us
+        ));
+    }
+    if generator.sent_share < scenario.generator.sent_share_min {
+        v.reasons.push(format!(
+            "the schedule was not kept: {:.2} % of it was sent, at least {:.2} % are asked for; the server did not keep up",
+            generator.sent_share * 100.0,
+            scenario.generator.sent_share_min * 100.0
+        ));
+    }
+    if p.count > 0 && measured.counts.acked == 0 {
+        v.reasons.push("no record was acknowledged in the measured phase".to_string());
+    }
+    if delivery.failed > 0 && scenario.restart.is_none() {
+        v.reasons.push(format!("{} records were given up", delivery.failed));
+    }
+    if delivery.unanswered > 0 && p.acks != Acks::None {
+        v.reasons.push(format!("{} records had no answer when the run ended", delivery.unanswered));
+    }
+    for c in &delivery.consumers {
+        let n = &c.name;
+        for (count, what) in [(c.lost, "acknowledged records are lost"), (c.corrupt, "records or batches are damaged")] {
+            if count > 0 {
+                v.reasons.push(format!("{n}: {count} {what}"));
+            }
+        }
+        // Several requests in flight without idempotence may be written in another order when one is repeated.
+        let order_expected =
+            !p.idempotent && p.in_flight > 1 && errors.values().sum::<u64>() > 0 || c.duplicates_expected && c.duplicates > 0;
+        for (count, what, expected) in [
+            (c.duplicates, "records came more than once", c.duplicates_expected),
+            (c.reordered, "records came out of order", order_expected),
+        ] {
+            let list = if expected { &mut v.notes } else { &mut v.reasons };
+            if count > 0 {
+                list.push(format!("{n}: {count} {what}"));
+            }
+        }
+        if c.overflowed {
+            v.reasons.push(format!("{n}: more gaps than are remembered; its counts are bounds"));
+        }
+        if !c.caught_up && p.count > 0 && !outcome.interrupted {
+            let late = scenario.consumers.iter().any(|s| s.start_at_s > 0 && n.starts_with(&s.name));
+            let list = if late { &mut v.notes } else { &mut v.reasons };
+            list.push(format!("{n}: had not read everything when the drain ended; its delivery is not verified"));
+        }
+    }
+    if p.count > 0 && delivery.consumers.is_empty() {
+        v.notes.push("delivery is not verified: nothing was read back".to_string());
+    }
+    if !errors.is_empty() {
+        let list: Vec<String> = errors.iter().map(|(kind, n)| format!("{kind} {n}")).collect();
+        v.notes.push(format!("errors over the whole run: {}", list.join(", ")));
+    }
+    if outcome.phases.first().is_some_and(|phase| phase.steady == Some(false)) {
+        v.notes.push("the warm-up ended at its limit: throughput or p99 still drifted".to_string());
+    }
+    v.valid = v.reasons.is_empty();
+    v
+}
+
+/// What an acknowledgement promises, in words.
+pub(super) fn durability(scenario: &Scenario) -> String {
+    let p = &scenario.producers;
+    let acks = match p.acks {
+        Acks::None => "acks=0: no acknowledgement",
+        Acks::Leader => "acks=1: the leader has it, by the server's own flush policy",
+        Acks::All => "acks=all: all in-sync replicas have it, by the server's own flush policy",
+    };
+    let repeat = match (p.retries, p.idempotent) {
+        (true, true) => "repeated until acknowledged, idempotent (once)",
+        (true, false) => "repeated until acknowledged, plain (at least once)",
+        (false, _) => "never repeated (at most once)",
+    };
+    let settings: Vec<String> = scenario.topic.config.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    let settings = if settings.is_empty() { "the server's defaults".to_string() } else { settings.join(", ") };
+    format!("{acks}; {repeat}; topic settings: {settings}")
+}
