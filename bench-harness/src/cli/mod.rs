@@ -38,7 +38,11 @@ enum Command {
     /// Measures two targets in interleaved blocks and says which is better, where the run can tell.
     Compare(compare::Arguments),
     /// Names the committed scenarios.
-    List,
+    List {
+        /// Shows the keys of scenario files instead.
+        #[arg(long)]
+        keys: bool,
+    },
     /// Prints the facts of this host that belong beside every result, as JSON.
     Host,
     /// Starts and ends one server on behalf of this program.
@@ -142,7 +146,8 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Slo(arguments) => slo::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
-        Command::List => list(),
+        Command::List { keys: false } => list(),
+        Command::List { keys: true } => print(&scenario::key_table()),
         Command::Host => print_json(&crate::probe::host()),
         Command::Supervise(SuperviseArguments { log, cgroup, argv }) => supervise::serve(&supervise::Orders { log, cgroup, argv })
             .map(|()| EXIT_OK)

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::progress::Live;
 use super::{ScenarioArguments, ServerArguments, check_writable, interrupt, print, to_json, write_file};
-use crate::error::{BenchError, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_OK};
+use crate::error::{BenchError, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_OK, EXIT_TARGET};
 use crate::report::{html, omb, terminal};
 use crate::session;
 
@@ -51,9 +51,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, BenchError> {
     if let Some(path) = &arguments.omb {
         write_file(path, &to_json(&omb::export(&result))?)?;
     }
-    Ok(match (result.interrupted, result.verdict.valid) {
-        (true, _) => EXIT_INTERRUPTED,
-        (false, true) => EXIT_OK,
-        (false, false) => EXIT_INVALID,
+    Ok(match (result.interrupted, &result.target.died, result.verdict.valid) {
+        (true, _, _) => EXIT_INTERRUPTED,
+        (false, Some(_), _) => EXIT_TARGET,
+        (false, None, true) => EXIT_OK,
+        (false, None, false) => EXIT_INVALID,
     })
 }

@@ -63,6 +63,10 @@ pub fn run(
     let sockets = u64::from(p.count) + u64::from(scenario.background.connections) + readers(scenario) * 2;
     setup::raise_file_limit(sockets + 256)?;
 
+    if scenario.start_up.is_some() && target.pid().is_none() {
+        // Starts are the scenario's own affair.
+        target.start()?;
+    }
     progress(Progress::SettingUp("connecting"));
     let (mut admin, address) = setup::connect(target, interrupt)?;
     let name = target.bootstrap();
@@ -89,6 +93,7 @@ pub fn run(
         pid: target.pid(),
         brokers: ground.topology.nodes.len() as u32,
         died: outcome.died.clone(),
+        ..Default::default()
     };
     result.figures.extend(figures);
     Ok(result)

@@ -12,7 +12,7 @@ use coreline_wire::record::Compression;
 
 pub use committed::{COMMITTED, names};
 pub use parse::{Overrides, load};
-pub use settings::{KeyDoc, keys};
+pub use settings::{KeyDoc, key_table, keys};
 
 /// Bytes at the front of every value that prove its delivery; see `payload`.
 pub const VALUE_BYTES_MIN: u64 = 32;

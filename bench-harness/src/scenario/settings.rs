@@ -33,6 +33,15 @@ pub fn keys() -> Vec<KeyDoc> {
     reader.docs
 }
 
+/// All keys as the README's table.
+pub fn key_table() -> String {
+    let mut text = String::from("| key | values | default | meaning |\n|---|---|---|---|\n");
+    for k in keys() {
+        text.push_str(&format!("| `{}` | {} | {} | {} |\n", k.key, k.bounds, k.default, k.meaning));
+    }
+    text
+}
+
 /// Builds a scenario; the error names file, line and reason.
 pub(super) fn build(r: &mut Reader, name: &str, consumers: &[String]) -> Result<Scenario, String> {
     let title = r.text("title", "", "one line for reports; names the durability")?;
