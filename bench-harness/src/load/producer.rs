@@ -383,7 +383,7 @@ impl Producer {
     }
 
     /// Writes the request to the socket and returns its correlation id.
-    fn write(&mut self, lane: usize, batches: &mut Vec<Batch>, c: &mut Context<'_>) -> io::Result<i32> {
+    fn write(&mut self, lane: usize, batches: &mut [Batch], c: &mut Context<'_>) -> io::Result<i32> {
         let p = &c.plan.scenario.producers;
         let version = c.topology.versions.of(ApiKey::Produce).unwrap_or(3);
         let Some(connection) = self.lanes[lane].link.ready() else { return Err(io::ErrorKind::NotConnected.into()) };

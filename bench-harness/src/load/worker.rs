@@ -221,7 +221,7 @@ impl Worker {
                 if self.shared.stop.load(Ordering::Relaxed) {
                     break;
                 }
-                let late = ticks % TIMEOUT_TICKS == 0;
+                let late = ticks.is_multiple_of(TIMEOUT_TICKS);
                 for (i, producer) in self.producers.iter_mut().enumerate() {
                     if late {
                         producer.check_timeouts(&mut c);

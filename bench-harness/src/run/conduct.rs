@@ -27,7 +27,7 @@ const SECOND: u64 = 1_000_000_000;
 /// How often the main thread looks around.
 const LOOK: Duration = Duration::from_millis(50);
 /// Longest wait for readers and idle connections to stand.
-const STAND_NS: u64 = 120 * SECOND;
+const STAND_NS: u64 = 60 * SECOND;
 /// Nanoseconds from the last preparation to the first record.
 const LEAD_NS: u64 = 100_000_000;
 
@@ -124,7 +124,14 @@ impl<'a> Conductor<'a> {
         }
         self.out.down_ns = self.shared.down_ns.load(Ordering::Relaxed);
         self.out.first_ack_ns = self.shared.first_ack_ns.load(Ordering::Relaxed);
-        done.map(|()| self.out)
+        match done {
+            Err(BenchError::Target { target, reason }) => {
+                let errors: Vec<String> = super::verdict::errors(&self.out).iter().map(|(kind, n)| format!("{kind} {n}")).collect();
+                let reason = if errors.is_empty() { reason } else { format!("{reason} (errors: {})", errors.join(", ")) };
+                Err(BenchError::Target { target, reason })
+            }
+            done => done.map(|()| self.out),
+        }
     }
 
     /// Waits until readers have their places and idle connections stand, then sets the start.
