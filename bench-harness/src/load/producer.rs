@@ -8,15 +8,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::Ordering;
 
-use coreline_wire::{ApiKey, ErrorCode};
+use coreline_wire::ErrorCode;
 
 use super::link::Link;
 use super::producer_answer;
 use super::shared::Context;
-use super::template::{Fill, HEAD_ROOM, Intended};
-use crate::client::produce;
+use super::template::Intended;
 use crate::client::topology::PartitionNumber;
-use crate::clock::unix_ms;
 use crate::delivery::Sent;
 use crate::result::Metric;
 use crate::scenario::{Acks, Partitioner, Producers};
@@ -36,7 +34,7 @@ pub struct Producer {
     /// When to wake it next, for the thread's timers.
     pub wake_ns: u64,
     noticed: Option<Pacer>,
-    taken: Option<Pacer>,
+    pub(super) taken: Option<Pacer>,
     records_left: u64,
     pub(super) streams: Vec<Stream>,
     pub(super) lanes: Vec<Lane>,
@@ -60,7 +58,7 @@ pub(super) struct Stream {
     pub(super) sent: Sent,
     building: Option<Batch>,
     /// The sequence number that counts as 0 for the server, and the producer id it belongs to.
-    sequence_base: (u64, u32),
+    pub(super) sequence_base: (u64, u32),
     /// The request that holds a batch of it, by [`Producer::round`].
     gathered: u64,
 }
@@ -72,7 +70,7 @@ pub(super) struct Batch {
     pub(super) first: u64,
     pub(super) count: u64,
     pub(super) intended: Intended,
-    opened_ns: u64,
+    pub(super) opened_ns: u64,
     pub(super) attempts: u32,
 }
 
@@ -86,7 +84,7 @@ pub(super) struct Lane {
     pub(super) retry: VecDeque<Batch>,
     pub(super) in_flight: VecDeque<InFlight>,
     /// When it was last freed after it had been blocked.
-    free_since_ns: u64,
+    pub(super) free_since_ns: u64,
     blocked: bool,
 }
 
@@ -379,73 +377,6 @@ impl Producer {
                 self.lanes[lane].retry.extend(batches);
                 self.disconnect(lane, "disconnect", c);
             }
-        }
-    }
-
-    /// Writes the request to the socket and returns its correlation id.
-    fn write(&mut self, lane: usize, batches: &mut [Batch], c: &mut Context<'_>) -> io::Result<i32> {
-        let p = &c.plan.scenario.producers;
-        let version = c.topology.versions.of(ApiKey::Produce).unwrap_or(3);
-        let Some(connection) = self.lanes[lane].link.ready() else { return Err(io::ErrorKind::NotConnected.into()) };
-        let correlation = connection.next_correlation();
-        // Batches of one topic stand together.
-        batches.sort_by_key(|b| b.partition);
-        let topic_of = |b: &Batch| c.topology.split(b.partition).0;
-        let request = &mut *c.request;
-        request.clear();
-        let topics = batches.chunk_by(|a, b| topic_of(a) == topic_of(b)).count() as i32;
-        produce::head(request, version, correlation, p.acks.code(), p.request_timeout_ms as i32, topics);
-        let timestamp_ms = unix_ms();
-        for run in batches.chunk_by(|a, b| topic_of(a) == topic_of(b)) {
-            produce::topic(request, &c.topology.topics[topic_of(&run[0])], run.len() as i32);
-            for batch in run {
-                let index = c.topology.split(batch.partition).1;
-                let stream = &mut self.streams[batch.partition as usize];
-                if stream.sequence_base.1 != self.id_generation {
-                    stream.sequence_base = (batch.first, self.id_generation);
-                }
-                let sequence = (batch.first.wrapping_sub(stream.sequence_base.0) & 0x7fff_ffff) as i32;
-                c.template.fill(&Fill {
-                    records: batch.count as usize,
-                    run: c.plan.run_id,
-                    stream: self.index * c.topology.count() + batch.partition,
-                    first_sequence: batch.first,
-                    intended: &batch.intended,
-                    sent_ns: c.now,
-                    timestamp_ms,
-                    producer: if p.idempotent { (self.id.0, self.id.1, sequence) } else { (-1, -1, -1) },
-                    keys: &c.plan.keys_of[index as usize],
-                });
-                let bytes = c.template.batch(batch.count as usize).len();
-                produce::partition(request, index, bytes);
-                if batches.len() == 1 && request.len() <= HEAD_ROOM {
-                    // The one batch stays where it was made; the head is put in front of it.
-                    produce::finish(request, bytes);
-                    let whole = c.template.with_room(batch.count as usize);
-                    let from = HEAD_ROOM - request.len();
-                    whole[from..HEAD_ROOM].copy_from_slice(request);
-                    return connection.send(&whole[from..]).map(|()| correlation);
-                }
-                request.extend_from_slice(c.template.batch(batch.count as usize));
-            }
-        }
-        produce::finish(request, 0);
-        connection.send(request).map(|()| correlation)
-    }
-
-    /// The generator's own error: how long after it should and could have gone out a batch went out.
-    fn note_lateness(&self, lane: usize, batches: &[Batch], c: &mut Context<'_>) {
-        if self.taken.is_none() {
-            return;
-        }
-        let linger = (c.plan.scenario.producers.linger_ms * 1e6) as u64;
-        for batch in batches.iter().filter(|b| b.attempts == 0) {
-            let last = batch.intended.each.last().copied().unwrap_or(batch.intended.same);
-            let full = batch.count as usize == c.template.records_max();
-            let should = if full { last.min(batch.opened_ns + linger) } else { batch.opened_ns + linger };
-            let end = c.shared.end_ns.load(Ordering::Relaxed);
-            let could = should.min(end).max(self.lanes[lane].free_since_ns);
-            c.cells.record(Metric::Lateness, last, c.now.saturating_sub(could), batch.count);
         }
     }
 
