@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use coreline_wire::{ApiKey, ErrorCode};
@@ -222,12 +222,19 @@ impl Admin {
         Ok(())
     }
 
-    /// A new producer id with its epoch.
+    /// A new producer id with its epoch. A server that was started just now may ask to be asked again.
+    #[allow(clippy::disallowed_methods)] // No load yet, and no shard here.
     pub fn producer_id(&mut self) -> io::Result<(i64, i16)> {
         let request = InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(60_000);
-        let answer = self.call(ApiKey::InitProducerId, &request)?;
-        check("getting a producer id", answer.error_code)?;
-        Ok((*answer.producer_id, answer.producer_epoch))
+        let deadline = Instant::now() + ANSWER_WAIT;
+        loop {
+            let answer = self.call(ApiKey::InitProducerId, &request)?;
+            if Instant::now() > deadline || !ErrorCode::from_code(answer.error_code).is_retriable() {
+                check("getting a producer id", answer.error_code)?;
+                return Ok((*answer.producer_id, answer.producer_epoch));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 
