@@ -65,6 +65,14 @@ pub fn server_cost(run: &RunResult) -> Option<ServerCost> {
     serde_json::from_value(run.server_cost.clone()?).ok()
 }
 
+/// Share of a schedule from which on it counts as kept.
+const KEPT_UP: f64 = 0.995;
+
+/// Whether the run followed a schedule, rather than sending as fast as the server takes it.
+fn is_paced(run: &RunResult) -> bool {
+    run.settings.get("load.rate").is_some_and(|rate| rate != "max")
+}
+
 /// All figures of a run that can be compared with another run's, in the order of a report.
 pub fn comparable(run: &RunResult) -> Vec<Named> {
     let mut all = Vec::new();
@@ -73,10 +81,13 @@ pub fn comparable(run: &RunResult) -> Vec<Named> {
             all.push(Named { name, unit, value, better });
         }
     };
-    // A scenario with a fixed rate has the throughput that it asked for: only a difference in what came of it would say something.
-    add("acknowledged".into(), "records/s", run.acked_per_s(), Better::Higher);
-    add("acknowledged bytes".into(), "MB/s", run.acked_bytes_per_s() / 1e6, Better::Higher);
-    add("received bytes".into(), "MB/s", run.received_bytes_per_s() / 1e6, Better::Higher);
+    // At a fixed rate the throughput is what was asked for; it says something of the server only when that was not kept up.
+    let kept_up = run.figure(Figure::Delivered).is_ok_and(|delivered| delivered >= KEPT_UP);
+    if !(is_paced(run) && kept_up) {
+        add("acknowledged".into(), "records/s", run.acked_per_s(), Better::Higher);
+        add("acknowledged bytes".into(), "MB/s", run.acked_bytes_per_s() / 1e6, Better::Higher);
+        add("received bytes".into(), "MB/s", run.received_bytes_per_s() / 1e6, Better::Higher);
+    }
     for (metric, name) in [(Metric::ProduceResponse, "produce"), (Metric::ProduceService, "service"), (Metric::E2eResponse, "e2e")] {
         for (q, label) in [(0.5, "p50"), (0.99, "p99"), (0.999, "p99.9"), (0.9999, "p99.99")] {
             if let Some(ns) = run.latency(metric).and_then(|h| h.quantile(q)) {
@@ -142,6 +153,18 @@ mod tests {
         assert!(outcome[1].shown.contains("5000 samples") && outcome[1].shown.contains("100000"), "{}", outcome[1].shown);
         assert!(judge("loss == 0")[0].shown.contains("not checked"));
         assert!(judge("p50(e2e) <= 1s")[0].shown.contains("no e2e latency"));
+    }
+
+    #[test]
+    fn the_throughput_of_a_schedule_that_was_kept_is_no_figure() {
+        let mut paced = run(5_000);
+        paced.settings.insert("load.rate".into(), "500".into());
+        let has = |run: &RunResult| comparable(run).iter().any(|f| f.name == "acknowledged");
+        assert!(!has(&paced));
+        paced.measured.counts.acked = 4_000;
+        assert!(has(&paced), "it fell behind: that is a figure");
+        paced.settings.insert("load.rate".into(), "max".into());
+        assert!(has(&paced));
     }
 
     #[test]

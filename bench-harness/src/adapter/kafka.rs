@@ -60,7 +60,7 @@ pub(super) fn recipe(
         [format!("-Xms{heap}"), format!("-Xmx{heap}")].into_iter().chain(JVM.iter().map(|option| option.to_string())).collect();
     let format_options = ["-XX:TieredStopAtLevel=1".to_string(), "-XX:+UseSerialGC".to_string()];
     let format_arguments = ["format", "-t", CLUSTER_ID, "--ignore-formatted", "-c", properties.as_str()];
-    chosen.push(("-Xms, -Xmx".into(), heap.into()));
+    chosen.push(("heap".into(), heap.into()));
     Ok(Recipe {
         argv: java(&server_options, "kafka.Kafka", &[&properties]),
         environment: Vec::new(),

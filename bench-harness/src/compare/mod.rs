@@ -252,13 +252,16 @@ impl Collected {
 }
 
 fn complaints(blocks: &[Measured]) -> Vec<String> {
-    let mut all: BTreeMap<String, usize> = BTreeMap::new();
+    // By side and the words before the figures.
+    let mut all: BTreeMap<(Side, &str), (usize, &str)> = BTreeMap::new();
     for measured in blocks.iter().filter(|measured| !measured.verdict.valid) {
         for reason in &measured.verdict.reasons {
-            *all.entry(format!("{}: {reason}", measured.block.side)).or_default() += 1;
+            let kind = reason.split([':', ',']).next().unwrap_or(reason);
+            all.entry((measured.block.side, kind)).or_insert((0, reason)).0 += 1;
         }
     }
-    all.into_iter().map(|(reason, count)| if count > 1 { format!("{reason} (and {} blocks more)", count - 1) } else { reason }).collect()
+    let of = |side: Side| blocks.iter().filter(|measured| measured.block.side == side).count();
+    all.into_iter().map(|((side, _), (count, reason))| format!("{side}, {count} of {} blocks: {reason}", of(side))).collect()
 }
 
 /// A ratio per figure from whole pairs only.
@@ -337,10 +340,10 @@ mod tests {
     #[test]
     fn invalid_blocks_are_complained_about_once_each_way() {
         let mut all: Vec<Measured> = blocks(2, 0).map(|block| measured(block, "x", 1.0)).collect();
-        for measured in &mut all {
+        for (i, measured) in all.iter_mut().enumerate() {
             measured.verdict.valid = measured.block.side == Side::B;
-            measured.verdict.reasons = vec!["records were lost".into()];
+            measured.verdict.reasons = vec![format!("records were lost: {i}")];
         }
-        assert_eq!(complaints(&all), ["A: records were lost (and 1 blocks more)"]);
+        assert_eq!(complaints(&all), ["A, 2 of 2 blocks: records were lost: 0"]);
     }
 }

@@ -75,8 +75,16 @@ impl StageReport {
 
     /// The stage with the largest share of an API's time at a quantile.
     pub fn largest(&self, api: &str, quantile: f64) -> Option<&StageShare> {
-        let api = self.apis.iter().find(|a| a.api == api)?;
-        api.quantiles.iter().find(|q| q.quantile == quantile)?.stages.first()
+        self.at(api, quantile)?.stages.first()
+    }
+
+    /// One stage's share of an API's time at a quantile.
+    pub fn share(&self, api: &str, quantile: f64, stage: &str) -> Option<&StageShare> {
+        self.at(api, quantile)?.stages.iter().find(|s| s.stage == stage)
+    }
+
+    fn at(&self, api: &str, quantile: f64) -> Option<&QuantileStages> {
+        self.apis.iter().find(|a| a.api == api)?.quantiles.iter().find(|q| q.quantile == quantile)
     }
 }
 

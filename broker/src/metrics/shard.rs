@@ -375,7 +375,11 @@ mod tests {
         }
         let snapshot = metrics.snapshot();
         let bands = |api: &str| snapshot.apis.iter().find(|a| a.api == api).map(|a| a.bands.clone()).expect("called");
-        let seen: Vec<_> = bands("Produce").iter().filter(|b| b.requests > 0).map(|b| (b.bound_us, b.requests, b.stage_us[Stage::Flush as usize])).collect();
+        let seen: Vec<_> = bands("Produce")
+            .iter()
+            .filter(|b| b.requests > 0)
+            .map(|b| (b.bound_us, b.requests, b.stage_us[Stage::Flush as usize]))
+            .collect();
         assert_eq!(seen, vec![(Some(15), 2, 20), (Some(1_000), 1, 900), (None, 1, 100_000_000)], "parked time makes no request slow");
         assert_eq!((bands("Produce").len(), bands("Metadata").len()), (BUCKET_BOUNDS_US.len() + 1, 0));
     }
