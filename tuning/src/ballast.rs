@@ -30,10 +30,19 @@ pub(crate) fn is_ballast(path: &str) -> bool {
     path.starts_with("/@ballast/")
 }
 
+/// The file that a setting is about, for people.
+pub(crate) fn shown(path: &str) -> Option<String> {
+    path.strip_prefix("/@ballast/").map(|name| file_in(&data_dir_of(name)))
+}
+
+fn data_dir_of(name: &str) -> String {
+    name.replace("%2F", "/").replace("%25", "%")
+}
+
 /// The file that a setting is about; an error for what no data directory could have been.
 fn file_of(root: &Root, path: &str) -> io::Result<PathBuf> {
     let name = path.strip_prefix("/@ballast/").ok_or(io::ErrorKind::NotFound)?;
-    let data_dir = name.replace("%2F", "/").replace("%25", "%");
+    let data_dir = data_dir_of(name);
     let is_plain = data_dir.starts_with('/') && !data_dir.split('/').any(|part| part == ".." || part == ".");
     if !is_plain {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the path of a data directory"));

@@ -15,6 +15,7 @@ use crate::facts::{Facts, last, part};
 use crate::journal::{Entry, Stamp};
 use crate::plan;
 use crate::profile::Profile;
+use crate::value::date;
 
 /// First line of every file that is ours.
 const MARK: &str = "# made by coreline-tune persist";
@@ -105,11 +106,11 @@ fn clean(text: &str) -> String {
 
 fn head(facts: &Facts, profile: &Profile, stamp: &Stamp) -> String {
     format!(
-        "# profile {}, coreline-tune {}, by {}, at {} ms since 1970, for {} ({})\n# why: coreline-tune explain KNOB; undo: coreline-tune persist --remove --out /\n",
+        "# profile {}, coreline-tune {}, by {}, at {}, for {} ({})\n# why: coreline-tune explain KNOB; undo: coreline-tune persist --remove --out /\n",
         clean(&profile.name),
         stamp.program,
         clean(&stamp.who),
-        stamp.at_unix_ms,
+        date(stamp.at_unix_ms),
         clean(facts.snapshot.get("/proc/sys/kernel/hostname").unwrap_or("this host")),
         facts.platform.kind.name(),
     )

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::journal::{Entry, Journal, Log, Record, Stamp, begin};
 use crate::plan::{Plan, Step, is_lower};
-use crate::tree::Tree;
+use crate::tree::{Tree, shown};
 
 /// How an entry ended in an undo.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -68,7 +68,7 @@ pub struct Undone {
 
 /// Why a batch was not applied.
 #[derive(Debug, thiserror::Error)]
-#[error("{knob}: {path}: {why}; {}", self.after())]
+#[error("{knob}: {}: {why}; {}", shown(path), self.after())]
 pub struct ApplyError {
     /// The knob that failed.
     pub knob: String,

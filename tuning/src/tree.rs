@@ -73,6 +73,17 @@ pub fn is_declared(path: &str) -> bool {
     })
 }
 
+/// A setting's path for people: what is no file is named by what it is.
+pub fn shown(path: &str) -> String {
+    if let Some(file) = ballast::shown(path) {
+        return format!("size of {file}");
+    }
+    match path.strip_prefix("/@ethtool/") {
+        Some(rest) => format!("ethtool {}", rest.replace('/', " ")),
+        None => path.to_owned(),
+    }
+}
+
 /// A tree in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemoryTree {
@@ -119,6 +130,9 @@ mod tests {
             assert!(!is_declared(path), "{path}");
         }
         let mut host = HostTree::new(Root::at("/"));
+        assert_eq!(shown("/@ethtool/eth0/rings/rx"), "ethtool eth0 rings rx");
+        assert_eq!(shown(&ballast::path_in("/var/lib/coreline")), "size of /var/lib/coreline/ballast");
+        assert_eq!(shown("/proc/sys/vm/swappiness"), "/proc/sys/vm/swappiness");
         assert!(host.write("/etc/passwd", "x").is_err_and(|e| e.kind() == io::ErrorKind::PermissionDenied));
     }
 }

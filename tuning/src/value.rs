@@ -74,6 +74,19 @@ pub fn mask_of(cpus: impl IntoIterator<Item = usize>) -> String {
     Format::Mask.normal(&digits)
 }
 
+/// A moment in UTC to the minute, for people: `2026-11-22 19:51 UTC`.
+pub fn date(unix_ms: u64) -> String {
+    let (minutes, days) = (unix_ms / 60_000, unix_ms / 86_400_000);
+    // Years from March on, so that the leap day is the last day of one; eras of 400 years are alike.
+    let shifted = days + 719_468;
+    let (era, day) = (shifted / 146_097, shifted % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let (day, month, late) = (day - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 }, u64::from(month >= 10));
+    format!("{:04}-{month:02}-{day:02} {:02}:{:02} UTC", era * 400 + year + late, minutes / 60 % 24, minutes % 60)
+}
+
 /// The CPUs of a list such as `0-3,8`; `None` when it is no such list.
 pub fn cpu_list(text: &str) -> Option<Vec<usize>> {
     let mut cpus = Vec::new();
@@ -202,6 +215,15 @@ mod tests {
         assert_eq!(Format::Mask.normal("00000000,0000000F"), "f");
         assert_eq!(Format::Mask.normal("00000000"), "0");
         assert_eq!(Format::Mask.normal("1,00000000"), "1,00000000");
+    }
+
+    #[test]
+    fn a_moment_is_written_as_people_read_it() {
+        assert_eq!(date(0), "1970-01-01 00:00 UTC");
+        assert_eq!(date(951_782_399_000), "2000-02-28 23:59 UTC");
+        assert_eq!(date(951_782_400_000), "2000-02-29 00:00 UTC");
+        assert_eq!(date(1_795_377_097_684), "2026-11-22 19:51 UTC");
+        assert!(!date(u64::MAX).is_empty());
     }
 
     #[test]

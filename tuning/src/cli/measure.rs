@@ -1,9 +1,7 @@
 //! `prove` and `hold`: what runs for a while.
 
 use std::cell::RefCell;
-use std::io;
 use std::path::PathBuf;
-use std::process::Command;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,9 +17,10 @@ use crate::journal::Locked;
 use crate::knob::ProbeKind;
 use crate::plan::{self, Plan};
 use crate::profile::{Profile, known};
+use crate::prove::bench::{Bench, Figure};
 use crate::prove::disk::{DiskFile, DiskProbe};
 use crate::prove::probe::{Distribution, LatencyProbe};
-use crate::prove::{self, Measure, Metric, Proof, ProveError, Subject, Verdict};
+use crate::prove::{self, Measure, Proof, ProveError, Subject, Verdict};
 use crate::transaction::{self, Outcome};
 use crate::tree::HostTree;
 
@@ -45,9 +44,18 @@ pub(super) struct Arguments {
     /// Where the disk probes make their file [default: the data directory, or /tmp].
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// A command whose last line is a number, lower is better, such as a bench scenario; measured besides the probes.
+    /// A command to measure besides the probes, run by `sh -c`; exit code 0 means measured. Its last line is a number, lower is better, or
+    /// see --figure.
     #[arg(long, value_name = "COMMAND")]
     bench: Option<String>,
+    /// A number of the JSON document that the command writes to the file named by $CORELINE_PROVE_JSON, such as `latency.p99`; lower is
+    /// better, or higher with `:higher` behind it; may be repeated.
+    #[arg(long = "figure", value_name = "PATH[:higher]", requires = "bench", value_parser = Figure::parse)]
+    figures: Vec<Figure>,
+    /// A scenario of the load tester to measure besides the probes: `coreline-bench run ARGUMENTS`, such as 'latency --target
+    /// 127.0.0.1:9092 --duration 10'.
+    #[arg(long, value_name = "ARGUMENTS", conflicts_with = "bench")]
+    scenario: Option<String>,
     /// Apply what helped when all are proved.
     #[arg(long)]
     keep: bool,
@@ -85,25 +93,14 @@ impl Arguments {
                 _ => Box::new(DiskProbe { kind, time, file: disk.clone() }),
             });
         }
-        if let Some(command) = &self.bench {
-            measures.push(Box::new(Bench(command.clone())));
-        }
+        measures.extend(self.bench().map(|bench| Box::new(bench) as Box<dyn Measure>));
         measures
     }
-}
 
-/// A command of the user's.
-struct Bench(String);
-
-impl Measure for Bench {
-    fn measure(&mut self) -> io::Result<Vec<Metric>> {
-        let out = Command::new("sh").args(["-c", &self.0]).output()?;
-        let text = String::from_utf8_lossy(&out.stdout);
-        let last = text.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("").trim();
-        match last.parse::<f64>() {
-            Ok(value) if out.status.success() && value.is_finite() && value > 0.0 => Ok(vec![Metric { name: "bench".into(), value }]),
-            _ => Err(io::Error::other(format!("the bench command ended with {} and {last:?} as its last line, not a number", out.status))),
-        }
+    /// What is measured from outside.
+    fn bench(&self) -> Option<Bench> {
+        let command = self.bench.as_ref().map(|command| Bench::command(command, self.figures.clone()));
+        command.or_else(|| Some(Bench::scenario(self.scenario.as_ref()?)))
     }
 }
 
@@ -188,7 +185,7 @@ pub(super) fn prove(common: &Common, arguments: &Arguments) -> Result<Answer, Fa
         let knob = known("", id)?;
         let plan = plan::plan(&facts, &Profile { wishes: [(*id, wish.clone())].into(), ..chosen.clone() });
         let holdable = *id == "cpu_dma_latency";
-        if knob.probes.is_empty() && arguments.bench.is_none() || plan.steps.is_empty() && !holdable {
+        if knob.probes.is_empty() && arguments.bench().is_none() || plan.steps.is_empty() && !holdable {
             let why = plan.skipped.first().map_or("no probe shows it", |s| s.why.as_str());
             text += &format!("{id}: nothing to prove ({why})\n");
             continue;

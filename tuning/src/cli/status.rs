@@ -5,7 +5,8 @@ use serde_json::json;
 use super::{Answer, Common, Failure};
 use crate::journal::{Journal, State};
 use crate::persist;
-use crate::tree::Tree;
+use crate::tree::{Tree, shown};
+use crate::value::date;
 
 pub(super) fn status(common: &Common) -> Result<Answer, Failure> {
     let boot = common.root().read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -23,7 +24,12 @@ pub(super) fn status(common: &Common) -> Result<Answer, Failure> {
             _ => "in force",
         };
         findings |= !gone && state != State::InForce;
-        text += &format!("batch {number}: profile {}, by {}, {word}\n", journal.stamp.profile, journal.stamp.who);
+        text += &format!(
+            "batch {number}: profile {}, by {} at {}, {word}\n",
+            journal.stamp.profile,
+            journal.stamp.who,
+            date(journal.stamp.at_unix_ms)
+        );
         let (lines, settings, drift) = if gone { (String::new(), Vec::new(), false) } else { settings(common, &journal) };
         findings |= drift;
         text += &lines;
@@ -52,8 +58,8 @@ fn settings(common: &Common, journal: &Journal) -> (String, Vec<serde_json::Valu
             Err(_) => (None, "not there any more"),
         };
         drift |= word != "ours";
-        let shown = now.as_deref().unwrap_or("-");
-        text += &format!("  {}: {shown} ({word}; we wrote {new}, before {})\n", entry.path, entry.old);
+        let value = now.as_deref().unwrap_or("-");
+        text += &format!("  {}: {value} ({word}; we wrote {new}, before {})\n", shown(&entry.path), entry.old);
         values.push(json!({ "path": entry.path, "knob": entry.knob, "old": entry.old, "new": new, "now": now, "is": word }));
     }
     (text, values, drift)

@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
-use crate::facts::Facts;
+use crate::facts::{Facts, last};
 use crate::knob::GROUPS;
 use crate::plan::{Plan, Reason};
 use crate::transaction::{Outcome, Undone};
+use crate::tree::shown;
 use crate::{Finding, Severity};
 
 /// Colours, or none.
@@ -118,7 +119,11 @@ pub(super) fn plan(plan: &Plan, paint: &Paint) -> String {
         let _ = writeln!(text, "{}", paint.bold(knob));
         for s in steps {
             let mark = if s.raise_only { "  (raised; goes down again on rollback)" } else { "" };
-            let _ = writeln!(text, "  {}: {} -> {}{mark}", s.path, s.old, s.new);
+            let _ = writeln!(text, "  {}: {} -> {}{mark}", shown(&s.path), s.old, s.new);
+            if !s.resets.is_empty() {
+                let names: Vec<&str> = s.resets.iter().map(|path| last(path)).collect();
+                let _ = writeln!(text, "    the kernel sets {} anew with it; rollback puts them back", names.join(" and "));
+            }
         }
     }
     if plan.steps.is_empty() {
@@ -141,7 +146,7 @@ pub(super) fn plan(plan: &Plan, paint: &Paint) -> String {
 pub(super) fn undone(undone: &[Undone], paint: &Paint) -> String {
     let mut text = String::new();
     for u in undone {
-        let line = format!("  {}: {} ({})", u.path, u.outcome.describe(), u.old);
+        let line = format!("  {}: {} ({})", shown(&u.path), u.outcome.describe(), u.old);
         let line = match u.outcome {
             Outcome::Failed { .. } => paint.wrap("1;31", &line),
             Outcome::Foreign { .. } | Outcome::Gone { .. } => paint.wrap("33", &line),

@@ -183,7 +183,7 @@ impl Knob {
         let first = &settings[0];
         let by_hand = match first.path.strip_prefix("/proc/sys/") {
             Some(sysctl) => format!("sysctl -w {}='{}'", sysctl.replace('/', "."), first.wanted),
-            None if first.path.starts_with("/@") => format!("ethtool ({} = {})", first.path.trim_start_matches("/@ethtool/"), first.wanted),
+            None if first.path.starts_with("/@") => format!("{} = {}", crate::tree::shown(&first.path), first.wanted),
             None => format!("echo '{}' > {}", first.wanted, first.path),
         };
         let more = if settings.len() > 1 { format!(" (and {} more)", settings.len() - 1) } else { String::new() };

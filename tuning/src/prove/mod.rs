@@ -4,6 +4,7 @@
 //! better. A knob helps when the interval of at least one metric lies below 1, the gain is more than comparing A with A gives, and no metric is worse.
 //! The intervals are widened for the number of metrics (Bonferroni), so that a knob with six metrics is not six chances to be lucky.
 
+pub mod bench;
 pub mod disk;
 pub mod probe;
 pub mod stats;
