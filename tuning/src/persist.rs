@@ -49,6 +49,13 @@ pub struct Made {
     pub command_line: String,
 }
 
+impl Made {
+    /// True when irqbalance has to be started anew.
+    pub fn tells_irqbalance(&self) -> bool {
+        self.files.iter().any(|file| file.path == IRQBALANCE)
+    }
+}
+
 /// Why files were not written.
 #[derive(Debug, thiserror::Error)]
 pub enum PersistError {
@@ -160,7 +167,8 @@ fn udev(settings: &BTreeMap<String, (String, String)>) -> String {
     for (path, (knob, value)) in settings {
         let name = last(path);
         let (subsystem, device, attribute) = if let Some(rest) = path.strip_prefix("/sys/block/") {
-            ("block", family(part(rest, 0)), format!("queue/{name}"))
+            // Partitions have no queue of their own.
+            ("block\", ENV{DEVTYPE}==\"disk", family(part(rest, 0)), format!("queue/{name}"))
         } else if let Some(rest) = path.strip_prefix("/sys/class/net/") {
             let (device, attribute) = rest.split_once('/').unwrap_or((rest, ""));
             ("net", device.to_owned(), attribute.to_owned())

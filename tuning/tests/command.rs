@@ -256,6 +256,8 @@ fn mistakes_end_with_two_and_a_sentence_that_names_them() {
         (&["prove", "--root", &root, "--yes", "--knob", "nothing"], "nothing"),
         (&["prove", "--baseline", "--dir", "/no/such/dir"], "/no/such/dir"),
         (&["persist", "--cpus", "2-"], "2-"),
+        (&["persist", "--cpus", "1,8000"], "no CPU 8000"),
+        (&["prove", "--bench", "true", "--figure", "a..b"], "a..b"),
         (&["nonsense"], "nonsense"),
         (&["apply", "--bogus"], "--bogus"),
     ] {

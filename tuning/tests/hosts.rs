@@ -228,7 +228,10 @@ fn what_is_persisted_says_where_it_came_from_and_does_not_depend_on_apply() {
     assert!(text("coreline-tune.service").contains("ExecStart=/usr/bin/coreline-tune apply --profile production-latency --yes"));
     assert!(text("50-coreline-tune.conf").contains("LimitMEMLOCK=infinity") && text("50-coreline-tune.conf").contains("CPUAffinity=8-31"));
     assert!(text("sysctl.d/90-coreline-tune.conf").contains("net.ipv4.tcp_slow_start_after_idle = 0"));
-    assert!(text(".rules").contains("KERNEL==\"nvme[0-9]*n[0-9]*\", ATTR{queue/scheduler}=\"none\""));
+    assert!(
+        text(".rules")
+            .contains("SUBSYSTEM==\"block\", ENV{DEVTYPE}==\"disk\", KERNEL==\"nvme[0-9]*n[0-9]*\", ATTR{queue/scheduler}=\"none\"")
+    );
     let mut changed = profile.clone();
     changed.add("busy_poll=20").expect("known");
     let unit = persist::make(&facts, &[], &changed, &stamp, None).files[0].text.clone();
@@ -249,6 +252,7 @@ fn irqbalance_is_told_under_both_names_and_keeps_what_its_owner_wrote() {
     let facts = host("two-numa-nodes");
     let made = persist::make(&facts, &[], &Profile::automatic(), &Stamp::default(), None);
     let text = |end: &str| made.files.iter().find(|f| f.path.ends_with(end)).map(|f| f.text.as_str()).expect("made");
+    assert!(made.tells_irqbalance());
     assert!(text("irqbalance.service.d/50-coreline-tune.conf").contains("\nEnvironmentFile=/etc/default/irqbalance-coreline\n"));
     let variables = text("irqbalance-coreline");
     assert!(variables.contains("\nIRQBALANCE_ARGS=\"--deepestcache=2 --banmod=bnxt_en\"\n"), "{variables}");

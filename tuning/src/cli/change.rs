@@ -148,6 +148,12 @@ pub(super) fn persist(common: &Common, choice: &Choice, out: Option<&str>, cpus:
     }
     let profile = choice.profile()?;
     let facts = common.facts();
+    let online = facts.cpus();
+    if let Some(absent) = cpus.and_then(cpu_list).and_then(|list| list.into_iter().find(|cpu| !online.is_empty() && !online.contains(cpu)))
+    {
+        let has = facts.cpus_online.as_deref().unwrap_or("");
+        return Err(Failure::Other(format!("--cpus {}: there is no CPU {absent} here, only {has}", cpus.unwrap_or(""))));
+    }
     let stamp = common.stamp(&facts, &profile.name);
     let open =
         common.store().load()?.into_iter().filter(|(_, j)| j.state() == State::InForce && Some(&j.stamp.boot_id) == facts.boot_id.as_ref());
@@ -163,8 +169,9 @@ pub(super) fn persist(common: &Common, choice: &Choice, out: Option<&str>, cpus:
         Some(out) => {
             let written = files::write(out, &made.files).map_err(|e| Failure::Other(e.to_string()))?;
             let text: String = written.iter().map(|p| format!("wrote {p}\n")).collect();
-            let next = "next: systemctl daemon-reload && systemctl enable coreline-tune && udevadm control --reload\n";
-            Ok(Answer { code: 0, text: text + next + &review, json })
+            let restart = if made.tells_irqbalance() { " && systemctl restart irqbalance" } else { "" };
+            let next = format!("next: systemctl daemon-reload && systemctl enable coreline-tune && udevadm control --reload{restart}\n");
+            Ok(Answer { code: 0, text: text + &next + &review, json })
         }
     }
 }

@@ -267,6 +267,11 @@ fn baseline(arguments: &Arguments, disk: &Rc<RefCell<DiskFile>>) -> Result<Answe
     Ok(Answer { code: 0, text, json: json!({ "baseline": all, "direct": disk.borrow().is_direct }) })
 }
 
+/// Too few rounds on a noisy host give intervals without end.
+fn ratio(value: f64) -> String {
+    if value < 1000.0 { format!("{value:.3}") } else { "over 1000".to_owned() }
+}
+
 fn table(proof: &Proof) -> String {
     let word = |v: Verdict| match v {
         Verdict::Helps => "helps",
@@ -276,14 +281,14 @@ fn table(proof: &Proof) -> String {
     let mut text = format!("{}: {} ({} rounds)\n", proof.knob, word(proof.verdict), proof.rounds);
     for c in &proof.comparisons {
         text += &format!(
-            "  {:<26} {:>10.1} -> {:>10.1}   ratio {:.3} [{:.3}, {:.3}]   noise {:.3}   {}\n",
+            "  {:<26} {:>10.1} -> {:>10.1}   ratio {} [{}, {}]   noise {}   {}\n",
             c.metric,
             c.before,
             c.after,
-            c.ratio,
-            c.low,
-            c.high,
-            c.noise,
+            ratio(c.ratio),
+            ratio(c.low),
+            ratio(c.high),
+            ratio(c.noise),
             word(c.verdict)
         );
     }
