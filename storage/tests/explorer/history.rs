@@ -25,8 +25,10 @@ pub(crate) struct LogHistory {
     pub(crate) created_at: usize,
     pub(crate) deleted_at: Option<usize>,
     pub(crate) batches: Vec<Rc<Batch>>,
-    /// Ends that were acknowledged as durable.
+    /// Ends that were durable.
     pub(crate) acked: Vec<(usize, i64)>,
+    /// Ends that were acknowledged as written, to outlive the process.
+    pub(crate) written: Vec<(usize, i64)>,
     /// Log starts that were asked for.
     pub(crate) start_asked: Vec<(usize, i64)>,
     /// Log starts that were answered.
@@ -40,6 +42,8 @@ pub(crate) struct Expected {
     pub(crate) batches: Vec<Rc<Batch>>,
     /// The recovered end is at least this.
     pub(crate) end_min: i64,
+    /// At least this when only the process died.
+    pub(crate) end_min_written: i64,
     /// The recovered start lies between these.
     pub(crate) start_min: i64,
     pub(crate) start_max: i64,
@@ -78,6 +82,7 @@ impl LogHistory {
         Expected {
             batches: self.batches.iter().filter(|b| b.at <= event).cloned().collect(),
             end_min: largest(&self.acked, event),
+            end_min_written: largest(&self.acked, event).max(largest(&self.written, event)),
             start_min: largest(&self.start_answered, event),
             start_max: largest(&self.start_asked, event),
         }
@@ -95,6 +100,7 @@ impl LogHistory {
             deleted_at: None,
             batches: batches.collect(),
             acked: vec![(0, promised.end_min)],
+            written: Vec::new(),
             start_asked: vec![(0, start)],
             start_answered: vec![(0, promised.start_min)],
         }

@@ -127,9 +127,10 @@ fn look_at(
             total.images += 1;
             total.kills += u64::from(plan.kill);
             total.second_crashes += u64::from(again);
-            let tried = check::check(&plan.image(&sweep), &world.setup, &expected, seed, again);
+            let tried = check::check(&plan.image(&sweep), &world.setup, &expected, plan.kill, seed, again);
             if let Err(why) = tried {
-                let fails = |plan: &image::Plan| check::check(&plan.image(&sweep), &world.setup, &expected, seed, again).is_err();
+                let fails =
+                    |plan: &image::Plan| check::check(&plan.image(&sweep), &world.setup, &expected, plan.kill, seed, again).is_err();
                 let least = plan.shrink(&fails);
                 return Err(format!("crash at event {point}: {why}\n{}", trace::describe(recording, &sweep, &least)));
             }
@@ -137,7 +138,7 @@ fn look_at(
         if point == next_at {
             let plan = image::Plan::random(&sweep, choose);
             let survivor = plan.image(&sweep);
-            let outcome = check::check(&survivor, &world.setup, &expected, choose.next_u64(), false)
+            let outcome = check::check(&survivor, &world.setup, &expected, plan.kill, choose.next_u64(), false)
                 .map_err(|why| format!("crash at event {point}: {why}\n{}", trace::describe(recording, &sweep, &plan)))?;
             next = Some((survivor, history::recovered(&histories, &expected, &outcome)));
         }

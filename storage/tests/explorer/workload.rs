@@ -6,6 +6,7 @@ use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
+use coreline_storage::config::DurabilityClass;
 use coreline_storage::io::sim::{Rng, SimDisk};
 use coreline_storage::journal::SyncMode;
 use coreline_storage::{AppendContext, AppendError, AppendOrigin, Log, LogConfig, Store, StoreConfig};
@@ -25,6 +26,8 @@ pub(crate) struct Setup {
     pub(crate) log: LogConfig,
     pub(crate) store: StoreConfig,
     pub(crate) stores: usize,
+    /// Durability class of each slot.
+    classes: [DurabilityClass; SLOTS],
 }
 
 impl Setup {
@@ -49,7 +52,21 @@ impl Setup {
             copied_read_bytes_max: 64 << 10,
             ..StoreConfig::default()
         };
-        Setup { log, store, stores: 1 + rng.below(2) as usize }
+        let stores = 1 + rng.below(2) as usize;
+        let mut classes = [DurabilityClass::Durable; SLOTS];
+        if rng.percent(50) {
+            classes[2] = DurabilityClass::Replicated;
+            classes[3] = [DurabilityClass::Replicated, DurabilityClass::Memory][rng.below(2) as usize];
+        }
+        Setup { log, store, stores, classes }
+    }
+
+    pub(crate) fn log_of(&self, tp: TopicPartition) -> LogConfig {
+        LogConfig { durability: self.class(tp), ..self.log.clone() }
+    }
+
+    fn class(&self, tp: TopicPartition) -> DurabilityClass {
+        self.classes[tp.partition as usize]
     }
 }
 
@@ -332,8 +349,20 @@ impl Life<'_> {
 
     async fn acknowledge(&self, tp: TopicPartition) -> Result<(), String> {
         let end = self.world.with(tp, |h| h.end());
-        self.log(tp).wait_durable(end).await.map_err(|e| e.to_string())?;
-        self.note_acked(tp, end);
+        let log = self.log(tp);
+        match self.world.setup.class(tp) {
+            DurabilityClass::Durable => log.wait_durable(end).await.map_err(|e| e.to_string())?,
+            _ if self.world.percent(20) => log.wait_durable(end).await.map_err(|e| e.to_string())?,
+            DurabilityClass::Replicated => {
+                while log.settled_end_offset() < end {
+                    yield_now().await;
+                }
+                let event = self.event();
+                self.world.with(tp, |h| h.written.push((event, end)));
+            }
+            DurabilityClass::Memory => {}
+        }
+        self.note_acked(tp, log.durable_end_offset());
         Ok(())
     }
 
@@ -362,7 +391,7 @@ impl Life<'_> {
         let slot = tp.partition as usize;
         let next = self.world.new_partition(slot);
         self.world.histories.borrow_mut().insert(next, LogHistory::new(self.event()));
-        let log = store.open_log(next, self.world.setup.log.clone()).await.map_err(|e| e.to_string())?;
+        let log = store.open_log(next, self.world.setup.log_of(next)).await.map_err(|e| e.to_string())?;
         self.logs.borrow_mut().insert(next, log);
         self.world.slots.borrow_mut()[slot] = next;
         Ok(())
