@@ -32,8 +32,7 @@ impl Plan {
         let seed = rng.next_u64();
         let kill = rng.percent(20);
         let mode = [CrashMode::Mixed, CrashMode::Mixed, CrashMode::Mixed, CrashMode::LoseAll][rng.below(4) as usize];
-        let mut choose = fates(seed, mode);
-        let fates = sweep.model().pending().iter().map(|pending| choose(pending)).collect();
+        let fates = sweep.model().pending().iter().map(fates(seed, mode)).collect();
         Plan { fates, kill, seed }
     }
 
