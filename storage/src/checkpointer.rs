@@ -129,7 +129,14 @@ async fn cycle<D: Disk>(
         bound_idle_index(store, log.inner());
     }
     // Memory behind the flushed marks goes when somebody asks for it; a little is kept free so that the append path finds it.
-    store.evict(store.pool.budget_bytes() / 8, usize::MAX);
+    while !store.evict(store.pool.budget_bytes() / 8, EVICTED_PER_TURN) {
+        let before = store.pool.used_bytes();
+        store.disk.sleep(std::time::Duration::ZERO).await;
+        store.evict(store.pool.budget_bytes() / 8, EVICTED_PER_TURN);
+        if store.pool.used_bytes() >= before {
+            break;
+        }
+    }
     store.checkpoints.set(store.checkpoints.get() + 1);
     for path in stale_snapshots {
         store.poison.guard(store.disk.remove_file(&path).await)?;
@@ -247,8 +254,8 @@ async fn trim_sealed<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>>) -> R
         }
         index_loader::ensure(store, log, base).await?;
         // Sealed and written means that all of it is durable in the journal: the index may be saved.
-        if let Some(files) = index_loader::encode(log, base) {
-            index_loader::save(store, log, base, files).await?;
+        if let Some(index) = index_loader::capture(log, base) {
+            index_loader::save(store, log, base, index).await?;
         }
         sums::save(store, log, base).await?;
         let bytes = log.state.borrow_mut().segments.get_mut(base).map(|segment| {
@@ -273,11 +280,11 @@ async fn save_active_index<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>>
         return Ok(());
     }
     index_loader::ensure(store, log, base).await?;
-    let files = index_loader::encode(log, base);
+    let index = index_loader::capture(log, base);
     let ticket = log.state.borrow().last_ticket;
     store.journal.wait(ticket).await?;
-    match files {
-        Some(files) => index_loader::save(store, log, base, files).await,
+    match index {
+        Some(index) => index_loader::save(store, log, base, index).await,
         None => Ok(()),
     }
 }
@@ -326,13 +333,17 @@ async fn write_table<D: Disk>(
     instead: &[(TopicPartition, CheckpointEntry)],
 ) -> Result<(), StorageError> {
     let sequence = file.sequence() + 1;
-    let content = {
-        let logs = store.logs.borrow();
-        let states: Vec<_> = logs.iter().map(|(tp, log)| (*tp, log.inner().state.borrow())).collect();
-        let entries =
-            states.iter().map(|(tp, state)| (*tp, instead.iter().find(|(other, _)| other == tp).map_or(&state.saved, |(_, entry)| entry)));
-        checkpoint::encode(sequence, entries)
-    };
+    // What is saved of a log changes only under the checkpoint lock, which the caller holds, so the entries fit together although others run in
+    // between. A log that comes meanwhile has all it has in the journal; one that goes leaves an entry that nobody asks for.
+    let mut entries: Vec<(TopicPartition, CheckpointEntry)> = Vec::new();
+    for (index, log) in store.open_logs().iter().enumerate() {
+        give_way(store, index).await;
+        let tp = log.inner().tp;
+        let entry = instead.iter().find(|(other, _)| *other == tp).map(|(_, entry)| entry.clone());
+        entries.push((tp, entry.unwrap_or_else(|| log.inner().state.borrow().saved.clone())));
+    }
+    let encode = move || checkpoint::encode(sequence, entries.iter().map(|(tp, entry)| (*tp, entry)));
+    let content = if store.logs.borrow().len() <= LOGS_PER_TURN { encode() } else { store.disk.compute(encode).await };
     let written = file.write(&store.disk, sequence, &content).await;
     if let Err(error) = &written {
         // Whatever failed: after it nobody knows which table a restart would find.
@@ -432,6 +443,8 @@ async fn remove_deleted<D: Disk>(store: &StoreInner<D>) -> Result<(), StorageErr
 
 /// Logs handled in one turn of the shard.
 const LOGS_PER_TURN: usize = 64;
+/// Chunks of memory looked at in one turn of the shard when memory is given back.
+const EVICTED_PER_TURN: usize = 4096;
 /// An index up to this size stays loaded even when its log is idle.
 const IDLE_INDEX_BYTES: usize = 2048;
 /// Kind of a producer snapshot file.

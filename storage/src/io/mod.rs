@@ -221,6 +221,10 @@ pub trait Disk: Clone + 'static {
     fn sync_dir(&self, path: &Path) -> impl Future<Output = IoResult<()>>;
     /// Makes everything written below the data directory durable (`syncfs`).
     fn sync_all(&self) -> impl Future<Output = IoResult<()>>;
+    /// Runs a computation that may take long, not on the thread of a shard; a simulated disk runs it in place.
+    fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> impl Future<Output = T> {
+        async move { work() }
+    }
     /// Waits; simulated disks may use virtual time.
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()>;
 }

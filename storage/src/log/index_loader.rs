@@ -84,7 +84,13 @@ async fn load<D: Disk>(
             return Ok(None);
         }
     };
-    match decode(base, &offset_file, &time_file, missing) {
+    // The index of a large segment has megabytes: checking and decoding them would hold the shard.
+    let decoded = if offset_file.len() + time_file.len() <= IN_PLACE_BYTES_MAX {
+        decode(base, &offset_file, &time_file, missing)
+    } else {
+        store.disk.compute(move || decode(base, &offset_file, &time_file, missing)).await
+    };
+    match decoded {
         Ok(found) => Ok(Some(found)),
         Err(why) => {
             tracing::warn!(file = %offset_path.display(), why, "index is rebuilt from the log");
@@ -110,8 +116,15 @@ fn decode(base: i64, offset_file: &[u8], time_file: &[u8], missing: u32) -> Resu
     Ok((index, header.covered))
 }
 
-/// Bytes of both index files of a segment whose index is loaded: (offset index, time index, bytes covered).
-pub(crate) fn encode<D: Disk>(log: &LogInner<D>, base: i64) -> Option<(Vec<u8>, Vec<u8>, u32)> {
+/// What both index files of a segment will say.
+pub(crate) struct IndexToSave {
+    header: IndexFileHeader,
+    offsets: OffsetIndex,
+    times: TimeIndex,
+}
+
+/// Takes a copy of a segment's index, when it is loaded, for saving.
+pub(crate) fn capture<D: Disk>(log: &LogInner<D>, base: i64) -> Option<IndexToSave> {
     let state = log.state.borrow();
     let segment = state.segments.get(base).filter(|s| s.index_from == 0)?;
     let header = IndexFileHeader {
@@ -120,23 +133,27 @@ pub(crate) fn encode<D: Disk>(log: &LogInner<D>, base: i64) -> Option<(Vec<u8>, 
         next_offset: segment.next_offset,
         max_timestamp: segment.index.max_timestamp,
     };
-    let mut entries = Vec::new();
-    segment.index.offsets.encode(&mut entries);
-    let offsets = encode_index_file(OFFSET_INDEX_MAGIC, &header, OffsetIndex::ENTRY_BYTES, &entries);
-    entries.clear();
-    segment.index.times.encode(&mut entries);
-    let times = encode_index_file(TIME_INDEX_MAGIC, &header, TimeIndex::ENTRY_BYTES, &entries);
-    Some((offsets, times, segment.size))
+    Some(IndexToSave { header, offsets: segment.index.offsets.clone(), times: segment.index.times.clone() })
+}
+
+impl IndexToSave {
+    /// The bytes of the two files.
+    fn encode(&self) -> (Vec<u8>, Vec<u8>) {
+        let mut entries = Vec::new();
+        self.offsets.encode(&mut entries);
+        let offsets = encode_index_file(OFFSET_INDEX_MAGIC, &self.header, OffsetIndex::ENTRY_BYTES, &entries);
+        entries.clear();
+        self.times.encode(&mut entries);
+        let times = encode_index_file(TIME_INDEX_MAGIC, &self.header, TimeIndex::ENTRY_BYTES, &entries);
+        (offsets, times)
+    }
 }
 
 /// Saves a segment's index files; durable with the next sync of the file system. The caller has waited until everything in them is durable.
-pub(crate) async fn save<D: Disk>(
-    store: &StoreInner<D>,
-    log: &LogInner<D>,
-    base: i64,
-    files: (Vec<u8>, Vec<u8>, u32),
-) -> Result<(), StorageError> {
-    let (offsets, times, covered) = files;
+pub(crate) async fn save<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, base: i64, index: IndexToSave) -> Result<(), StorageError> {
+    let covered = index.header.covered;
+    let (offsets, times) =
+        if index.offsets.size_bytes() <= IN_PLACE_BYTES_MAX { index.encode() } else { store.disk.compute(move || index.encode()).await };
     let written = store.disk.write_file_unsynced(&log.path(&name::offset_index_file(base)), &offsets).await;
     store.poison.guard(written)?;
     let written = store.disk.write_file_unsynced(&log.path(&name::time_index_file(base)), &times).await;
@@ -149,3 +166,5 @@ pub(crate) async fn save<D: Disk>(
 
 /// Largest index file that is read, bytes: one entry per smallest batch of a full segment would be 500 MiB; beyond this it is rebuilt.
 const INDEX_FILE_BYTES_MAX: usize = INDEX_HEADER_BYTES + (64 << 20);
+/// Bytes of index entries that are encoded or decoded on the shard's own thread: tens of microseconds.
+const IN_PLACE_BYTES_MAX: usize = 128 << 10;
