@@ -11,7 +11,7 @@ use coreline_storage::error::StorageError;
 use coreline_storage::journal::FrameCost;
 use coreline_wire::TopicPartition;
 use coreline_wire::error_code::ErrorCode;
-use coreline_wire::ids::BrokerId;
+use coreline_wire::ids::{BrokerId, TopicId};
 use hashbrown::HashMap;
 
 use super::{Partition, PartitionConfig, ShardStore};
@@ -25,6 +25,19 @@ pub type ResolveConfig = Rc<dyn Fn(&MetadataImage, &str) -> PartitionConfig>;
 
 /// Logs that are opened at the same time while starting; bounds the files and reads in flight.
 const OPENING_MAX: usize = 32;
+
+/// Resolves the configuration of each topic once, however many partitions of it are opened; they share it.
+struct TopicConfigs<'a> {
+    resolve: &'a ResolveConfig,
+    image: &'a MetadataImage,
+    known: HashMap<TopicId, Rc<PartitionConfig>>,
+}
+
+impl TopicConfigs<'_> {
+    fn of(&mut self, id: TopicId, name: &str) -> Rc<PartitionConfig> {
+        self.known.entry(id).or_insert_with(|| Rc::new((self.resolve)(self.image, name))).clone()
+    }
+}
 
 /// All partitions that a shard owns.
 pub struct PartitionManager {
@@ -96,8 +109,9 @@ impl PartitionManager {
                 wanted.push((id, topic.clone()));
             }
         }
+        let mut configs = TopicConfigs { resolve: &self.resolve, image, known: HashMap::new() };
         for some in wanted.chunks(OPENING_MAX) {
-            let opened = some.iter().map(|(id, topic)| self.open(image, *id, topic));
+            let opened = some.iter().map(|(id, topic)| self.open(*id, topic, configs.of(topic.id, &topic.name)));
             futures_util::future::try_join_all(opened).await?;
         }
         for &id in &delta.partitions_changed {
@@ -107,8 +121,8 @@ impl PartitionManager {
         }
         if !delta.configs_changed.is_empty() {
             for partition in self.all() {
-                let config = (self.resolve)(image, &partition.topic);
-                if *partition.config() != config {
+                let config = configs.of(partition.id.topic, &partition.topic);
+                if partition.config() != config {
                     partition.set_config(config);
                 }
             }
@@ -116,9 +130,8 @@ impl PartitionManager {
         Ok(())
     }
 
-    async fn open(&self, image: &MetadataImage, id: TopicPartition, topic: &Arc<TopicImage>) -> Result<(), StorageError> {
+    async fn open(&self, id: TopicPartition, topic: &Arc<TopicImage>, config: Rc<PartitionConfig>) -> Result<(), StorageError> {
         let Some(partition_image) = topic.partition(id.partition) else { return Ok(()) };
-        let config = (self.resolve)(image, &topic.name);
         let log = self.store.open_log_unloaded(id, config.log.clone()).await?;
         let partition = Partition::lead(id, topic.name.clone(), self.broker, partition_image, config, log);
         self.partitions.borrow_mut().insert(id, partition);

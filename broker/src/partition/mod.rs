@@ -88,7 +88,7 @@ impl Partition {
         topic: Arc<str>,
         broker: BrokerId,
         image: &PartitionImage,
-        config: PartitionConfig,
+        config: Rc<PartitionConfig>,
         log: PartitionLog,
     ) -> Rc<Partition> {
         let end = log.settled_end_offset();
@@ -101,7 +101,7 @@ impl Partition {
             leader: RefCell::new(LeaderState::new(image.leader_epoch, &image.isr, end)),
             leads: Cell::new(image.leader == broker),
             replicas: Cell::new(image.replicas.len()),
-            config: RefCell::new(Rc::new(config)),
+            config: RefCell::new(config),
             log,
         });
         let weak = Rc::downgrade(&partition);
@@ -164,9 +164,9 @@ impl Partition {
     }
 
     /// Puts a changed configuration in force.
-    pub fn set_config(&self, config: PartitionConfig) {
+    pub fn set_config(&self, config: Rc<PartitionConfig>) {
         self.log.update_config(config.log.clone());
-        *self.config.borrow_mut() = Rc::new(config);
+        *self.config.borrow_mut() = config;
     }
 
     /// Checks the client's idea of the leader epoch (KIP-320); -1 means that it has none.
