@@ -1,0 +1,487 @@
+#!/usr/bin/env python3
+"""Measures what the log promises of reads, restarts and memory, on this machine with a release build.
+
+  cargo build --release -p coreline-broker --bin coreline
+  python3 broker/tests/clients/perf/storage.py cold     [--gb 10]           # a reader of everything, from the disk, beside a producer
+  python3 broker/tests/clients/perf/storage.py restart  [--gb 10]           # kill -9 under load, then the first accepted produce
+  python3 broker/tests/clients/perf/storage.py many     [--partitions 10000] # memory per partition, descriptors, kill -9 and restart
+
+Standard library only; the broker is a child process on free ports with a directory below target/, which is removed. `cold` drops the segments
+from the page cache (POSIX_FADV_DONTNEED), so that its reader comes to the disk whatever the memory of the machine.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import re
+import resource
+import shutil
+import signal
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import time
+import urllib.request
+
+ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "../../../.."))
+TARGET = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["cold", "restart", "many"])
+    parser.add_argument("--gb", type=float, default=10)
+    parser.add_argument("--partitions", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--readers", type=int, default=1, help="cold readers, all from the beginning")
+    parser.add_argument("--rate", type=int, default=200, help="produces per second whose latency is measured")
+    parser.add_argument("--nofile", type=int, default=4096, help="descriptors of the broker in `many`")
+    parser.add_argument("--shards", type=int, default=0)
+    parser.add_argument("--coreline", default=os.path.join(TARGET, "release", "coreline"))
+    parser.add_argument("--work", default=os.path.join(TARGET, "storage-measure"))
+    parser.add_argument("--set", action="append", default=[])
+    args = parser.parse_args()
+    shutil.rmtree(args.work, ignore_errors=True)
+    os.makedirs(args.work)
+    broker = Broker(args)
+    try:
+        result = {"cold": cold, "restart": restart, "many": many}[args.what](broker, args)
+    finally:
+        broker.kill()
+        shutil.rmtree(args.work, ignore_errors=True)
+    print(json.dumps(result))
+
+
+# What is measured ----------------------------------------------------------------------------------------------------------------
+
+
+def cold(broker, args):
+    """A reader of all records from the disk; meanwhile the turns of the shards, their threads' states, and a producer's latency."""
+    broker.start()
+    create(broker, "cold", 8)
+    create(broker, "probe", 4)
+    size = fill(broker, "cold", 8, args.gb)
+    time.sleep(3)  # the last checkpoint of the fill
+    alone = in_process(probe, broker.port, args.rate, 20.0)()
+    dropped = drop_cache(broker.data)
+    before = broker.metrics()
+    stop = multiprocessing.Event()
+    states = in_process(thread_states, broker.process.pid, stop)
+    beside = in_process(probe_until, broker.port, args.rate, stop)
+    readers = [in_process(read_all, broker.port, "cold", 8) for _ in range(args.readers)]
+    start = time.monotonic()
+    read = [reader() for reader in readers]
+    seconds = time.monotonic() - start
+    stop.set()
+    beside, states = beside(), states()
+    after = broker.metrics()
+    turns = difference(after, before, "coreline_turn_seconds_bucket")
+    result = {
+        "GB on disk": round(size / 1e9, 2),
+        "GB dropped from the page cache": round(dropped / 1e9, 2),
+        "GB read, each reader": round(read[0] / 1e9, 2),
+        "read MB/s": round(sum(read) / seconds / 1e6),
+        "turns": int(max(turns.values(), default=0)),
+        "turn p99.9, ms": quantile(turns, 0.999),
+        "turn p99.99, ms": quantile(turns, 0.9999),
+        "longest turn, ms": max(v for k, v in after.items() if k.startswith("coreline_longest_turn_microseconds")) / 1e3,
+        "turns of 2 ms and more": total(after, "coreline_stalls_total") - total(before, "coreline_stalls_total"),
+        "steps that waited for the disk": total(after, "coreline_read_waits_total") - total(before, "coreline_read_waits_total"),
+        "GB read ahead": round((total(after, "coreline_read_ahead_bytes_total") - total(before, "coreline_read_ahead_bytes_total")) / 1e9, 2),
+        "shard threads seen waiting for the disk, of looks": states,
+        "produce alone p50, p99, ms": alone,
+        "produce beside p50, p99, ms": beside,
+        "produce p99 ratio": round(beside[1] / alone[1], 2),
+    }
+    show(result)
+    return result
+
+
+def restart(broker, args):
+    """Kill -9 under load with data on the disk; milliseconds to the first accepted produce."""
+    broker.start()
+    create(broker, "filled", 8)
+    size = fill(broker, "filled", 8, args.gb)
+    times = []
+    for _ in range(args.rounds):
+        load = multiprocessing.Process(target=fill_quietly, args=(broker.port, "filled", 8))
+        load.start()
+        time.sleep(3)
+        broker.kill()
+        load.join()
+        times.append(round(broker.start()))
+    result = {"GB on disk": round(size / 1e9, 2), "kill -9 to the first accepted produce, ms": times, "recovered": broker.recovered()}
+    show(result)
+    return result
+
+
+def many(broker, args):
+    """Memory of idle partitions, descriptors, and a restart with many partitions."""
+    def limit():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (args.nofile, args.nofile))
+
+    broker.start(preexec=limit)
+    time.sleep(2)
+    before = broker.memory()
+    per_topic = 1000
+    topics = [f"many-{i}" for i in range((args.partitions + per_topic - 1) // per_topic)]
+    start = time.monotonic()
+    for topic in topics:
+        create(broker, topic, per_topic)
+    created = time.monotonic() - start
+    time.sleep(5)
+    empty = broker.memory()
+    batch = record_batch([b"x" * 100] * 10)
+    with connect(broker.port) as stream:
+        for topic in topics:
+            for from_partition in range(0, per_topic, 100):
+                produce(stream, topic, {p: batch for p in range(from_partition, from_partition + 100)})
+    time.sleep(10)  # checkpoints; then they are idle
+    idle = broker.memory()
+    metrics = broker.metrics()
+    count = len(topics) * per_topic
+    stopped = []
+    for _ in range(args.rounds):
+        with connect(broker.port) as stream:
+            for topic in topics:
+                produce(stream, topic, {p: batch for p in range(0, per_topic, 10)})
+        broker.kill()
+        stopped.append(round(broker.start(preexec=limit)))
+    after = broker.metrics()
+    result = {
+        "partitions": count,
+        "created in, s": round(created, 1),
+        "bytes per empty partition": round((empty - before) / count),
+        "bytes per idle partition with records": round((idle - before) / count),
+        "bytes of journal and tails of that": round((total(metrics, "coreline_tail_memory_bytes")) / count),
+        "descriptors allowed": args.nofile,
+        "descriptors open": int(metrics["process_open_fds"]),
+        "segment files open": int(total(metrics, "coreline_open_segment_files")),
+        "longest turn after the start, ms": max(v for k, v in after.items() if k.startswith("coreline_longest_turn_microseconds")) / 1e3,
+        "kill -9 to the first accepted produce, ms": stopped,
+        "recovered": broker.recovered(),
+    }
+    show(result)
+    return result
+
+
+def show(result):
+    for key, value in result.items():
+        print(f"{key}: {value}", flush=True)
+
+
+# The broker ----------------------------------------------------------------------------------------------------------------------
+
+
+class Broker:
+    def __init__(self, args):
+        self.args = args
+        self.data = os.path.join(args.work, "data")
+        self.log_path = os.path.join(args.work, "log")
+        self.port, self.admin = free_port(), free_port()
+        self.process = None
+
+    def start(self, preexec=None):
+        """Milliseconds from the start of the process to the acknowledgement of a produce with acks=all."""
+        command = [self.args.coreline, "serve", "--data-dir", self.data, "--listen", f"127.0.0.1:{self.port}",
+                   "--admin-listen", f"127.0.0.1:{self.admin}"]
+        command += ["--shards", str(self.args.shards)] if self.args.shards else []
+        for setting in self.args.set:
+            command += ["--set", setting]
+        environment = dict(os.environ, NO_COLOR="1")
+        with open(self.log_path, "ab") as log:
+            start = time.monotonic()
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=preexec, env=environment)
+        while not accepted(self.port):
+            if self.process.poll() is not None or time.monotonic() - start > 120:
+                with open(self.log_path, encoding="utf-8", errors="replace") as log:
+                    sys.exit(f"the broker does not serve, status {self.process.returncode}:\n{log.read()[-3000:]}")
+            time.sleep(0.001)
+        return (time.monotonic() - start) * 1000
+
+    def kill(self):
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+
+    def metrics(self):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/metrics", timeout=30) as answer:
+            lines = answer.read().decode().splitlines()
+        return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines if not line.startswith("#")}
+
+    def memory(self):
+        return self.metrics()["process_resident_memory_bytes"]
+
+    def recovered(self):
+        with open(self.log_path, encoding="utf-8", errors="replace") as log:
+            found = [line for line in log if "recovered from the journals" in line]
+        return found[-1].split("recovered", 1)[1].strip() if found else None
+
+
+def total(metrics, name):
+    return sum(value for series, value in metrics.items() if series.split("{")[0] == name)
+
+
+def difference(after, before, name):
+    """Cumulative counts by upper bound in seconds, of all shards together."""
+    bounds = {}
+    for series, value in after.items():
+        if series.startswith(name):
+            bound = re.search(r'le="([^"]+)"', series).group(1)
+            bound = float("inf") if bound == "+Inf" else float(bound)
+            bounds[bound] = bounds.get(bound, 0) + value - before.get(series, 0)
+    return bounds
+
+
+def quantile(bounds, q):
+    """Upper bound, milliseconds, of the bucket that holds the quantile."""
+    everything = max(bounds.values(), default=0)
+    return next((f"<= {bound * 1e3:g}" for bound in sorted(bounds) if bounds[bound] >= q * everything), None)
+
+
+def drop_cache(folder):
+    size = 0
+    for path, _, files in os.walk(folder):
+        for name in files:
+            if name.endswith(".log"):
+                fd = os.open(os.path.join(path, name), os.O_RDONLY)
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                size += os.fstat(fd).st_size
+                os.close(fd)
+    return size
+
+
+# What runs beside: each in a process of its own ----------------------------------------------------------------------------------
+
+
+def in_process(function, *arguments):
+    """Starts it; the answer waits for its result."""
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.Process(target=lambda: sender.send(function(*arguments)))
+    process.start()
+
+    def result():
+        value = receiver.recv()
+        process.join()
+        return value
+
+    return result
+
+
+def probe(port, rate, seconds):
+    end = time.monotonic() + seconds
+    return probe_while(port, rate, lambda: time.monotonic() < end)
+
+
+def probe_until(port, rate, stop):
+    return probe_while(port, rate, lambda: not stop.is_set())
+
+
+def probe_while(port, rate, goes_on):
+    """p50 and p99 in ms of single records with acks=all, from when each was due."""
+    batch = record_batch([b"p" * 1000])
+    took = []
+    with connect(port) as stream:
+        due = time.monotonic()
+        while goes_on():
+            due += 1 / rate
+            time.sleep(max(0, due - time.monotonic()))
+            produce(stream, "probe", {len(took) % 4: batch})
+            took.append((time.monotonic() - due) * 1000)
+    cuts = statistics.quantiles(took, n=100)
+    return [round(cuts[49], 3), round(cuts[98], 3)]
+
+
+def thread_states(pid, stop):
+    """How often a shard's thread was seen waiting for the disk (state D), and how often it was looked at."""
+    waiting = looks = 0
+    shards = []
+    for tid in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{tid}/comm", encoding="utf-8") as comm:
+            if re.match(r"shard(-\d+)?$", comm.read().strip()):
+                shards.append(f"/proc/{pid}/task/{tid}/stat")
+    while not stop.is_set():
+        for path in shards:
+            with open(path, encoding="utf-8") as stat:
+                waiting += stat.read().rsplit(")", 1)[1].split()[0] == "D"
+            looks += 1
+        time.sleep(0.002)
+    return [waiting, looks]
+
+
+def read_all(port, topic, partitions):
+    """Bytes of records read from the beginning to the end of every partition."""
+    offsets = dict.fromkeys(range(partitions), 0)
+    size = 0
+    with connect(port) as stream:
+        while offsets:
+            body = struct.pack(">iiiib", -1, 500, 1, 16 << 20, 0) + struct.pack(">i", 1) + string(topic) + struct.pack(">i", len(offsets))
+            # Those read last go last, so that all move on.
+            for partition, offset in offsets.items():
+                body += struct.pack(">iqi", partition, offset, 2 << 20)
+            answer = ask(stream, 1, 4, body)
+            at = 4 + 4 + 2 + len(topic)
+            (count,) = struct.unpack_from(">i", answer, at)
+            at += 4
+            for _ in range(count):
+                partition, error, high_watermark, _, aborted = struct.unpack_from(">ihqqi", answer, at)
+                at += 26 + 16 * max(0, aborted)
+                (length,) = struct.unpack_from(">i", answer, at)
+                at += 4
+                if error:
+                    sys.exit(f"fetch answered with error {error}")
+                end, offset = at + max(0, length), offsets[partition]
+                while at + 61 <= end:
+                    base, batch_length = struct.unpack_from(">qi", answer, at)
+                    if at + 12 + batch_length > end:
+                        break
+                    offset = base + struct.unpack_from(">i", answer, at + 23)[0] + 1
+                    size += 12 + batch_length
+                    at += 12 + batch_length
+                at = end
+                if offset > offsets[partition]:
+                    del offsets[partition]
+                    offsets[partition] = offset
+                if offset >= high_watermark:
+                    del offsets[partition]
+    return size
+
+
+def fill_quietly(port, topic, partitions):
+    batch = record_batch([os.urandom(1024)] * 900)
+    try:
+        with connect(port) as stream:
+            while True:
+                produce(stream, topic, {p: batch for p in range(partitions)})
+    except (OSError, struct.error):
+        pass
+
+
+# The protocol, in raw bytes ------------------------------------------------------------------------------------------------------
+
+
+def fill(broker, topic, partitions, gigabytes):
+    batch = record_batch([os.urandom(1024)] * 900)
+    size = 0
+    with connect(broker.port) as stream:
+        while size < gigabytes * 1e9:
+            produce(stream, topic, {p: batch for p in range(partitions)})
+            size += partitions * len(batch)
+    return size
+
+
+def create(broker, topic, partitions):
+    body = struct.pack(">i", 1) + string(topic) + struct.pack(">ihii", partitions, 1, 0, 0) + struct.pack(">ib", 60_000, 0)
+    with connect(broker.port) as stream:
+        answer = ask(stream, 19, 2, body)
+    (code,) = struct.unpack_from(">h", answer, 4 + 4 + 2 + len(topic))
+    if code:
+        sys.exit(f"the topic {topic} is not created: error {code}")
+
+
+def produce(stream, topic, batches):
+    """One Produce v7 with acks=all; all partitions must take their batch."""
+    body = b"".join(struct.pack(">ii", partition, len(batch)) + batch for partition, batch in batches.items())
+    head = struct.pack(">hhi", -1, -1, 60_000) + struct.pack(">i", 1) + string(topic) + struct.pack(">i", len(batches))
+    answer = ask(stream, 0, 7, head + body)
+    at = 4 + 2 + len(topic) + 4
+    for _ in batches:
+        partition, code = struct.unpack_from(">ih", answer, at)
+        if code:
+            sys.exit(f"produce to {topic}-{partition} answered with error {code}")
+        at += 4 + 2 + 8 + 8 + 8
+
+
+def accepted(port):
+    """Whether a record of a topic of its own is accepted."""
+    topic = string("first")
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as stream:
+            ask(stream, 3, 4, struct.pack(">i", 1) + topic + b"\x01")
+            batch = record_batch([b"first"])
+            body = struct.pack(">hhi", -1, -1, 10_000) + struct.pack(">i", 1) + topic + struct.pack(">iii", 1, 0, len(batch)) + batch
+            answer = ask(stream, 0, 7, body)
+            return struct.unpack_from(">h", answer, 4 + len(topic) + 4 + 4)[0] == 0
+    except (OSError, struct.error):
+        return False
+
+
+def connect(port):
+    stream = socket.create_connection(("127.0.0.1", port), timeout=120)
+    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return stream
+
+
+def ask(stream, key, version, body):
+    request = struct.pack(">hhi", key, version, 1) + string("perf") + body
+    stream.sendall(struct.pack(">i", len(request)) + request)
+    (size,) = struct.unpack(">i", receive(stream, 4))
+    return receive(stream, size)[4:]
+
+
+def receive(stream, size):
+    answer = bytearray(size)
+    view, have = memoryview(answer), 0
+    while have < size:
+        part = stream.recv_into(view[have:])
+        if not part:
+            raise OSError("the connection was closed")
+        have += part
+    return answer
+
+
+def string(text):
+    return struct.pack(">h", len(text)) + text.encode()
+
+
+def varint(number):
+    number = number << 1 ^ number >> 63
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def record_batch(values):
+    records = b""
+    for delta, value in enumerate(values):
+        record = b"\x00\x00" + varint(delta) + b"\x01" + varint(len(value)) + value + b"\x00"
+        records += varint(len(record)) + record
+    now = int(time.time() * 1000)
+    checked = struct.pack(">hiqqqhii", 0, len(values) - 1, now, now, -1, -1, -1, len(values)) + records
+    return struct.pack(">qiibI", 0, 4 + 1 + 4 + len(checked), -1, 2, crc32c(checked)) + checked
+
+
+def crc_table():
+    table = []
+    for n in range(256):
+        for _ in range(8):
+            n = n >> 1 ^ (0x82F63B78 if n & 1 else 0)
+        table.append(n)
+    return table
+
+
+CRC_TABLE = crc_table()
+
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = CRC_TABLE[(crc ^ byte) & 0xFF] ^ crc >> 8
+    return crc ^ 0xFFFFFFFF
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method("fork")
+    main()

@@ -1,0 +1,207 @@
+//! Reads from the disk and the bounds of memory, of a real process: cold records come whole and in order with and without `sendfile`, many
+//! partitions take little memory and few descriptors, and all of them are there after a kill.
+//!
+//! The figures on a quiet machine with a release build come from `tests/clients/perf/storage.py`.
+#![allow(clippy::unwrap_used)]
+
+#[path = "common/mod.rs"]
+mod common;
+
+use std::fs::File;
+use std::io::Write;
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use common::{Broker, PATIENCE, dir, frame, read_frame};
+use coreline_wire::record::BatchBuilder;
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+
+fn ask(stream: &mut TcpStream, api_key: i16, version: i16, body: &[u8]) -> Vec<u8> {
+    stream.write_all(&frame(api_key, version, 1, body)).unwrap();
+    read_frame(stream).unwrap().split_off(4)
+}
+
+fn string(text: &str) -> Vec<u8> {
+    [&(text.len() as i16).to_be_bytes()[..], text.as_bytes()].concat()
+}
+
+/// CreateTopics v2 of one topic.
+fn create(stream: &mut TcpStream, topic: &str, partitions: i32) {
+    let mut body = 1i32.to_be_bytes().to_vec();
+    body.extend(string(topic));
+    body.extend(partitions.to_be_bytes());
+    body.extend(1i16.to_be_bytes());
+    body.extend([0; 8]);
+    body.extend(60_000i32.to_be_bytes());
+    body.push(0);
+    let answer = ask(stream, 19, 2, &body);
+    assert_eq!(answer[10 + topic.len()..12 + topic.len()], [0, 0], "{topic} is not created: {answer:?}");
+}
+
+/// Produce v7 with acks=all of one batch to each of these partitions; all must take it.
+fn produce(stream: &mut TcpStream, topic: &str, partitions: impl ExactSizeIterator<Item = i32>, batch: &[u8]) {
+    let count = partitions.len();
+    let mut body = (-1i16).to_be_bytes().to_vec();
+    body.extend((-1i16).to_be_bytes());
+    body.extend(60_000i32.to_be_bytes());
+    body.extend(1i32.to_be_bytes());
+    body.extend(string(topic));
+    body.extend((count as i32).to_be_bytes());
+    for partition in partitions {
+        body.extend(partition.to_be_bytes());
+        body.extend((batch.len() as i32).to_be_bytes());
+        body.extend(batch);
+    }
+    let answer = ask(stream, 0, 7, &body);
+    for part in answer[10 + topic.len()..].chunks(30).take(count) {
+        assert_eq!(part[4..6], [0, 0], "a partition refuses: {part:?}");
+    }
+}
+
+/// Fetch v4 of one partition: its records from an offset on, and the high watermark.
+fn fetch(stream: &mut TcpStream, topic: &str, partition: i32, offset: i64, max_bytes: i32) -> (Vec<u8>, i64) {
+    let mut body = (-1i32).to_be_bytes().to_vec();
+    body.extend(100i32.to_be_bytes());
+    body.extend(1i32.to_be_bytes());
+    body.extend(max_bytes.to_be_bytes());
+    body.push(0);
+    body.extend(1i32.to_be_bytes());
+    body.extend(string(topic));
+    body.extend(1i32.to_be_bytes());
+    body.extend(partition.to_be_bytes());
+    body.extend(offset.to_be_bytes());
+    body.extend(max_bytes.to_be_bytes());
+    let answer = ask(stream, 1, 4, &body);
+    let part = &answer[14 + topic.len()..];
+    assert_eq!(part[4..6], [0, 0], "fetch at {offset} fails");
+    // No aborted transactions: their count is 0 or -1.
+    (part[30..].to_vec(), i64::from_be_bytes(part[6..14].try_into().unwrap()))
+}
+
+/// Offset behind the last whole batch of `records`, and the bytes of the whole batches.
+fn whole(records: &[u8]) -> Option<(i64, usize)> {
+    let (mut at, mut next) = (0, None);
+    while let Some(header) = records.get(at..at + 61) {
+        let base = i64::from_be_bytes(header[..8].try_into().unwrap());
+        let end = at + 12 + i32::from_be_bytes(header[8..12].try_into().unwrap()) as usize;
+        if end > records.len() {
+            break;
+        }
+        next = Some((base + i64::from(i32::from_be_bytes(header[23..27].try_into().unwrap())) + 1, end));
+        at = end;
+    }
+    next
+}
+
+fn batch(fill: u8, len: usize) -> Vec<u8> {
+    let mut builder = BatchBuilder::new();
+    builder.push(1_700_000_000_000, None, Some(&vec![fill; len]), &[]);
+    builder.build().unwrap().to_vec()
+}
+
+fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what} never came true");
+        #[allow(clippy::disallowed_methods)] // The broker's background has no event to wait for.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Drops the segments below `folder` from the page cache; answers with their bytes.
+fn drop_from_cache(folder: &Path) -> u64 {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            bytes += drop_from_cache(&entry.path());
+        } else if entry.path().extension().is_some_and(|e| e == "log") {
+            let file = File::open(entry.path()).unwrap();
+            posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).unwrap();
+            bytes += file.metadata().unwrap().len();
+        }
+    }
+    bytes
+}
+
+#[test]
+fn cold_records_come_whole_and_in_order_with_and_without_sendfile() {
+    let folder = dir();
+    // Little memory, so that hardly anything can be answered from the tail.
+    let common = ["--shards", "2", "--set", "tail.memory.bytes=2097152", "--set", "log.segment.bytes=4194304"];
+    let broker = Broker::start(folder.path(), &common);
+    let mut stream = broker.connect();
+    create(&mut stream, "cold", 2);
+    for i in 0..90u8 {
+        produce(&mut stream, "cold", 0..2, &batch(i, 120_000));
+    }
+    until("everything is flushed", || broker.metric("coreline_unflushed_bytes") == 0.0);
+    broker.stop();
+
+    for sendfile in ["true", "false"] {
+        let broker = Broker::start(folder.path(), &[&common[..], &["--set", &format!("segment.sendfile.enable={sendfile}")]].concat());
+        assert!(drop_from_cache(folder.path()) > 20_000_000);
+        // Two at the same place, each on a connection of its own.
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                let mut stream = broker.connect();
+                std::thread::spawn(move || {
+                    for partition in 0..2 {
+                        let (mut offset, mut end) = (0, 1);
+                        while offset < end {
+                            let (records, high_watermark) = fetch(&mut stream, "cold", partition, offset, 700_000);
+                            end = high_watermark;
+                            let Some((next, bytes)) = whole(&records) else { panic!("nothing at {offset} of {end}") };
+                            for (i, batch) in records[..bytes].chunks(bytes / (next - offset) as usize).enumerate() {
+                                let fill = offset as u8 + i as u8;
+                                assert!(batch[batch.len() - 110_000..batch.len() - 1].iter().all(|b| *b == fill), "offset {offset}+{i}");
+                            }
+                            offset = next;
+                        }
+                        assert_eq!(end, 90);
+                    }
+                })
+            })
+            .collect();
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+        assert!(broker.metric("coreline_turn_seconds_count") > 100.0, "turns are measured");
+        assert!(broker.metric("coreline_longest_turn_microseconds") > 0.0);
+        broker.stop();
+    }
+}
+
+#[test]
+fn many_partitions_take_little_memory_and_few_descriptors_and_survive_a_kill() {
+    const PARTITIONS: i32 = 1000;
+    const FILES: f64 = 64.0;
+    let folder = dir();
+    let args = ["--shards", "1", "--set", "segment.files.max=64"];
+    let broker = Broker::start(folder.path(), &args);
+    let mut stream = broker.connect();
+    // What the first topic and the first requests cost is not the partitions'.
+    create(&mut stream, "first", 1);
+    produce(&mut stream, "first", 0..1, &batch(1, 100));
+    let before = broker.metric("process_resident_memory_bytes");
+    create(&mut stream, "many", PARTITIONS);
+    for from in (0..PARTITIONS).step_by(100) {
+        produce(&mut stream, "many", from..from + 100, &batch(7, 200));
+    }
+    until("everything is flushed", || broker.metric("coreline_unflushed_bytes") == 0.0);
+    let each = (broker.metric("process_resident_memory_bytes") - before) / f64::from(PARTITIONS);
+    assert!(each < 32.0 * 1024.0, "{each} bytes for each idle partition");
+    let files = broker.metric("coreline_open_segment_files");
+    assert!(files <= FILES, "{files} segment files are open");
+    produce(&mut stream, "many", 0..PARTITIONS, &batch(8, 200));
+    broker.kill();
+
+    let broker = Broker::start(folder.path(), &args);
+    let mut stream = broker.connect();
+    produce(&mut stream, "many", 0..PARTITIONS, &batch(9, 200));
+    for partition in (0..PARTITIONS).step_by(37) {
+        let (records, high_watermark) = fetch(&mut stream, "many", partition, 0, 100_000);
+        assert_eq!((whole(&records).map(|(next, _)| next), high_watermark), (Some(3), 3), "partition {partition}");
+    }
+    let files = broker.metric("coreline_open_segment_files");
+    assert!(files <= FILES, "{files} segment files are open");
+    broker.stop();
+}
