@@ -54,14 +54,14 @@ pub enum ProfileError {
         why: String,
     },
     /// A knob that does not exist.
-    #[error("{}no knob named {id:?}; did you mean {nearest:?}? `coreline-tune explain` lists them", of(.profile))]
+    #[error("{}no knob named {id:?}{}; `coreline-tune explain` lists them", of(.profile), did_you_mean(.nearest))]
     UnknownKnob {
         /// Where; empty for the command line.
         profile: String,
         /// As written.
         id: String,
-        /// The most similar one.
-        nearest: &'static str,
+        /// The most similar one, where one is.
+        nearest: Option<&'static str>,
     },
     /// A value that the knob does not take.
     #[error("{}knob {id} {why}", of(.profile))]
@@ -213,6 +213,10 @@ impl Profile {
         self.wishes.remove(knob.id);
         Ok(())
     }
+}
+
+fn did_you_mean(nearest: &Option<&str>) -> String {
+    nearest.map(|known| format!("; did you mean {known:?}?")).unwrap_or_default()
 }
 
 /// A knob by name, or the error that names it.

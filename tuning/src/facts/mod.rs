@@ -229,12 +229,6 @@ impl Facts {
         platform::mount_of(&self.mounts, &self.data_dir)
     }
 
-    /// The disk below the data directory, where it is plain to see: device or partition, no volume manager.
-    pub fn data_disk(&self) -> Option<&Disk> {
-        let device = last(&self.data_mount()?.device);
-        self.disks.iter().filter(|d| device.starts_with(d.name.as_str())).max_by_key(|d| d.name.len())
-    }
-
     /// True when irqbalance runs.
     pub fn runs_irqbalance(&self) -> bool {
         ["/run/irqbalance", "/run/irqbalance.pid", "/run/irqbalance/irqbalance.pid"].iter().any(|path| self.snapshot.exists(path))

@@ -290,9 +290,10 @@ pub fn find(id: &str) -> Option<&'static Knob> {
     ALL.iter().find(|k| k.id == id)
 }
 
-/// The known name that is most like `id`, for error messages.
-pub fn nearest(id: &str) -> &'static str {
-    ALL.iter().map(|k| k.id).min_by_key(|known| distance(known, id)).unwrap_or("")
+/// The known name that is most like `id`, for error messages; `None` when more than a third of it differs.
+pub fn nearest(id: &str) -> Option<&'static str> {
+    let (known, differing) = ALL.iter().map(|k| (k.id, distance(k.id, id))).min_by_key(|(_, differing)| *differing)?;
+    (differing * 3 <= known.len()).then_some(known)
 }
 
 /// Levenshtein's distance; names are short.

@@ -55,6 +55,7 @@ fn each_knob_is_found_when_it_is_off() {
     let cases: &[(&str, Severity, &str)] = &[
         ("io_uring", Fatal, "/proc/sys/kernel/io_uring_disabled = 2\n"),
         ("io_uring", Fatal, "/proc/sys/kernel/io_uring_disabled = 1\n"),
+        ("io_uring", Hint, "/proc/sys/kernel/io_uring_disabled = 0\n/proc/self/status = Name: x\\nSeccomp:\t2\n"),
         ("memlock", Fatal, "/proc/self/limits = Max locked memory 65536 65536 bytes\n"),
         ("memlock", Advice, "/proc/self/limits = Max locked memory 65536 1048576 bytes\n"),
         ("open_files", Fatal, "/proc/self/limits = Max open files 1023 1023 files\n"),
@@ -176,8 +177,9 @@ fn each_knob_is_found_when_it_is_off() {
 
 #[test]
 fn the_nearest_name_is_found() {
-    assert_eq!(nearest("cpu_governer"), "cpu_governor");
-    assert_eq!(nearest("somaxconn_backlog"), "accept_backlog");
+    assert_eq!(nearest("cpu_governer"), Some("cpu_governor"));
+    assert_eq!(nearest("acept_backlock"), Some("accept_backlog"));
+    assert_eq!(nearest("nosuch"), None, "nothing is like it");
     assert!(find("cpu_governor").is_some() && find("").is_none());
 }
 
