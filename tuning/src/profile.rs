@@ -216,7 +216,7 @@ impl Profile {
 }
 
 fn did_you_mean(nearest: &Option<&str>) -> String {
-    nearest.map(|known| format!("; did you mean {known:?}?")).unwrap_or_default()
+    nearest.map(|known| format!(" (did you mean {known:?}?)")).unwrap_or_default()
 }
 
 /// A knob by name, or the error that names it.

@@ -18,7 +18,7 @@ pub(super) const KNOB: Knob = Knob {
         "/etc/sysconfig/irqbalance",
     ],
     effect: "every ten seconds irqbalance may move the interrupts that `net_irq` has placed",
-    why: "A drop-in for its unit bans the drivers of the network devices (--banmod) and keeps what its own file says, under both names of the \
+    why: "`persist` writes a drop-in for its unit (/etc/systemd/system/irqbalance.service.d/50-coreline-tune.conf) that bans the drivers of the network devices (--banmod) and keeps what its owner's file says, under both names of the \
           variable, IRQBALANCE_ARGS and OPTIONS: distributions differ, and the wrong one is ignored in silence. `apply` looks again after 30 s.",
     risk: "Other devices of the same driver are not balanced either (virtio: disks, whose interrupts the kernel places anyway).",
     undo: "`coreline-tune persist --remove --out /` and `systemctl restart irqbalance`.",
