@@ -9,3 +9,53 @@ fn host_prints_the_facts_of_this_host() {
     let json: serde_json::Value = serde_json::from_slice(&out.stdout).expect("JSON");
     assert!(json["kernel_release"].is_string(), "{json}");
 }
+
+/// Replaces what stands between `<!-- name -->` and `<!-- /name -->`.
+fn filled(text: &str, name: &str, content: &str) -> String {
+    let (open, close) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
+    let (before, rest) = text.split_once(&open).expect("the opening mark");
+    let (_, after) = rest.split_once(&close).expect("the closing mark");
+    format!("{before}{open}{content}{close}{after}")
+}
+
+#[test]
+fn the_readme_lists_every_scenario_and_every_key() {
+    use coreline_bench::scenario::{Overrides, key_table, load, names};
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let text = std::fs::read_to_string(path).expect("README");
+    let mut table = String::from("| name | measures |\n|---|---|\n");
+    for name in names() {
+        table.push_str(&format!("| `{name}` | {} |\n", load(name, &Overrides::default()).expect("parses").title));
+    }
+    let wanted = filled(&filled(&text, "scenarios", &table), "keys", &key_table());
+    if std::env::var_os("CORELINE_UPDATE_DOCS").is_some() {
+        std::fs::write(path, &wanted).expect("written");
+    } else {
+        assert!(text == wanted, "stale; rewrite with CORELINE_UPDATE_DOCS=1 cargo test -p coreline-bench --test command");
+    }
+}
+
+#[test]
+fn wrong_input_ends_with_2_and_an_unreachable_target_with_3() {
+    let run = |args: &[&str]| {
+        let out = Command::new(env!("CARGO_BIN_EXE_coreline-bench")).args(args).output().expect("the binary runs");
+        (out.status.code(), String::from_utf8_lossy(&out.stderr).into_owned())
+    };
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("bad.toml");
+    std::fs::write(&file, "title = \"x\"\nspeed = 5\n").expect("written");
+    let file = file.to_str().expect("UTF-8");
+    for (args, code, wanted) in [
+        (&["run", file][..], 2, "bad.toml:2: speed: unknown key"),
+        (&["run", "no-such-scenario"], 2, "no scenario `no-such-scenario`"),
+        (&["run", "missing.toml"], 2, "missing.toml: No such file"),
+        (&["run", "latency", "--set", "producers.count=0x"], 2, "producers.count on the command line"),
+        (&["run", "latency", "--rate", "fast"], 2, "load.rate on the command line"),
+        (&["run", "latency", "--durations", "5"], 2, "--durations"),
+        (&["run", "restart", "--target", "127.0.0.1:1", "--no-probe"], 3, "127.0.0.1:1"),
+    ] {
+        let (got, stderr) = run(args);
+        assert_eq!(got, Some(code), "{args:?}: {stderr}");
+        assert!(stderr.contains(wanted), "{args:?}: {stderr:?} lacks {wanted:?}");
+    }
+}
