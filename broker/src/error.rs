@@ -41,6 +41,8 @@ pub fn storage_error_code(error: &StorageError) -> ErrorCode {
         StorageError::Full => ErrorCode::NotEnoughReplicas,
         StorageError::EntryTooLarge { .. } => ErrorCode::RecordListTooLarge,
         StorageError::Closed => ErrorCode::NotLeaderOrFollower,
+        // Unlike the code below, which makes clients ask again for ever, this one is told to the application, with the offset.
+        StorageError::Corrupt { .. } => ErrorCode::CorruptMessage,
         _ => ErrorCode::KafkaStorageError,
     }
 }
@@ -55,6 +57,8 @@ pub fn append_error(error: AppendError) -> Produced {
         AppendError::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
         AppendError::OffsetMismatch { .. } | AppendError::OffsetOverflow(_) => ErrorCode::InvalidRecord,
         AppendError::EpochBackwards { .. } => ErrorCode::FencedLeaderEpoch,
+        // Nothing was appended. Every client tries again after this code, and looks whether another broker leads by now.
+        AppendError::DiskFull { .. } => ErrorCode::KafkaStorageError,
         // The caller waits for room instead; this is what a producer may safely retry should it ever come through.
         AppendError::Backpressure | AppendError::NotLoaded => ErrorCode::NotEnoughReplicas,
         AppendError::Storage(error) => storage_error_code(error),

@@ -13,11 +13,12 @@ use futures_util::stream::TryStreamExt;
 
 use crate::checkpoint::{self, CheckpointEntry, CheckpointFile, RecoveryPoint, SavedProducers};
 use crate::error::StorageError;
-use crate::io::{Disk, DiskFile};
+use crate::io::{Disk, DiskFile, IoOp};
 use crate::journal::Ticket;
 use crate::log::flusher::{FlushMode, flush_log, segment_file};
 use crate::log::state::BlockHead;
 use crate::log::{Log, LogInner, ReadError, index_loader, sums};
+use crate::room;
 use crate::segment::name;
 use crate::segment::sums::SumMarks;
 use crate::snapshot_file::{SnapshotKind, seal_envelope};
@@ -35,6 +36,7 @@ pub(crate) async fn run<D: Disk>(store: &Rc<StoreInner<D>>) -> Result<(), Storag
         }
         store.poison.check()?;
         remove_deleted(store).await?;
+        room::refresh(store).await;
         let usage = store.journal.usage();
         let journal_pressed = usage.bytes_used.saturating_mul(2) >= usage.bytes_limit;
         let memory_pressed = store.unflushed_bytes.get().saturating_mul(2) >= store.config.tail_budget_bytes as u64;
@@ -48,7 +50,14 @@ pub(crate) async fn run<D: Disk>(store: &Rc<StoreInner<D>>) -> Result<(), Storag
             let completed = store.journal.completed();
             let horizon = if due && !journal_pressed && !memory_pressed && !waited_for { last_completed } else { completed };
             let file = store.checkpoint.lock().await;
-            cycle(store, file, horizon, false).await?;
+            match cycle(store, file, horizon, false).await {
+                Err(error) if error.is_disk_full() && !store.poison.is_poisoned() => {
+                    store.room.note_full(&error);
+                    wait_for_room(store).await;
+                    continue;
+                }
+                done => done?,
+            }
             last_completed = completed;
             last_cycle = store.disk.now();
             store.space.notify();
@@ -63,11 +72,22 @@ pub(crate) async fn run<D: Disk>(store: &Rc<StoreInner<D>>) -> Result<(), Storag
         if store.unflushed_bytes.get() >= store.write_behind_bytes() {
             store.journal.flush_written().await?;
             let _lock = store.checkpoint.lock().await;
-            flush_all(store, &store.dirty_logs(), FlushMode::WriteBehind).await?;
+            match flush_all(store, &store.dirty_logs(), FlushMode::WriteBehind).await {
+                Err(error) if error.is_disk_full() && !store.poison.is_poisoned() => {
+                    store.room.note_full(&error);
+                    wait_for_room(store).await;
+                }
+                done => done?,
+            }
         }
         store.wake_at.set(store.unflushed_bytes.get() + store.write_behind_bytes());
         wait(store, since).await;
     }
+}
+
+/// Waits a while before a write is repeated for which the device had no room; logs that are deleted meanwhile make some.
+async fn wait_for_room<D: Disk>(store: &StoreInner<D>) {
+    store.disk.sleep(FULL_RETRY).await;
 }
 
 /// Waits for a wake-up, for pressure in the journal, or for a while.
@@ -252,7 +272,9 @@ async fn trim_sealed<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>>) -> R
             let file = segment_file(store, log, base).await?;
             store.poison.guard(file.truncate(u64::from(size)).await)?;
         }
-        index_loader::ensure(store, log, base).await?;
+        if !indexed(store, log, base).await? {
+            continue;
+        }
         // Sealed and written means that all of it is durable in the journal: the index may be saved.
         if let Some(index) = index_loader::capture(log, base) {
             index_loader::save(store, log, base, index).await?;
@@ -269,6 +291,18 @@ async fn trim_sealed<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>>) -> R
     Ok(ready.into_iter().map(|(base, _, _)| base).collect())
 }
 
+/// Makes sure that a segment's index is loaded. False when what it is made from cannot be read: that is a matter of this log alone, and of its readers.
+async fn indexed<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>>, base: i64) -> Result<bool, StorageError> {
+    match index_loader::ensure(store, log, base).await {
+        Ok(()) => Ok(true),
+        Err(error) if error.is_of_one_log() => {
+            tracing::error!(partition = %log.tp, segment = base, %error, "no index can be made");
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Saves the active segment's index when it has grown a lot, and at shutdown.
 async fn save_active_index<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>>, last: bool) -> Result<(), StorageError> {
     let (base, grown, loaded) = {
@@ -279,7 +313,9 @@ async fn save_active_index<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>>
     if grown < if last && loaded { INDEX_SAVE_BYTES_LAST } else { INDEX_SAVE_BYTES } {
         return Ok(());
     }
-    index_loader::ensure(store, log, base).await?;
+    if !indexed(store, log, base).await? {
+        return Ok(());
+    }
     let index = index_loader::capture(log, base);
     let ticket = log.state.borrow().last_ticket;
     store.journal.wait(ticket).await?;
@@ -322,7 +358,14 @@ async fn capture_producers<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>>
     }
     let path = log.path(&name::producer_snapshot_file(offset));
     let content = seal_envelope(PRODUCERS_KIND, PRODUCERS_VERSION, offset as u64, &bytes);
-    store.poison.guard(store.disk.write_file_unsynced(&path, &content).await)?;
+    match store.disk.write_file_unsynced(&path, &content).await {
+        // The one before still holds; recovery and the journal have the rest.
+        Err(error) if error.is_disk_full() => {
+            log.state.borrow_mut().producers_changed = true;
+            return Ok(None);
+        }
+        written => store.poison.guard(written)?,
+    }
     Ok(Some(SavedProducers::File(offset)))
 }
 
@@ -345,11 +388,18 @@ async fn write_table<D: Disk>(
     let encode = move || checkpoint::encode(sequence, entries.iter().map(|(tp, entry)| (*tp, entry)));
     let content = if store.logs.borrow().len() <= LOGS_PER_TURN { encode() } else { store.disk.compute(encode).await };
     let written = file.write(&store.disk, sequence, &content).await;
-    if let Err(error) = &written {
+    if let Err(error) = &written
+        && !is_full_before_rename(error)
+    {
         // Whatever failed: after it nobody knows which table a restart would find.
         store.poison.set(error);
     }
     written
+}
+
+/// No space for the new generation of a table: the one before is untouched, and the write can be repeated.
+fn is_full_before_rename(error: &StorageError) -> bool {
+    matches!(error, StorageError::Io(e) if e.is_disk_full() && e.op != IoOp::Rename && e.path.extension().is_some_and(|end| end == "new"))
 }
 
 /// Gives back what no log needs any more for its recovery.
@@ -459,5 +509,7 @@ const SUMS_SAVE_BYTES: usize = 128;
 const INDEX_SAVE_BYTES: u32 = 16 << 20;
 /// The same at shutdown.
 const INDEX_SAVE_BYTES_LAST: u32 = 64 << 10;
+/// Between two attempts on a full device.
+const FULL_RETRY: std::time::Duration = std::time::Duration::from_millis(250);
 const PAUSE_MIN: std::time::Duration = std::time::Duration::from_millis(1);
 const PAUSE_MAX: std::time::Duration = std::time::Duration::from_millis(250);

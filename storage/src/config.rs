@@ -139,6 +139,10 @@ pub struct StoreConfig {
     pub open_files_max: usize,
     /// Memory for the indexes of sealed segments, bytes. Default 32 MiB, at least 64 KiB.
     pub index_cache_bytes: usize,
+    /// Free bytes below which clients' appends are refused; `None` = by the size of the file system, 0 = never. Default `None`.
+    pub free_bytes_min: Option<u64>,
+    /// Free bytes from which on they are taken again, at least `free_bytes_min`; `None` = a quarter more than that. Default `None`.
+    pub free_bytes_resume: Option<u64>,
     /// Largest step in which a growing segment's space is reserved ahead, bytes; 0 = never. Default 64 MiB.
     pub preallocate_step_bytes: u64,
     /// Whether reads below the flushed mark are answered as file spans. Default true; without, or where the disk has no `sendfile`, they go through memory.
@@ -160,6 +164,8 @@ impl Default for StoreConfig {
             flush_concurrency: 8,
             open_files_max: 1024,
             index_cache_bytes: 32 << 20,
+            free_bytes_min: None,
+            free_bytes_resume: None,
             preallocate_step_bytes: 64 << 20,
             sendfile: true,
             copied_read_bytes_max: 1 << 20,

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::io::IoError;
+use crate::io::{IoError, IoOp};
 
 /// Result of a storage operation.
 pub type StorageResult<T> = Result<T, StorageError>;
@@ -91,6 +91,15 @@ impl StorageError {
     /// A `Corrupt` error.
     pub fn corrupt(path: &Path, position: Option<u64>, why: impl Into<String>) -> StorageError {
         StorageError::Corrupt { path: path.to_path_buf(), position, why: why.into() }
+    }
+
+    /// True for bytes that cannot be read or are not what was written: it concerns one log; the others go on.
+    pub fn is_of_one_log(&self) -> bool {
+        match self {
+            StorageError::Corrupt { .. } => true,
+            StorageError::Io(e) => matches!(e.op, IoOp::Open | IoOp::Read | IoOp::List) && !e.is_disk_full(),
+            _ => false,
+        }
     }
 
     /// True when the device is out of space (or quota): the caller may free some and try again.

@@ -33,6 +33,7 @@ mod opener;
 pub mod planted;
 pub mod producer_state;
 pub mod recovery;
+pub mod room;
 pub mod segment;
 pub mod snapshot_file;
 pub mod store;

@@ -20,6 +20,7 @@ use crate::journal::{FrameCost, Journal, JournalCosts, JournalStats, JournalUsag
 use crate::loader::SegmentListing;
 use crate::log::{Log, LogInner};
 use crate::notify::Notify;
+use crate::room::Room;
 use crate::segment::files::{FileCache, IndexCache};
 
 /// Counters and gauges of a store.
@@ -51,6 +52,10 @@ pub struct StoreStats {
     pub backpressure: u64,
     /// Blocks of segments that were found to be other than what was written; each is refused to readers.
     pub damaged_blocks: u64,
+    /// Free bytes of the device as of the last look, 0 before the first.
+    pub free_bytes: u64,
+    /// Clients' appends are refused because little space is left.
+    pub space_low: bool,
     /// Sidecars of checksums that could not be used and were made anew.
     pub sidecars_rebuilt: u64,
 }
@@ -109,6 +114,7 @@ pub(crate) struct StoreInner<D: Disk> {
     pub(crate) checkpoints: Cell<u64>,
     pub(crate) segment_bytes_written: Cell<u64>,
     backpressure: Cell<u64>,
+    pub(crate) room: Room,
     damaged: RefCell<BTreeSet<(TopicPartition, i64, u32)>>,
     damaged_blocks: Cell<u64>,
     pub(crate) sidecars_rebuilt: Cell<u64>,
@@ -165,6 +171,7 @@ impl<D: Disk> Store<D> {
             checkpoints: Cell::new(0),
             segment_bytes_written: Cell::new(0),
             backpressure: Cell::new(0),
+            room: Room::default(),
             damaged: RefCell::default(),
             damaged_blocks: Cell::new(0),
             sidecars_rebuilt: Cell::new(0),
@@ -297,6 +304,8 @@ impl<D: Disk> Store<D> {
             segment_bytes_written: inner.segment_bytes_written.get(),
             open_files: inner.files.borrow().len(),
             backpressure: inner.backpressure.get(),
+            free_bytes: inner.room.free_bytes(),
+            space_low: inner.room.is_low(),
             damaged_blocks: inner.damaged_blocks.get(),
             sidecars_rebuilt: inner.sidecars_rebuilt.get(),
         }

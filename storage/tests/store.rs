@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use coreline_storage::data_dir::{DataDir, JournalId, Meta};
-use coreline_storage::io::IoOp;
 use coreline_storage::io::sim::{CrashMode, Fault, SimDisk};
+use coreline_storage::io::{Disk, IoOp};
 use coreline_storage::journal::SyncMode;
 use coreline_storage::{
     AppendContext, AppendError, AppendOrigin, Appended, Log, LogConfig, ReadError, ReadSpan, StorageError, Store, StoreConfig, begin_empty,
@@ -349,4 +349,53 @@ fn epochs_are_kept_through_a_restart() {
         assert_eq!(ends, [(0, 0), (1, 2), (1, 2), (4, 3), (6, 4), (-1, -1)]);
         assert_eq!((log.latest_epoch(), log.leader_epoch_at(2)), (6, 4));
     });
+}
+
+/// What was accepted is not lost when the device has no room for it, clients are refused before that, and both end when space is freed.
+#[test]
+fn a_full_disk_refuses_appends_until_space_is_freed() {
+    for free_bytes_min in [Some(300 << 10), Some(0)] {
+        block_on(async {
+            let disk = disk();
+            recover(&disk, &dir(), &|_| true, 0).await.unwrap();
+            let config = StoreConfig { free_bytes_min, free_bytes_resume: Some(400 << 10), ..config() };
+            let store = Store::open(disk.clone(), &dir(), JournalId(1), config.clone()).await.unwrap();
+            beside(&store, async {
+                let log = store.open_log(tp(0), LogConfig { segment_bytes: 256 << 10, ..LogConfig::default() }).await.unwrap();
+                let other = store.open_log(tp(1), LogConfig::default()).await.unwrap();
+                append(&log, 100).await;
+                append(&other, 100).await;
+                // The journal has its files by now.
+                until(|| store.stats().dirty_logs == 0).await;
+                let used: u64 = disk.files().iter().map(|path| disk.peek(path).unwrap().len() as u64).sum();
+                // Room for the journal's other files and for a little data.
+                disk.set_capacity(Some(used + (3 << 20)));
+                let mut refused = false;
+                for _ in 0..2000 {
+                    match log.append(&batch(10_000), CLIENT) {
+                        Ok(_) => disk.sleep(Duration::from_millis(1)).await,
+                        Err(AppendError::DiskFull { .. }) => {
+                            refused = true;
+                            break;
+                        }
+                        Err(AppendError::Backpressure) => disk.sleep(Duration::from_millis(5)).await,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+                assert!(refused, "{:?}", store.stats());
+                // The broker's own go on from the reserve, and so do reads.
+                if free_bytes_min != Some(0) {
+                    let own = AppendContext { origin: AppendOrigin::Coordinator, ..CLIENT };
+                    let appended = other.append(&batch(10), own).unwrap();
+                    other.wait_durable(appended.last_offset + 1).await.unwrap();
+                }
+                assert!(log.read(log.log_start_offset(), 1 << 20, i64::MAX, true).await.unwrap().bytes > 0);
+                store.delete_log(tp(0)).await.unwrap();
+                until(|| !store.stats().space_low).await;
+                append(&other, 1000).await;
+                until(|| store.stats().dirty_logs == 0).await;
+            })
+            .await;
+        });
+    }
 }

@@ -187,6 +187,13 @@ settings! {
         /// Most bytes that the process has in work ahead of consumers; at the bound they wait for what they want next. 0 reads nothing ahead.
         read_ahead_bytes: i64 = "read.ahead.bytes" => Spec::new("33554432").at_least(0).unit(Unit::Bytes);
 
+        /// Free bytes of the data directory's file system below which produce is refused with KAFKA_STORAGE_ERROR, which clients try again;
+        /// everything else goes on. What was accepted and is not in the segments yet does not count as free. -1 takes 2 %, between 64 and 512 MiB
+        /// (a quarter of a file system smaller than 256 MiB); 0 never refuses.
+        log_dir_free_min_bytes: i64 = "log.dir.free.min.bytes" => Spec::new("-1").at_least(-1).unit(Unit::Bytes);
+        /// Free bytes from which on produce is taken again, at least `log.dir.free.min.bytes`. -1 takes a quarter more than that.
+        log_dir_free_resume_bytes: i64 = "log.dir.free.resume.bytes" => Spec::new("-1").at_least(-1).unit(Unit::Bytes);
+
         /// Log lines for people (`human`) or for machines (`json`).
         log_format: String = "log.format" => Spec::new("human").one_of(&["human", "json"]);
         /// Least severe log lines that are written.

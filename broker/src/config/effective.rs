@@ -86,6 +86,8 @@ pub fn store_config(config: &Config, segment_files: usize) -> StoreConfig {
         index_cache_bytes: usize::try_from(config.index_memory_bytes).unwrap_or(usize::MAX),
         open_files_max: segment_files,
         sendfile: config.segment_sendfile_enable,
+        free_bytes_min: u64::try_from(config.log_dir_free_min_bytes).ok(),
+        free_bytes_resume: u64::try_from(config.log_dir_free_resume_bytes).ok(),
         ..StoreConfig::default()
     }
 }

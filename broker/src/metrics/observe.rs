@@ -15,6 +15,10 @@ impl ShardMetrics {
         self.total(Counter::AppendWaits, stats.backpressure);
         self.total(Counter::Checkpoints, stats.checkpoints);
         self.total(Counter::SegmentBytes, stats.segment_bytes_written);
+        self.total(Counter::DamagedBlocks, stats.damaged_blocks);
+        self.total(Counter::ChecksumsRebuilt, stats.sidecars_rebuilt);
+        self.set(Gauge::DiskFreeBytes, gauge(stats.free_bytes));
+        self.set(Gauge::SpaceLow, i64::from(stats.space_low));
         self.set(Gauge::Partitions, gauge(stats.logs as u64));
         self.set(Gauge::JournalUsedBytes, gauge(stats.journal.bytes_used));
         let costs = &stats.journal_costs;

@@ -85,6 +85,10 @@ metrics! {
         JournalBytes = "coreline_journal_written_bytes_total",
         /// Flushes the journal has asked of the device; none where its writes are durable by themselves.
         JournalFlushes = "coreline_journal_flushes_total",
+        /// Blocks of 64 KiB of segments that were found damaged; consumers that ask for them get CORRUPT_MESSAGE.
+        DamagedBlocks = "coreline_damaged_blocks_total",
+        /// Checksum files of segments that could not be used and were made anew from the records.
+        ChecksumsRebuilt = "coreline_checksum_files_rebuilt_total",
         /// Checkpoints written.
         Checkpoints = "coreline_checkpoints_total",
         /// Bytes written to segments, padding included.
@@ -117,6 +121,12 @@ metrics! {
         Groups = "coreline_groups",
         /// Partitions this shard owns.
         Partitions = "coreline_partitions",
+        /// Partitions whose files cannot be used: they answer KAFKA_STORAGE_ERROR.
+        FencedPartitions = "coreline_fenced_partitions",
+        /// Free bytes of the data directory's file system as the shard saw it last; 0 before it wrote anything.
+        DiskFreeBytes = "coreline_disk_free_bytes",
+        /// 1 while producers are refused because little space is left.
+        SpaceLow = "coreline_disk_space_low",
         /// Bytes of the journal that are not recycled yet.
         JournalUsedBytes = "coreline_journal_used_bytes",
         /// What a journal write costs the device that a `replicated` acknowledgement waits for, median of the last 256.

@@ -12,7 +12,7 @@ use coreline_storage::journal::FrameCost;
 use coreline_wire::TopicPartition;
 use coreline_wire::error_code::ErrorCode;
 use coreline_wire::ids::{BrokerId, TopicId};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::{Partition, PartitionConfig, ShardStore};
 use crate::metadata::{MetadataDelta, MetadataImage, TopicImage};
@@ -47,6 +47,8 @@ pub struct PartitionManager {
     store: ShardStore,
     resolve: ResolveConfig,
     partitions: RefCell<HashMap<TopicPartition, Rc<Partition>>>,
+    /// Partitions whose files cannot be used; the others go on.
+    fenced: RefCell<HashSet<TopicPartition>>,
     /// Appends pass here one at a time; see its file.
     pub appends: Turnstile,
     /// What the last group commit cost: tells a finished produce where its wait went.
@@ -63,6 +65,7 @@ impl PartitionManager {
             store,
             resolve,
             partitions: RefCell::new(HashMap::new()),
+            fenced: RefCell::default(),
             appends: Turnstile::default(),
             frame_cost: Cell::new(FrameCost { bytes: 0, entries: 0, queued_ns: 0, write_ns: 0, flush_ns: 0 }),
         }
@@ -83,9 +86,17 @@ impl PartitionManager {
         self.len() == 0
     }
 
-    /// The partition, or UNKNOWN_TOPIC_OR_PARTITION.
+    /// Partitions whose files cannot be used.
+    pub fn fenced_count(&self) -> usize {
+        self.fenced.borrow().len()
+    }
+
+    /// The partition; UNKNOWN_TOPIC_OR_PARTITION, or KAFKA_STORAGE_ERROR for one whose files cannot be used.
     pub fn get(&self, id: TopicPartition) -> Result<Rc<Partition>, ErrorCode> {
-        self.partitions.borrow().get(&id).cloned().ok_or(ErrorCode::UnknownTopicOrPartition)
+        let found = self.partitions.borrow().get(&id).cloned();
+        found.ok_or_else(
+            || if self.fenced.borrow().contains(&id) { ErrorCode::KafkaStorageError } else { ErrorCode::UnknownTopicOrPartition },
+        )
     }
 
     /// All of them, in no order.
@@ -132,7 +143,18 @@ impl PartitionManager {
 
     async fn open(&self, id: TopicPartition, topic: &Arc<TopicImage>, config: Rc<PartitionConfig>) -> Result<(), StorageError> {
         let Some(partition_image) = topic.partition(id.partition) else { return Ok(()) };
-        let log = self.store.open_log_unloaded(id, config.log.clone()).await?;
+        let log = match self.store.open_log_unloaded(id, config.log.clone()).await {
+            Ok(log) => log,
+            Err(error) if error.is_of_one_log() || error.is_disk_full() => {
+                tracing::error!(
+                    partition = %id, topic = %topic.name, %error,
+                    "the partition is fenced and its files are left as they are: see `coreline log verify`, restore them and start again, or delete the topic"
+                );
+                self.fenced.borrow_mut().insert(id);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         let partition = Partition::lead(id, topic.name.clone(), self.broker, partition_image, config, log);
         self.partitions.borrow_mut().insert(id, partition);
         Ok(())
@@ -140,8 +162,10 @@ impl PartitionManager {
 
     async fn delete(&self, id: TopicPartition) -> Result<(), StorageError> {
         let gone = self.partitions.borrow_mut().remove(&id);
-        if let Some(partition) = gone {
+        if let Some(partition) = &gone {
             partition.close();
+        }
+        if self.fenced.borrow_mut().remove(&id) || gone.is_some() {
             self.store.delete_log(id).await?;
         }
         Ok(())

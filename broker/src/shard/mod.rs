@@ -136,6 +136,7 @@ impl Shard {
         task_queue::stalls().observe();
         metrics.total(Counter::Rescues, self.pulse.rescues());
         metrics.observe_store(&self.partitions.store().stats());
+        metrics.set(Gauge::FencedPartitions, self.partitions.fenced_count() as i64);
         metrics.set(Gauge::FetchSessions, self.sessions.borrow().len() as i64);
         if let Some(groups) = &self.coordinator {
             metrics.set(Gauge::Groups, groups.inspect(|machine| machine.group_count()) as i64);

@@ -20,6 +20,8 @@ use glommio::GlommioError;
 use glommio::io::{DmaBuffer, DmaFile, OpenOptions};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
+use crate::room::DiskSpace;
+
 use super::probe::{DiskProbe, FLUSH_FILE};
 use super::{DirEntry, Disk, DiskBuffer, DiskFile, IoError, IoOp, IoResult, OpenMode};
 
@@ -323,6 +325,17 @@ impl Disk for GlommioDisk {
 
     async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         glommio::executor().spawn_blocking(work).await
+    }
+
+    async fn space(&self) -> IoResult<DiskSpace> {
+        let root = self.0.root.clone();
+        let found = blocking(IoOp::List, &self.0.probe.root, move || {
+            let found = nix::sys::statvfs::fstatvfs(&*root)?;
+            let bytes = |blocks: u64| blocks.saturating_mul(found.fragment_size());
+            Ok(DiskSpace { free: bytes(found.blocks_available()), total: bytes(found.blocks()) })
+        })
+        .await;
+        self.count(found, 0)
     }
 
     async fn sleep(&self, duration: Duration) {

@@ -11,6 +11,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::room::DiskSpace;
+
 pub mod aligned;
 pub mod glommio;
 #[cfg(test)]
@@ -225,6 +227,8 @@ pub trait Disk: Clone + 'static {
     fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> impl Future<Output = T> {
         async move { work() }
     }
+    /// How much room there is.
+    fn space(&self) -> impl Future<Output = IoResult<DiskSpace>>;
     /// Waits; simulated disks may use virtual time.
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()>;
 }

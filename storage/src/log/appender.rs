@@ -10,7 +10,7 @@ use coreline_wire::record::batch::{HEADER_BYTES, patch_base_offset, patch_leader
 use super::append_plan::{self, AppendPlan, AppendView, Placement};
 use super::state::LogState;
 use super::tail::{NoRoom, TailBatch};
-use super::{AppendContext, AppendError, Appended, LogInner};
+use super::{AppendContext, AppendError, AppendOrigin, Appended, LogInner};
 use crate::config::{DurabilityClass, LogConfig};
 use crate::error::StorageError;
 use crate::io::Disk;
@@ -79,6 +79,9 @@ fn try_append<D: Disk>(log: &Rc<LogInner<D>>, store: &StoreInner<D>, batch: &Val
         AppendPlan::Duplicate(mark) => return Ok(duplicate(state, &mark)),
         AppendPlan::Append(place) => place,
     };
+    if ctx.origin == AppendOrigin::Client && store.room.is_low() {
+        return Err(AppendError::DiskFull { free_bytes: store.room.free_bytes() }.into());
+    }
     let bytes = batch.size_bytes();
     if !store.journal.try_reserve(bytes + 2 * store.disk.alignment()) {
         return Err(AppendError::Backpressure.into());

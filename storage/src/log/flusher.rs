@@ -115,7 +115,11 @@ pub(crate) async fn flush_log<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<
         let file = segment_file(store, log, step.segment_base).await?;
         reserve_space(store, log, &file, &step).await;
         let written = buffer.len() as u64;
-        store.poison.guard(file.write_at(Rc::new(buffer), u64::from(step.from)).await)?;
+        match file.write_at(Rc::new(buffer), u64::from(step.from)).await {
+            // Nothing is lost: the bytes are in the journal and in memory, and are written again when there is space.
+            Err(error) if error.is_disk_full() => return Err(error.into()),
+            written => store.poison.guard(written)?,
+        }
         store.segment_bytes_written.set(store.segment_bytes_written.get() + written);
         let mut state = log.state.borrow_mut();
         let whole_block = !step.partial;
@@ -186,7 +190,7 @@ async fn reserve_space<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, file: 
         Some(segment) => (segment.allocated, segment.sealed),
         None => return,
     };
-    if sealed || end <= allocated || end < RESERVE_FROM_BYTES || store.config.preallocate_step_bytes == 0 {
+    if sealed || store.room.is_low() || end <= allocated || end < RESERVE_FROM_BYTES || store.config.preallocate_step_bytes == 0 {
         return;
     }
     let limit = u64::from(log.config.borrow().segment_bytes).next_multiple_of(store.disk.alignment() as u64);
@@ -195,6 +199,14 @@ async fn reserve_space<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, file: 
         Ok(()) => {
             if let Some(segment) = log.state.borrow_mut().segments.get_mut(step.segment_base) {
                 segment.allocated = target;
+            }
+        }
+        Err(error) if error.is_disk_full() => {
+            // What was reserved of it is given back; the write needs less and may still find its place.
+            if let Ok(size) = file.size().await
+                && let Err(error) = file.truncate(size).await
+            {
+                store.poison.set(&error);
             }
         }
         Err(error) => tracing::warn!(%error, "space could not be reserved ahead"),

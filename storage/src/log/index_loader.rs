@@ -154,10 +154,13 @@ pub(crate) async fn save<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, base
     let covered = index.header.covered;
     let (offsets, times) =
         if index.offsets.size_bytes() <= IN_PLACE_BYTES_MAX { index.encode() } else { store.disk.compute(move || index.encode()).await };
-    let written = store.disk.write_file_unsynced(&log.path(&name::offset_index_file(base)), &offsets).await;
-    store.poison.guard(written)?;
-    let written = store.disk.write_file_unsynced(&log.path(&name::time_index_file(base)), &times).await;
-    store.poison.guard(written)?;
+    for (file, bytes) in [(name::offset_index_file(base), &offsets), (name::time_index_file(base), &times)] {
+        match store.disk.write_file_unsynced(&log.path(&file), bytes).await {
+            // A cache: done without it.
+            Err(error) if error.is_disk_full() => return Ok(()),
+            written => store.poison.guard(written)?,
+        }
+    }
     if let Some(segment) = log.state.borrow_mut().segments.get_mut(base) {
         segment.index_saved = segment.index_saved.max(covered);
     }

@@ -146,6 +146,12 @@ pub enum AppendError {
     /// The log was opened without reading its end: await `Log::load` and try again.
     #[error("the end of the log was not read yet")]
     NotLoaded,
+    /// Little space is left on the device: try again when some was freed.
+    #[error("the disk has {free_bytes} bytes left, appends are refused until space is freed")]
+    DiskFull {
+        /// Free bytes.
+        free_bytes: u64,
+    },
     /// Offsets are used up, or the batch cannot be counted.
     #[error("offset {0} cannot be counted further")]
     OffsetOverflow(i64),

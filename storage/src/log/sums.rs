@@ -271,7 +271,7 @@ fn check_batches(bytes: &Bytes, base: i64, next_offset: &mut i64) -> Result<Take
 pub(crate) async fn save<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, base: i64) -> Result<(), StorageError> {
     match load(store, log, base).await {
         // A segment that cannot be read goes without; whoever reads it is told.
-        Err(error @ (StorageError::Corrupt { .. } | StorageError::Io(_))) => {
+        Err(error) if error.is_of_one_log() => {
             tracing::error!(partition = %log.tp, %error, "checksums cannot be completed");
             return Ok(());
         }
@@ -286,7 +286,11 @@ pub(crate) async fn save<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, base
         segment.sums.encode(base, segment.next_offset, resume).map(|bytes| (bytes, end))
     };
     let Some((bytes, end)) = encoded else { return Ok(()) };
-    store.poison.guard(store.disk.write_file_unsynced(&log.path(&name::sums_file(base)), &bytes).await)?;
+    match store.disk.write_file_unsynced(&log.path(&name::sums_file(base)), &bytes).await {
+        // What is in memory stays in the checkpoint.
+        Err(error) if error.is_disk_full() => return Ok(()),
+        written => store.poison.guard(written)?,
+    }
     if let Some(segment) = log.state.borrow_mut().segments.get_mut(base) {
         segment.sums_saved = segment.sums_saved.max(end);
         segment.sums.forget_below(segment.sums_saved);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::model::{Node, Op};
 use super::{SIM_ALIGNMENT, SLEEP_POLLS, SimBuffer, SimDisk, SimFile, yield_now};
 use crate::io::{DirEntry, Disk, DiskFile, IoError, IoOp, IoResult, OpenMode};
+use crate::room::DiskSpace;
 
 impl Disk for SimDisk {
     type File = SimFile;
@@ -158,6 +159,11 @@ impl Disk for SimDisk {
 
     async fn sync_all(&self) -> IoResult<()> {
         self.perform(Op::SyncAll, IoOp::Sync, Path::new("/"), None).await
+    }
+
+    async fn space(&self) -> IoResult<DiskSpace> {
+        self.look(IoOp::List, Path::new("/"), None).await?;
+        Ok(self.room())
     }
 
     async fn sleep(&self, duration: Duration) {

@@ -330,13 +330,22 @@ impl SimDisk {
         }
     }
 
+    /// What is left of the capacity.
+    pub(super) fn room(&self) -> crate::room::DiskSpace {
+        let state = self.0.borrow();
+        match state.capacity_bytes {
+            None => crate::room::DiskSpace { free: 1 << 50, total: 1 << 50 },
+            Some(total) => crate::room::DiskSpace { free: total.saturating_sub(used_bytes(&state.model)), total },
+        }
+    }
+
     fn check_space(&self, inode: Option<u64>, end: u64, kind: IoOp, path: &Path) -> IoResult<()> {
         let state = self.0.borrow();
         let Some(capacity) = state.capacity_bytes else {
             return Ok(());
         };
         let size = |inode: u64| state.model.content(inode).map_or(0, |c| c.size());
-        let used: u64 = state.model.names().values().map(|n| if let Node::File(i) = n { size(*i) } else { 0 }).sum();
+        let used = used_bytes(&state.model);
         let grows = end.saturating_sub(inode.map_or(0, size));
         if grows > 0 && used + grows > capacity {
             return Err(IoError::new(kind, path, None, io::Error::from_raw_os_error(libc::ENOSPC)));
@@ -438,6 +447,12 @@ impl State {
         }
         None
     }
+}
+
+/// Bytes of all files.
+fn used_bytes(model: &Model) -> u64 {
+    let size = |node: &Node| if let Node::File(inode) = node { model.content(*inode).map_or(0, |c| c.size()) } else { 0 };
+    model.names().values().map(size).sum()
 }
 
 /// The operation of a disk that lies.
