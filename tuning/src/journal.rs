@@ -17,6 +17,8 @@ use crate::value::Format;
 const VERSION: u32 = 1;
 /// Largest journal that is read, bytes; a plan for a host with thousands of queues takes a few hundred KiB.
 const FILE_BYTES_MAX: u64 = 16 << 20;
+/// How often the lock is tried, 10 ms apart: `is_busy` of another process holds it for microseconds.
+const LOCK_TRIES: usize = 10;
 /// Closed journals that are kept as history.
 const HISTORY: usize = 50;
 
@@ -312,17 +314,28 @@ impl Store {
         Journal::parse(&bytes).map_err(|damage| StoreError::Damaged { path, damage })
     }
 
+    /// True while somebody holds the lock, as far as this user may ask. Writes nothing.
+    pub fn is_busy(&self) -> bool {
+        let Ok(file) = File::open(self.dir.join("lock")) else { return false };
+        matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, nix::errno::Errno::EWOULDBLOCK)))
+    }
+
     /// Makes the folder and takes its lock.
     pub fn lock(&self) -> Result<Locked<'_>, StoreError> {
         let failed = |path: &Path, source| StoreError::Io { path: path.to_owned(), source };
         std::fs::create_dir_all(&self.dir).map_err(|e| failed(&self.dir, e))?;
         let path = self.dir.join("lock");
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(|e| failed(&path, e))?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Locked { store: self, _lock: lock }),
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(StoreError::Busy { path }),
-            Err((_, errno)) => Err(failed(&path, errno.into())),
+        let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(|e| failed(&path, e))?;
+        for _ in 0..LOCK_TRIES {
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => return Ok(Locked { store: self, _lock: lock }),
+                Err((back, nix::errno::Errno::EWOULDBLOCK)) => file = back,
+                Err((_, errno)) => return Err(failed(&path, errno.into())),
+            }
+            #[allow(clippy::disallowed_methods, reason = "whoever only asks is gone in a moment; a real holder is not waited for")]
+            std::thread::sleep(std::time::Duration::from_millis(10));
         }
+        Err(StoreError::Busy { path })
     }
 }
 
@@ -439,7 +452,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         let store = Store::at(dir.path().join("state"));
         assert_eq!(store.load().expect("no folder is no error"), []);
+        assert!(!store.is_busy());
         let locked = store.lock().expect("free");
+        assert!(store.is_busy());
         assert!(matches!(store.lock(), Err(StoreError::Busy { .. })));
         let (first, mut log) = locked.create().expect("creates");
         log.append(&begin(Stamp::default(), vec![entry("/a")])).expect("appends");

@@ -120,11 +120,46 @@ fn a_proof_that_is_interrupted_puts_everything_back() {
         assert!(begun.elapsed() < Duration::from_secs(30) && child.try_wait().expect("asks").is_none(), "it did not begin");
         std::thread::yield_now();
     }
+    assert!(tune(&["status", "--root", &root]).1.contains("another coreline-tune is at work"));
+    let (code, _, err) = tune(&["apply", "--yes", "--root", &root]);
+    assert!(code == 2 && err.contains("wait until it is done"), "{err}");
     let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("signals");
     let out = child.wait_with_output().expect("ends");
     let err = String::from_utf8_lossy(&out.stderr).into_owned();
     assert!(out.status.code() == Some(2) && err.contains("everything is as it was"), "{} {err}", out.status);
+    assert_eq!(support::planted(dir.path()), before);
+}
+
+/// A proof that was killed may leave a whole batch in force: that is found and named, and undone like any other.
+#[test]
+fn a_proof_that_is_killed_is_found_by_status() {
+    let (dir, root) = host("vm-virtio");
+    let before = support::planted(dir.path());
+    let (setting, mark) = (dir.path().join("proc/sys/vm/stat_interval"), dir.path().join("mark"));
+    // With the knob turned it says who it is, and does not end.
+    let bench = format!(
+        "if [ \"$(cat {})\" = 1 ]; then echo 1; else echo $$ > {1}.new; mv {1}.new {1}; exec sleep 60; fi",
+        setting.display(),
+        mark.display()
+    );
+    let mut child = Command::new(env!("CARGO_BIN_EXE_coreline-tune"))
+        .args(["prove", "--root", &root, "--knob", "stat_interval", "--probe-ms", "10", "--yes", "--bench", &bench, "--dir"])
+        .arg(std::env::temp_dir())
+        .spawn()
+        .expect("runs");
+    let begun = Instant::now();
+    while !mark.exists() {
+        assert!(begun.elapsed() < Duration::from_secs(30) && child.try_wait().expect("asks").is_none(), "it did not begin");
+        std::thread::yield_now();
+    }
+    child.kill().expect("kills");
+    child.wait().expect("ends");
+    let sleeper = std::fs::read_to_string(&mark).expect("reads").trim().parse().expect("a pid");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(sleeper), nix::sys::signal::Signal::SIGKILL).expect("kills");
+    let (code, out, _) = tune(&["status", "--root", &root]);
+    assert!(code == 1 && out.contains("proof of stat_interval") && out.contains("LEFT BEHIND"), "{code} {out}");
+    assert_eq!(tune(&["rollback", "--yes", "--root", &root]).0, 0);
     assert_eq!(support::planted(dir.path()), before);
 }
 

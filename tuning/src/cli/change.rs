@@ -25,7 +25,9 @@ pub(super) fn apply(common: &Common, choice: &Choice, yes: bool, settle_s: Optio
     let facts = common.facts();
     let plan = planning::plan(&facts, &profile);
     let mut text = table::plan(&plan, &common.paint());
-    refuse_unfinished(common)?;
+    if !common.store().is_busy() {
+        refuse_unfinished(common)?;
+    }
     if plan.steps.is_empty() {
         return Ok(Answer { code: 0, text, json: json!({ "plan": plan, "applied": [] }) });
     }
@@ -76,7 +78,7 @@ fn hold_on(common: &Common, store: &Store, number: u64, log: &mut FileLog, settl
 }
 
 /// A batch that was cut off must be undone first: its old values are not the ones that the host has now.
-fn refuse_unfinished(common: &Common) -> Result<(), Failure> {
+pub(super) fn refuse_unfinished(common: &Common) -> Result<(), Failure> {
     let boot = common.root().read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     for (number, journal) in common.store().load()? {
         if matches!(journal.state(), State::Unfinished | State::Restoring) && journal.stamp.boot_id == boot {

@@ -180,10 +180,13 @@ pub(super) fn prove(common: &Common, arguments: &Arguments) -> Result<Answer, Fa
     let mut stopped = Stopped::watch()?;
     let store = common.store();
     let locked = store.lock()?;
+    super::change::refuse_unfinished(common)?;
     let (mut proofs, mut text) = (Vec::new(), String::new());
     for (id, wish) in &chosen.wishes {
         let knob = known("", id)?;
-        let plan = plan::plan(&facts, &Profile { wishes: [(*id, wish.clone())].into(), ..chosen.clone() });
+        // Whoever finds such a batch in force knows that a proof was killed.
+        let name = format!("{}{id}", super::status::PROOF);
+        let plan = plan::plan(&facts, &Profile { name, wishes: [(*id, wish.clone())].into(), ..chosen.clone() });
         let holdable = *id == "cpu_dma_latency";
         if knob.probes.is_empty() && arguments.bench().is_none() || plan.steps.is_empty() && !holdable {
             let why = plan.skipped.first().map_or("no probe shows it", |s| s.why.as_str());

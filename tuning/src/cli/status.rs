@@ -8,22 +8,33 @@ use crate::persist;
 use crate::tree::{Tree, shown};
 use crate::value::date;
 
+/// What the profile of a proof's batch is called, before the knob.
+pub(super) const PROOF: &str = "proof of ";
+
 pub(super) fn status(common: &Common) -> Result<Answer, Failure> {
     let boot = common.root().read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let (mut text, mut batches, mut findings) = (String::new(), Vec::new(), false);
+    let busy = common.store().is_busy();
+    if busy {
+        text += "another coreline-tune is at work here\n";
+    }
     for (number, journal) in common.store().load()? {
         let state = journal.state();
         if matches!(state, State::Closed | State::Empty) {
             continue;
         }
         let gone = journal.stamp.boot_id != boot;
+        // A proof is in force only while it measures.
+        let is_passing = state != State::InForce || journal.stamp.profile.starts_with(PROOF);
         let word = match state {
             _ if gone => "over: the host was started anew since",
+            _ if busy && is_passing => "under way",
             State::Unfinished => "CUT OFF in the middle of apply: run `coreline-tune rollback`",
             State::Restoring => "CUT OFF in the middle of an undo: run `coreline-tune rollback`",
+            _ if is_passing => "LEFT BEHIND by a proof that was killed: run `coreline-tune rollback`",
             _ => "in force",
         };
-        findings |= !gone && state != State::InForce;
+        findings |= !gone && !busy && is_passing;
         text += &format!(
             "batch {number}: profile {}, by {} at {}, {word}\n",
             journal.stamp.profile,
