@@ -161,6 +161,28 @@ fn a_restart_under_load_is_survived_without_loss_and_its_length_is_known() {
 }
 
 #[test]
+fn a_late_reader_checks_the_backlog_and_the_tail_does_not_ask_for_it() {
+    let set = [
+        "warmup_s=0",
+        "duration_s=2",
+        "preload.bytes=300000",
+        "preload.drop_caches=false",
+        "producers.value_bytes=100",
+        "producers.batch_bytes=5000",
+        "consumers.cold.start_at_s=1",
+    ];
+    let r = measure(&scenario("catch-up", "500", &set), &mut Address(Fake::start(Fault::None).address())).expect("measured");
+    let seen: Vec<_> = r.delivery.consumers.iter().map(|c| (c.name.as_str(), c.received, c.expected, c.lost, c.caught_up)).collect();
+    assert_eq!(seen, [("cold", 4000, 4000, 0, true), ("tail", 1000, 1000, 0, true)], "{:?}", r.verdict);
+    assert!(r.verdict.valid && r.figures["consumer.cold.mb_per_s"] > 0.0, "{:?} {:?}", r.verdict, r.figures);
+
+    // A batch of the backlog that is lost.
+    let r = measure(&scenario("catch-up", "500", &set), &mut Address(Fake::start(Fault::Lose(5)).address())).expect("measured");
+    let lost: Vec<_> = r.delivery.consumers.iter().map(|c| c.lost > 0).collect();
+    assert_eq!(lost, [true, false], "{:?}", r.delivery);
+}
+
+#[test]
 fn starts_are_measured() {
     let set = ["start_up.repeats=3"];
     let s = load("start-up", &Overrides { set: set.map(String::from).to_vec(), ..Default::default() }).expect("sound");

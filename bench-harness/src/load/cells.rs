@@ -94,8 +94,23 @@ impl Cells {
         recorder.get_or_insert_with(Box::default).record(ns, count);
     }
 
+    /// Records `ns` once for each of the times, which ascend and are mostly of one second.
+    pub fn record_each(&mut self, metric: Metric, intended: &[u64], ns: u64) {
+        match intended {
+            [first, .., last] if self.second_of(*first) != self.second_of(*last) => {
+                intended.iter().for_each(|i| self.record(metric, *i, ns, 1))
+            }
+            [first, ..] => self.record(metric, *first, ns, intended.len() as u64),
+            [] => {}
+        }
+    }
+
+    fn second_of(&self, intended_ns: u64) -> u32 {
+        (intended_ns.saturating_sub(self.start_ns) / SECOND) as u32
+    }
+
     fn select(&mut self, intended_ns: u64) {
-        let second = (intended_ns.saturating_sub(self.start_ns) / SECOND) as u32;
+        let second = self.second_of(intended_ns);
         self.used += 1;
         self.recent = match self.live.iter().position(|c| c.second == second) {
             Some(i) => i,

@@ -396,8 +396,7 @@ impl Producer {
                     for intended in &batch.intended.each {
                         c.cells.record(Metric::ProduceResponse, *intended, c.now.saturating_sub(*intended), 1);
                     }
-                    let last = batch.intended.each.last().copied().unwrap_or(sent_ns);
-                    c.cells.record(Metric::ProduceService, last, c.now.saturating_sub(sent_ns), batch.count);
+                    c.cells.record_each(Metric::ProduceService, &batch.intended.each, c.now.saturating_sub(sent_ns));
                 }
             }
             if self.pool.len() < POOL_MAX {

@@ -76,7 +76,7 @@ impl Producer {
             let should = if full { last.min(batch.opened_ns + linger) } else { batch.opened_ns + linger };
             let end = c.shared.end_ns.load(Ordering::Relaxed);
             let could = should.min(end).max(self.lanes[lane].free_since_ns);
-            c.cells.record(Metric::Lateness, last, c.now.saturating_sub(could), batch.count);
+            c.cells.record_each(Metric::Lateness, &batch.intended.each, c.now.saturating_sub(could));
         }
     }
 }

@@ -455,10 +455,12 @@ impl ReaderSet {
         }
     }
 
-    /// Its verdict; `sent` is by stream, the preload's behind the run's.
-    pub fn finish(&self, sent: &[Sent], ends: Option<&[i64]>, idempotent: bool) -> ConsumerDelivery {
+    /// Its verdict; `sent` is by stream, the run's first and then the preload's.
+    pub fn finish(&self, sent: &[Sent], streams_of_run: usize, ends: Option<&[i64]>, idempotent: bool) -> ConsumerDelivery {
         let ordered = self.config.from_start || self.config.start_at_s == 0;
         let caught_up = ordered && ends.is_some_and(|ends| self.has_reached(ends));
+        // Whoever began at the end was not meant to see what was there before.
+        let sent = if self.config.from_start { sent } else { &sent[..streams_of_run.min(sent.len())] };
         let in_group = self.members.iter().any(|m| m.group.is_some());
         self.checker.finish(&self.name, sent, caught_up, in_group || !idempotent)
     }

@@ -29,10 +29,10 @@ pub(super) fn streams(plan: &Plan, outcome: &Outcome, preload: Vec<Sent>) -> (Ve
 }
 
 /// Asks every set of readers for its verdict.
-pub(super) fn delivery(scenario: &Scenario, outcome: &Outcome, sent: &[Sent], delivery: &mut Delivery) {
-    let p = &scenario.producers;
+pub(super) fn delivery(plan: &Plan, outcome: &Outcome, sent: &[Sent], delivery: &mut Delivery) {
+    let p = &plan.scenario.producers;
     let sets = outcome.reports.iter().flat_map(|r| &r.readers);
-    delivery.consumers = sets.map(|set| set.finish(sent, outcome.ends.as_deref(), p.idempotent || !p.retries)).collect();
+    delivery.consumers = sets.map(|set| set.finish(sent, plan.streams(), outcome.ends.as_deref(), p.idempotent || !p.retries)).collect();
     delivery.consumers.sort_by(|a, b| a.name.cmp(&b.name));
     delivery.verified = p.count > 0 && delivery.consumers.iter().any(|c| c.caught_up);
 }
