@@ -95,7 +95,9 @@ pub fn comparable(run: &RunResult) -> Vec<Named> {
             }
         }
     }
-    for (name, value) in &run.figures {
+    // A figure that ends in a number is one of several, of which the median stands beside them.
+    let single = |name: &str| name.rsplit_once('.').is_none_or(|(_, end)| !end.chars().all(|c| c.is_ascii_digit()));
+    for (name, value) in run.figures.iter().filter(|(name, _)| single(name)) {
         let better = if name.contains("per_s") { Better::Higher } else { Better::Lower };
         add(name.clone(), "", *value, better);
     }

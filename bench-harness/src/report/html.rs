@@ -1,5 +1,7 @@
 //! A run as one HTML file: verdict, percentiles, time lines, stages, cost, host, settings, raw data.
 
+use std::collections::BTreeMap;
+
 use super::page::{escape, flat, page, pairs};
 use super::plot::{self, Line};
 use super::{metric_name, number, terminal};
@@ -12,6 +14,7 @@ use crate::stages::StageReport;
 pub fn run(result: &RunResult) -> String {
     let mut body = String::new();
     head(&mut body, &result.title, &format!("{}: {}; {}", result.scenario, target(result), result.durability));
+    changed(&mut body, &result.overrides);
     if let Some(host) = &result.host {
         body.push_str(&format!("<p class=\"soft\">{}</p>", escape(&host_line(host))));
     }
@@ -43,6 +46,14 @@ fn target(result: &RunResult) -> String {
 
 pub(super) fn head(body: &mut String, title: &str, line: &str) {
     body.push_str(&format!("<h1>{}</h1><p class=\"soft\">{}</p>", escape(title), escape(line)));
+}
+
+/// What the command line changed of the scenario.
+pub(super) fn changed(body: &mut String, overrides: &BTreeMap<String, String>) {
+    if !overrides.is_empty() {
+        let all: Vec<String> = overrides.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        body.push_str(&format!("<p>Changed from the committed scenario: {}</p>", escape(&all.join(", "))));
+    }
 }
 
 pub(super) fn verdict(body: &mut String, valid: bool, interrupted: bool, reasons: &[String], notes: &[String]) {

@@ -1,6 +1,6 @@
 //! A comparison as one HTML file: verdicts, ratios with intervals, percentiles of both, every block, host, raw data.
 
-use super::html::{around, folded, head, section, stage_shares, verdict};
+use super::html::{around, changed, folded, head, section, stage_shares, verdict};
 use super::page::{escape, page, pairs};
 use super::plot::{self, Line};
 use super::terminal::{interval, verdict_text};
@@ -18,6 +18,7 @@ pub fn page_of(result: &CompareResult) -> String {
         &result.title,
         &format!("{}: A is {}, B is {}; {}", result.scenario, name(&result.a), name(&result.b), result.durability),
     );
+    changed(&mut body, &result.overrides);
     body.push_str(&format!("<p class=\"soft\">{}</p>", escape(&host_line(&result.host))));
     let kept = if result.kept {
         "both servers lived through all blocks, the one not measured was stopped in its tracks"

@@ -1,5 +1,6 @@
 //! Tables for the terminal: a run, a search, a comparison.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::compare::CompareResult;
@@ -26,6 +27,7 @@ pub fn run(result: &RunResult) -> String {
         let settings: Vec<String> = result.target.settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let _ = writeln!(out, "            {}", settings.join(", "));
     }
+    changed(&mut out, &result.overrides);
     if let Some(host) = &result.host {
         let _ = writeln!(out, "host        {}", host_line(host));
     }
@@ -63,6 +65,14 @@ pub fn run(result: &RunResult) -> String {
     }
     verdict(&mut out, result);
     out
+}
+
+/// What the command line changed of the scenario: its title and description speak of the committed one.
+fn changed(out: &mut String, overrides: &BTreeMap<String, String>) {
+    if !overrides.is_empty() {
+        let all: Vec<String> = overrides.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let _ = writeln!(out, "changed     {}", all.join(", "));
+    }
 }
 
 fn latencies(out: &mut String, result: &RunResult) {
@@ -233,6 +243,7 @@ pub fn compare(result: &CompareResult) -> String {
         let _ = writeln!(out, "{side}           {}{version} {}", target.name, settings.join(", "));
     }
     let _ = writeln!(out, "durability  {}", result.durability);
+    changed(&mut out, &result.overrides);
     let _ = writeln!(out, "host        {}", host_line(&result.host));
     let blocks = result.blocks.iter().filter(|m| !m.block.noise).count();
     let kept = if result.kept { ", servers kept" } else { "" };
