@@ -228,6 +228,20 @@ fn every_client_reads_what_every_other_wrote() {
     }
 }
 
+/// Five times in the ordinary tests; `CORELINE_KILL_ROUNDS=200` is the long run.
+#[test]
+fn nothing_is_lost_or_doubled_when_the_broker_is_killed_again_and_again() {
+    let test = "nothing_is_lost_or_doubled_when_the_broker_is_killed_again_and_again";
+    let seed = Seed::from_env();
+    let rounds = std::env::var("CORELINE_KILL_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(5);
+    let Some(client) = Client::prepare(&LIBRDKAFKA) else { return };
+    let start = Instant::now();
+    match Scenario::start(&client, 1, seed).and_then(|scenario| scenario.kill_again_and_again(rounds)) {
+        Ok(log) => tell(test, start, &log),
+        Err(reason) => fail(test, seed, &reason),
+    }
+}
+
 fn check(test: &str, family: &'static Family, plan: Plan) {
     let seed = Seed::from_env();
     let Some(client) = Client::prepare(family) else { return };

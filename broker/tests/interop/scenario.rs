@@ -18,6 +18,9 @@ pub(crate) const TWO_SHARDS: Plan = [2, 2, 1, 3, 2];
 const PACED_RECORDS: usize = 500;
 const PACED_PER_SECOND: u32 = 300;
 const KILL_AFTER: usize = 150;
+/// Of the rounds of kills: under each producer, and records for each.
+const KILLS_A_PRODUCER: usize = 5;
+const RECORDS_A_KILL: usize = 120;
 
 /// One client against one broker.
 pub(crate) struct Scenario<'a> {
@@ -38,7 +41,12 @@ impl<'a> Scenario<'a> {
 
     /// The whole scenario. On failure: what was done so far, what went wrong, and what the broker said.
     pub(crate) fn run(mut self, plan: Plan) -> Result<Vec<String>, String> {
-        match self.steps(plan) {
+        let done = self.steps(plan);
+        self.ended(done)
+    }
+
+    fn ended(self, done: Result<(), String>) -> Result<Vec<String>, String> {
+        match done {
             Ok(()) => Ok(self.log),
             Err(reason) => {
                 Err(format!("{reason}\n\ndone before: {}\n\nthe broker's last lines:\n{}", self.log.join(", "), self.broker.log_tail()))
@@ -237,6 +245,45 @@ impl<'a> Scenario<'a> {
             return self.place_idempotent(topic, &records, &acks, clock);
         }
         self.adopt(topic, &records, &acks, clock)
+    }
+
+    /// kill -9 again and again under one idempotent producer after the other, at random moments; whatever was acknowledged is there, everything
+    /// is there once, in order, and stays.
+    pub(crate) fn kill_again_and_again(mut self, rounds: usize) -> Result<Vec<String>, String> {
+        let done = self.kill_rounds(rounds);
+        self.ended(done)
+    }
+
+    fn kill_rounds(&mut self, rounds: usize) -> Result<(), String> {
+        let mut random = records::Random::new(self.seed.seed, "kills");
+        let mut topics = Vec::new();
+        for first in (0..rounds).step_by(KILLS_A_PRODUCER) {
+            let kills = KILLS_A_PRODUCER.min(rounds - first);
+            let topic = format!("kills-{first}");
+            topics.push(topic.clone());
+            let began = Instant::now();
+            self.client.create(&self.broker.bootstrap(), std::slice::from_ref(&topic))?;
+            let records = records::bulk(self.seed, &topic, (kills + 1) * RECORDS_A_KILL, PARTITIONS);
+            let before = records::now_ms();
+            let mut producer = self.client.produce_paced(&self.broker.bootstrap(), &topic, "none", &records, PACED_PER_SECOND)?;
+            let mut acks = Vec::new();
+            for _ in 0..kills {
+                acks.extend(producer.take(1 + random.below(RECORDS_A_KILL as u64) as usize)?);
+                self.broker.kill()?;
+                self.broker.start_again(1 + random.below(2) as u16)?;
+            }
+            acks.extend(producer.finish()?);
+            self.place_idempotent(&topic, &records, &acks, (before - 1, records::now_ms() + 1))?;
+            let bounds = self.client.list_offsets(&self.broker.bootstrap(), &topic, 0)?;
+            let there = bounds.iter().map(|bounds| bounds.latest).sum::<i64>();
+            if there != records.len() as i64 {
+                return Err(format!("{topic}: {there} records for {} that were produced", records.len()));
+            }
+            self.consume_all(std::slice::from_ref(&topic))?;
+            self.log.push(format!("{kills} kills, {} records in {:.1} s", records.len(), began.elapsed().as_secs_f32()));
+        }
+        // What was complete then survived the kills under others' producers.
+        topics.iter().try_for_each(|topic| self.consume_all(std::slice::from_ref(topic)))
     }
 
     /// Dense offsets in the order of the records: an acknowledgement may lack its offset, but may not contradict.
