@@ -67,16 +67,7 @@ pub async fn recover<D: Disk>(
     let mut redos: BTreeMap<TopicPartition, Redo> = BTreeMap::new();
     for id in report.journals.clone() {
         replay_journal(disk, &dir.journal(id), exists, &merged, &mut redos, &mut unknown, &mut report).await?;
-        for (tp, redo) in &mut redos {
-            if !redo.is_empty() {
-                let entry = merged.entry(*tp).or_insert_with(|| CheckpointEntry::empty(redo.start().offset));
-                put_back(disk, &dir.partition(*tp), entry, redo, now_ms, &mut report).await?;
-            }
-            if let Some(why) = redo.stopped() {
-                tracing::error!(partition = %tp, why, "recovery stopped within the journal");
-                report.notes.push(format!("{tp}: stopped at {why}"));
-            }
-        }
+        put_back_all(disk, dir, &mut merged, &mut redos, now_ms, &mut report).await?;
     }
     list_all(disk, dir, &merged, &unknown, sequence_max, &mut report).await?;
     if !planted!(RecoveryTableBeforeSync) {
@@ -205,6 +196,40 @@ async fn replay_journal<D: Disk>(
     }
 }
 
+/// Puts back what the redos of all partitions hold, a few partitions at a time.
+async fn put_back_all<D: Disk>(
+    disk: &D,
+    dir: &DataDir,
+    merged: &mut CheckpointTable,
+    redos: &mut BTreeMap<TopicPartition, Redo>,
+    now_ms: i64,
+    report: &mut RecoveryReport,
+) -> Result<(), StorageError> {
+    let mut work = Vec::new();
+    for (tp, redo) in redos.iter_mut() {
+        if let Some(why) = redo.stopped() {
+            tracing::error!(partition = %tp, why, "recovery stopped within the journal");
+            report.notes.push(format!("{tp}: stopped at {why}"));
+        }
+        if !redo.is_empty() {
+            let entry = merged.remove(tp).unwrap_or_else(|| CheckpointEntry::empty(redo.start().offset));
+            work.push((*tp, entry, redo));
+        }
+    }
+    let work = work.into_iter().map(async |(tp, mut entry, redo)| {
+        let mut notes = Vec::new();
+        let done = put_back(disk, &dir.partition(tp), &mut entry, redo, now_ms, &mut notes).await;
+        done.map(|()| (tp, entry, notes))
+    });
+    let mut done = std::pin::pin!(futures_util::stream::iter(work).buffered(PUT_BACK_AT_ONCE));
+    while let Some(done) = done.next().await {
+        let (tp, entry, notes) = done?;
+        merged.insert(tp, entry);
+        report.notes.extend(notes);
+    }
+    Ok(())
+}
+
 /// Writes what a redo holds and brings the partition's checkpoint entry up to it.
 async fn put_back<D: Disk>(
     disk: &D,
@@ -212,12 +237,12 @@ async fn put_back<D: Disk>(
     entry: &mut CheckpointEntry,
     redo: &mut Redo,
     now_ms: i64,
-    report: &mut RecoveryReport,
+    notes: &mut Vec<String>,
 ) -> Result<(), StorageError> {
     disk.create_dir(dir).await?;
     let mut producers = load_producers(disk, dir, &entry.producers).await.unwrap_or_else(|error| {
         // Rebuilt when the log is opened: its entry names a file that is not there.
-        report.notes.push(format!("{}: {error}", dir.display()));
+        notes.push(format!("{}: {error}", dir.display()));
         None
     });
     let end = redo.end();
@@ -307,12 +332,16 @@ async fn write_segment<D: Disk>(
             from = alignment;
         }
     }
-    while from < content.len() {
-        let len = (content.len() - from).min(WRITE_BYTES);
-        let mut buffer = disk.buffer(len);
-        buffer.bytes_mut().copy_from_slice(&content[from..from + len]);
-        file.write_at(Rc::new(buffer), (block_start + from) as u64).await?;
-        from += len;
+    let pieces = (from..content.len()).step_by(WRITE_BYTES).map(async |at| {
+        let piece = &content[at..content.len().min(at + WRITE_BYTES)];
+        let mut buffer = disk.buffer_for_overwrite(piece.len());
+        buffer.bytes_mut().copy_from_slice(piece);
+        file.write_at(Rc::new(buffer), (block_start + at) as u64).await
+    });
+    // In any order: nothing of it counts before the sync that follows.
+    let mut writes = std::pin::pin!(futures_util::stream::iter(pieces).buffer_unordered(WRITES_AT_ONCE));
+    while let Some(written) = writes.next().await {
+        written?;
     }
     let file_size = if sealed && !planted!(TornTailNotCut) { size } else { size.next_multiple_of(alignment) } as u64;
     if file.size().await? != file_size {
@@ -448,6 +477,10 @@ async fn save_producers<D: Disk>(disk: &D, dir: &Path, table: &ProducerTable, of
 
 /// Size of one write during recovery, bytes.
 const WRITE_BYTES: usize = 1 << 20;
+/// Partitions that are put back together.
+const PUT_BACK_AT_ONCE: usize = 4;
+/// Writes of one segment in flight together.
+const WRITES_AT_ONCE: usize = 4;
 /// Largest producer snapshot that is read, bytes.
 const PRODUCERS_BYTES_MAX: usize = 512 << 20;
 /// Producers kept while redoing a journal; the log's own bound applies from the first append on.

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt};
 use glommio::GlommioError;
 use glommio::io::{DmaBuffer, DmaFile, OpenOptions};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
@@ -27,6 +27,8 @@ use super::{DirEntry, Disk, DiskBuffer, DiskFile, IoError, IoOp, IoResult, OpenM
 
 /// Largest single read submitted to the ring, in bytes.
 const READ_BYTES_MAX: usize = 1 << 20;
+/// Reads of one long range that are in flight together.
+const READS_AT_ONCE: usize = 4;
 /// Counters of one shard's disk since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DiskStats {
@@ -379,15 +381,17 @@ impl FileInner {
 
     async fn read_some(&self, position: u64, len: usize) -> IoResult<Vec<u8>> {
         let alignment = self.disk.probe.alignment as u64;
+        let (start, end) = (position - position % alignment, (position + len as u64).next_multiple_of(alignment));
         // Memory grows with what is there, not with what was asked for.
-        let mut bytes = Vec::with_capacity(len.min(READ_BYTES_MAX));
-        while bytes.len() < len {
-            let at = position + bytes.len() as u64;
-            let start = at - at % alignment;
-            let skip = (at - start) as usize;
-            let want = (len - bytes.len() + skip).min(READ_BYTES_MAX).next_multiple_of(alignment as usize);
-            let read = self.file.read_at_aligned(start, want).await;
+        let mut bytes = Vec::with_capacity(len.min(READS_AT_ONCE * READ_BYTES_MAX));
+        let pieces = (start..end).step_by(READ_BYTES_MAX).map(async |at| {
+            let want = READ_BYTES_MAX.min((end - at) as usize);
+            (at, want, self.file.read_at_aligned(at, want).await)
+        });
+        let mut reads = std::pin::pin!(futures_util::stream::iter(pieces).buffered(READS_AT_ONCE));
+        while let Some((at, want, read)) = reads.next().await {
             let read = read.map_err(|e| self.error(IoOp::Read, Some(at), os_error(e)))?;
+            let skip = position.saturating_sub(at) as usize;
             if read.len() <= skip {
                 break;
             }

@@ -13,7 +13,7 @@ use crate::io::{Disk, DiskFile, OpenMode};
 use crate::limits::ALIGNMENT_MIN;
 
 /// Bytes read at once from the file that is being read.
-const READ_BYTES: usize = 1024 * 1024;
+const READ_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes read at once when only the first frame of a file is looked at.
 const FIRST_READ_BYTES: usize = 4096;
 
