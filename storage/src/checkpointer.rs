@@ -4,6 +4,7 @@
 //! the checkpoint table, release the journal, let memory go. Cycles start under journal or memory pressure, after `flush_interval` when something is
 //! dirty, and at shutdown. Nothing here runs on the append path.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use coreline_wire::ids::TopicPartition;
@@ -141,7 +142,7 @@ async fn cycle<D: Disk>(
             state.saved.high_watermark = state.high_watermark;
         }
     }
-    write_table(store, &mut file, &[]).await?;
+    write_table(store, &mut file, &BTreeMap::new()).await?;
     store.dirty.borrow_mut().retain(|tp| store.logs.borrow().get(tp).is_some_and(|log| log.inner().state.borrow().is_dirty()));
     release_journal(store);
     for (index, log) in logs.iter().enumerate() {
@@ -281,7 +282,7 @@ async fn trim_sealed<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>>) -> R
         }
         sums::save(store, log, base).await?;
         let bytes = log.state.borrow_mut().segments.get_mut(base).map(|segment| {
-            segment.max_timestamp_ms = segment.index.max_timestamp.map(|(max, _)| max);
+            segment.max_timestamp_ms = Some(segment.index.max_timestamp.map_or(i64::MIN, |(max, _)| max));
             segment.index.memory_bytes()
         });
         if let Some(bytes) = bytes {
@@ -373,7 +374,7 @@ async fn capture_producers<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>>
 async fn write_table<D: Disk>(
     store: &StoreInner<D>,
     file: &mut CheckpointFile,
-    instead: &[(TopicPartition, CheckpointEntry)],
+    instead: &BTreeMap<TopicPartition, CheckpointEntry>,
 ) -> Result<(), StorageError> {
     let sequence = file.sequence() + 1;
     // What is saved of a log changes only under the checkpoint lock, which the caller holds, so the entries fit together although others run in
@@ -382,7 +383,7 @@ async fn write_table<D: Disk>(
     for (index, log) in store.open_logs().iter().enumerate() {
         give_way(store, index).await;
         let tp = log.inner().tp;
-        let entry = instead.iter().find(|(other, _)| *other == tp).map(|(_, entry)| entry.clone());
+        let entry = instead.get(&tp).cloned();
         entries.push((tp, entry.unwrap_or_else(|| log.inner().state.borrow().saved.clone())));
     }
     let encode = move || checkpoint::encode(sequence, entries.iter().map(|(tp, entry)| (*tp, entry)));
@@ -439,18 +440,41 @@ pub(crate) async fn move_log_start<D: Disk>(log: &Rc<LogInner<D>>, before: i64) 
         CheckpointEntry { log_start: before, ..state.saved.clone() }
     };
     if !planted!(LogStartNotPersisted) {
-        write_table(&store, &mut file, &[(log.tp, entry)]).await?;
+        write_table(&store, &mut file, &BTreeMap::from([(log.tp, entry)])).await?;
     }
+    log_start_moved(&store, log, before);
+    Ok(before)
+}
+
+/// Moves the starts of many logs with one table write; one that is deleted or further already is passed over.
+pub(crate) async fn move_log_starts<D: Disk>(store: &Rc<StoreInner<D>>, moves: &[(Rc<LogInner<D>>, i64)]) -> Result<(), StorageError> {
+    let mut file = store.checkpoint.lock().await;
+    store.poison.check()?;
+    let mut entries = BTreeMap::new();
+    for (log, to) in moves {
+        let state = log.state.borrow();
+        if !state.closed && *to > state.log_start && *to <= state.durable_end {
+            entries.insert(log.tp, CheckpointEntry { log_start: *to, ..state.saved.clone() });
+        }
+    }
+    write_table(store, &mut file, &entries).await?;
+    for (log, to) in moves.iter().filter(|(log, _)| entries.contains_key(&log.tp)) {
+        log_start_moved(store, log, *to);
+    }
+    Ok(())
+}
+
+/// The table that says so is durable.
+fn log_start_moved<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, to: i64) {
     let mut state = log.state.borrow_mut();
-    state.log_start = before;
-    state.saved.log_start = before;
-    state.epochs.truncate_front(before);
-    state.high_watermark = state.high_watermark.max(before);
+    state.log_start = state.log_start.max(to);
+    state.saved.log_start = state.log_start;
+    state.epochs.truncate_front(to);
+    state.high_watermark = state.high_watermark.max(to);
     drop(state);
     // The flusher removes what lies below.
     store.dirty.borrow_mut().insert(log.tp);
     store.wake_flusher.notify();
-    Ok(before)
 }
 
 /// Removes sealed segments that lie wholly below the log start. The table that says so is durable.
@@ -468,7 +492,9 @@ async fn remove_segments_below_start<D: Disk>(store: &StoreInner<D>, logs: &[Log
             };
             let Some(segment) = taken else { break };
             let base = segment.base_offset;
+            // Whoever reads it holds a descriptor of its own: the bytes stay until it is done.
             store.files.borrow_mut().remove((log.tp, base));
+            store.cleaned.segment_removed(segment.size);
             for file in [name::offset_index_file(base), name::time_index_file(base), name::sums_file(base), name::log_file(base)] {
                 store.poison.guard(store.disk.remove_file(&log.path(&file)).await)?;
             }
@@ -480,7 +506,9 @@ async fn remove_segments_below_start<D: Disk>(store: &StoreInner<D>, logs: &[Log
 /// Removes the directories of deleted logs.
 async fn remove_deleted<D: Disk>(store: &StoreInner<D>) -> Result<(), StorageError> {
     loop {
-        let Some(tp) = store.deleted.borrow_mut().pop() else { return Ok(()) };
+        let free = |tp: &TopicPartition| store.compacting.get() != Some(*tp);
+        let next = store.deleted.borrow().iter().position(free);
+        let Some(tp) = next.map(|at| store.deleted.borrow_mut().swap_remove(at)) else { return Ok(()) };
         // Not while a cycle might still write into it.
         let _lock = store.checkpoint.lock().await;
         if store.logs.borrow().contains_key(&tp) {
@@ -488,6 +516,7 @@ async fn remove_deleted<D: Disk>(store: &StoreInner<D>) -> Result<(), StorageErr
         }
         store.files.borrow_mut().remove_partition(tp);
         store.poison.guard(store.disk.remove_dir_all(&store.dir.partition(tp)).await)?;
+        store.cleaned.update(|stats| stats.logs_removed += 1);
     }
 }
 

@@ -11,7 +11,7 @@ use crate::limits::JOURNAL_FILE_BYTES_MIN;
 
 pub use coreline_wire::record::TimestampType;
 
-/// What happens to old data (`cleanup.policy`). Carried; executed by retention and compaction.
+/// What happens to old data (`cleanup.policy`); executed by `retention` and `compaction`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CleanupPolicy {
     /// Whole segments are deleted by age and size.
@@ -43,8 +43,10 @@ pub enum DurabilityClass {
 pub struct LogConfig {
     /// Largest size of a segment file, bytes (`segment.bytes`). Default 1 GiB, range 1 MiB (tests: 4 KiB) to 2^31 - 1.
     pub segment_bytes: u32,
-    /// Age at which a segment is rolled even when not full, milliseconds (`segment.ms`). Default 7 days, at least 1.
+    /// Age by timestamps at which a segment is rolled even when not full, milliseconds (`segment.ms`). Default 7 days, at least 1.
     pub segment_ms: i64,
+    /// Most that is taken off `segment_ms`, differently for each segment, milliseconds (`segment.jitter.ms`). Default 0.
+    pub segment_jitter_ms: i64,
     /// Bytes of batches between two entries of the sparse indexes (`index.interval.bytes`). Default 4096, 0 = every batch.
     pub index_interval_bytes: u32,
     /// Largest size of a segment's offset index, bytes (`segment.index.bytes`); full = the segment is rolled. Default 10 MiB, at least 1 KiB.
@@ -57,14 +59,23 @@ pub struct LogConfig {
     pub timestamp_after_max_ms: i64,
     /// Largest batch as it lies in the log, bytes (`max.message.bytes`). Default 1,048,588, range 61 to `segment_bytes`.
     pub max_message_bytes: u32,
-    /// Age at which segments may be deleted, milliseconds, -1 = never (`retention.ms`). Default 7 days. Carried.
+    /// Age at which segments are deleted, milliseconds, -1 = never (`retention.ms`). Default 7 days.
     pub retention_ms: i64,
-    /// Size above which old segments may be deleted, bytes, -1 = never (`retention.bytes`). Default -1. Carried.
+    /// Size above which old segments are deleted, bytes, -1 = never (`retention.bytes`). Default -1.
     pub retention_bytes: i64,
-    /// How long a deleted segment's file stays, milliseconds (`file.delete.delay.ms`). Default 60,000. Carried.
+    /// How long a deleted segment's file stays, milliseconds (`file.delete.delay.ms`). Default 60,000. Carried: whoever reads a file keeps its
+    /// bytes until it is done, so the file goes at once.
     pub file_delete_delay_ms: i64,
-    /// Delete, compact or both (`cleanup.policy`). Default delete. Carried.
+    /// Delete, compact or both (`cleanup.policy`). Default delete.
     pub cleanup_policy: CleanupPolicy,
+    /// How long a tombstone or transaction marker stays after the first compaction that met it, milliseconds (`delete.retention.ms`). Default 1 day.
+    pub delete_retention_ms: i64,
+    /// Records with a timestamp younger than this are not compacted, milliseconds (`min.compaction.lag.ms`). Default 0.
+    pub min_compaction_lag_ms: i64,
+    /// Records older than this are compacted whatever the share of new ones, milliseconds (`max.compaction.lag.ms`). Default: no limit.
+    pub max_compaction_lag_ms: i64,
+    /// Share of bytes that must be new before a log is compacted, in millionths (`min.cleanable.dirty.ratio`). Default 500,000.
+    pub min_cleanable_dirty_ppm: u32,
     /// What an acknowledgement promises (`durability.class`). Default `Durable`.
     pub durability: DurabilityClass,
     /// Records after which a class below `Durable` is flushed, beside the flush of each checkpoint (`flush.messages`). Default: none.
@@ -83,6 +94,7 @@ impl Default for LogConfig {
         LogConfig {
             segment_bytes: 1 << 30,
             segment_ms: 7 * DAY_MS,
+            segment_jitter_ms: 0,
             index_interval_bytes: 4096,
             segment_index_bytes: 10 << 20,
             timestamp_type: TimestampType::CreateTime,
@@ -93,6 +105,10 @@ impl Default for LogConfig {
             retention_bytes: -1,
             file_delete_delay_ms: 60_000,
             cleanup_policy: CleanupPolicy::default(),
+            delete_retention_ms: DAY_MS,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
+            min_cleanable_dirty_ppm: 500_000,
             durability: DurabilityClass::default(),
             flush_messages: i64::MAX,
             flush_ms: i64::MAX,
@@ -103,10 +119,20 @@ impl Default for LogConfig {
 }
 
 impl LogConfig {
+    /// Age at which a segment is rolled, ms: of a compacted log no more than `max_compaction_lag_ms`, or its records could not be compacted in time.
+    pub fn roll_ms(&self) -> i64 {
+        if self.cleanup_policy.compact { self.segment_ms.min(self.max_compaction_lag_ms) } else { self.segment_ms }
+    }
+
     /// Refuses values out of their range; the text names the field.
     pub fn validate(&self) -> Result<(), &'static str> {
         check(self.segment_bytes >= 4096 && self.segment_bytes <= i32::MAX as u32, "segment_bytes outside 4096..2^31-1")?;
         check(self.segment_ms >= 1, "segment_ms below 1")?;
+        check(self.segment_jitter_ms >= 0, "segment_jitter_ms below 0")?;
+        check(self.delete_retention_ms >= 0, "delete_retention_ms below 0")?;
+        check(self.min_compaction_lag_ms >= 0, "min_compaction_lag_ms below 0")?;
+        check(self.max_compaction_lag_ms >= 1, "max_compaction_lag_ms below 1")?;
+        check(self.min_cleanable_dirty_ppm <= 1_000_000, "min_cleanable_dirty_ppm above 1,000,000")?;
         check(self.segment_index_bytes >= 1024, "segment_index_bytes below 1024")?;
         check(self.timestamp_before_max_ms >= 0, "timestamp_before_max_ms below 0")?;
         check(self.timestamp_after_max_ms >= 0, "timestamp_after_max_ms below 0")?;

@@ -18,6 +18,7 @@ macro_rules! planted {
 
 pub mod checkpoint;
 mod checkpointer;
+pub mod compaction;
 pub mod config;
 pub mod data_dir;
 pub mod error;
@@ -33,6 +34,7 @@ mod opener;
 pub mod planted;
 pub mod producer_state;
 pub mod recovery;
+pub mod retention;
 pub mod room;
 pub mod segment;
 pub mod snapshot_file;
@@ -42,4 +44,4 @@ pub use config::{LogConfig, StoreConfig};
 pub use error::StorageError;
 pub use loader::{RecoveryReport, SegmentListing, begin_empty, recover, remove_journal};
 pub use log::{AppendContext, AppendError, AppendOrigin, Appended, Log, ReadError, ReadPlan, ReadSpan, SendFile, TimestampOffset};
-pub use store::{Store, StoreStats};
+pub use store::{CleanedStats, Store, StoreStats};

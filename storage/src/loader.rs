@@ -14,6 +14,7 @@ use futures_util::stream::StreamExt;
 use crate::checkpoint::{
     self, BASE_NAME, CheckpointEntry, CheckpointFile, CheckpointTable, RecoveryPoint, SavedProducers, checkpoint_dir, table_names,
 };
+use crate::compaction::swap;
 use crate::data_dir::{DataDir, JournalId};
 use crate::error::StorageError;
 use crate::io::{DirEntry, Disk, DiskBuffer, DiskFile, OpenMode};
@@ -396,11 +397,26 @@ async fn list_all<D: Disk>(
                 Err(error) if error.is_not_found() => continue,
                 Err(error) => return Err(error.into()),
             };
+            let files = settle_compaction(disk, &dir.partition(*tp), files, report).await?;
             let segments = set_aside_later_segments(disk, &dir.partition(*tp), files, entry, generation, report).await?;
             report.segments.insert(*tp, segments);
         }
     }
     Ok(())
+}
+
+/// Finishes or undoes a compaction that was interrupted; answers with the files that are there then.
+async fn settle_compaction<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    files: Vec<DirEntry>,
+    report: &mut RecoveryReport,
+) -> Result<Vec<DirEntry>, StorageError> {
+    if !swap::settle(disk, dir, &files).await? {
+        return Ok(files);
+    }
+    report.notes.push(format!("{}: a compaction was interrupted and is finished now", dir.display()));
+    Ok(disk.list_dir(dir).await?)
 }
 
 /// Moves files of segments behind the recovered end out of the way: empty ones are removed, others are kept for a person to look at. Answers with

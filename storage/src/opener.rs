@@ -9,6 +9,7 @@ use bytes::Bytes;
 use coreline_wire::ids::TopicPartition;
 
 use crate::checkpoint::{CheckpointEntry, SavedProducers};
+use crate::compaction::swap;
 use crate::config::LogConfig;
 use crate::error::StorageError;
 use crate::io::{Disk, DiskFile};
@@ -39,7 +40,10 @@ pub(crate) async fn open_log<D: Disk>(
         Some(files) => files,
         None => {
             store.disk.create_dir(&dir).await?;
-            let files = store.disk.list_dir(&dir).await?;
+            let mut files = store.disk.list_dir(&dir).await?;
+            if swap::settle(&store.disk, &dir, &files).await? {
+                files = store.disk.list_dir(&dir).await?;
+            }
             let logs =
                 files.iter().filter_map(|f| if let FileKind::Log(base) = name::parse(&f.name) { Some((base, f.size_bytes)) } else { None });
             logs.collect()

@@ -99,6 +99,11 @@ impl ProducerTable {
         self.producers.is_empty()
     }
 
+    /// Producers with the offset of their last record: the batches that hold them stay when a log is compacted.
+    pub fn last_offsets(&self) -> impl Iterator<Item = (i64, i64)> {
+        self.producers.iter().filter_map(|(id, p)| p.marks.back().map(|mark| (*id, mark.last_offset)))
+    }
+
     /// Decides about a batch of a client.
     pub fn check(&self, batch: &ProducerBatch) -> Result<ProducerVerdict, ProducerError> {
         // KIP-360: a producer without state (new, expired, deleted) may start with any sequence.

@@ -58,6 +58,48 @@ pub struct StoreStats {
     pub space_low: bool,
     /// Sidecars of checksums that could not be used and were made anew.
     pub sidecars_rebuilt: u64,
+    /// What retention, deletion and compaction did.
+    pub cleaned: CleanedStats,
+}
+
+/// What retention, deletion and compaction did since the store was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CleanedStats {
+    /// Segments removed below a log start.
+    pub segments_removed: u64,
+    /// Their bytes.
+    pub bytes_removed: u64,
+    /// Directories of deleted logs removed.
+    pub logs_removed: u64,
+    /// Compactions that replaced segments.
+    pub compactions: u64,
+    /// Bytes that compaction read.
+    pub compaction_bytes_read: u64,
+    /// Bytes that compaction wrote.
+    pub compaction_bytes_written: u64,
+    /// Records that compaction left out.
+    pub records_compacted: u64,
+}
+
+/// The counters behind [`CleanedStats`].
+#[derive(Default)]
+pub(crate) struct Cleaned(Cell<CleanedStats>);
+
+impl Cleaned {
+    /// Changes some of them.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut CleanedStats)) {
+        let mut stats = self.0.get();
+        change(&mut stats);
+        self.0.set(stats);
+    }
+
+    /// A segment's file was removed below the log start.
+    pub(crate) fn segment_removed(&self, bytes: u32) {
+        self.update(|stats| {
+            stats.segments_removed += 1;
+            stats.bytes_removed += u64::from(bytes);
+        });
+    }
 }
 
 /// All logs of one shard. Clones share it.
@@ -118,6 +160,11 @@ pub(crate) struct StoreInner<D: Disk> {
     damaged: RefCell<BTreeSet<(TopicPartition, i64, u32)>>,
     damaged_blocks: Cell<u64>,
     pub(crate) sidecars_rebuilt: Cell<u64>,
+    pub(crate) cleaned: Cleaned,
+    /// The log that is being compacted: its directory stays until that is over.
+    pub(crate) compacting: Cell<Option<TopicPartition>>,
+    /// Compactions give up.
+    pub(crate) cleaning_stopped: Cell<bool>,
 }
 
 impl<D: Disk> Store<D> {
@@ -175,6 +222,9 @@ impl<D: Disk> Store<D> {
             damaged: RefCell::default(),
             damaged_blocks: Cell::new(0),
             sidecars_rebuilt: Cell::new(0),
+            cleaned: Cleaned::default(),
+            compacting: Cell::new(None),
+            cleaning_stopped: Cell::new(false),
         };
         Ok(Store { inner: Rc::new(inner) })
     }
@@ -308,6 +358,7 @@ impl<D: Disk> Store<D> {
             space_low: inner.room.is_low(),
             damaged_blocks: inner.damaged_blocks.get(),
             sidecars_rebuilt: inner.sidecars_rebuilt.get(),
+            cleaned: inner.cleaned.0.get(),
         }
     }
 
@@ -379,6 +430,11 @@ impl<D: Disk> StoreInner<D> {
         let new = damaged.len() < DAMAGED_MAX && damaged.insert((tp, base, block));
         self.damaged_blocks.set(self.damaged_blocks.get() + u64::from(new));
         new
+    }
+
+    /// A chunk left in another way than by eviction.
+    pub(crate) fn forget_chunk(&self, id: u64) {
+        self.chunks.borrow_mut().remove(&id);
     }
 
     /// Counts a refused append and pushes the flusher.

@@ -65,43 +65,57 @@ settings! {
         /// Age at which a new segment is begun, when `log.roll.ms` is unset.
         log_roll_hours: i32 = "log.roll.hours" => Spec::new("168").at_least(1).unit(Unit::Hours);
         /// Most random time that is taken off a segment's age limit, so that segments do not roll together; `log.roll.jitter.hours` when unset.
-        /// Carried: segments roll at their exact age yet.
         log_roll_jitter_ms: Option<i64> = "log.roll.jitter.ms" => Spec::unset().at_least(0).unit(Unit::Ms).dynamic();
         /// Most random time that is taken off a segment's age limit, when `log.roll.jitter.ms` is unset.
-        /// Carried: segments roll at their exact age yet.
         log_roll_jitter_hours: i32 = "log.roll.jitter.hours" => Spec::new("0").at_least(0).unit(Unit::Hours);
         /// Bytes of log between two entries of an index.
         log_index_interval_bytes: i32 = "log.index.interval.bytes" => Spec::new("4096").at_least(0).unit(Unit::Bytes).dynamic();
         /// Largest size of a segment's offset index.
         log_index_size_max_bytes: i32 = "log.index.size.max.bytes" => Spec::new("10485760").at_least(4).unit(Unit::Bytes).dynamic();
-        /// Age at which records may be deleted; -1 for never; `log.retention.minutes`, then `log.retention.hours`, when unset.
-        /// Carried: nothing is deleted by age yet.
+        /// Age at which records are deleted; -1 for never; `log.retention.minutes`, then `log.retention.hours`, when unset.
         log_retention_ms: Option<i64> = "log.retention.ms" => Spec::unset().at_least(-1).unit(Unit::Ms).dynamic();
-        /// Age at which records may be deleted, when `log.retention.ms` is unset; `log.retention.hours` when unset too.
-        /// Carried: nothing is deleted by age yet.
+        /// Age at which records are deleted, when `log.retention.ms` is unset; `log.retention.hours` when unset too.
         log_retention_minutes: Option<i32> = "log.retention.minutes" => Spec::unset().at_least(-1).unit(Unit::Minutes);
-        /// Age at which records may be deleted, when `log.retention.ms` and `log.retention.minutes` are unset; -1 for never.
-        /// Carried: nothing is deleted by age yet.
+        /// Age at which records are deleted, when `log.retention.ms` and `log.retention.minutes` are unset; -1 for never.
         log_retention_hours: i32 = "log.retention.hours" => Spec::new("168").at_least(-1).unit(Unit::Hours);
-        /// Size of a partition's log above which its oldest segments may be deleted; -1 for no bound.
-        /// Carried: nothing is deleted by size yet.
+        /// Size of a partition's log above which its oldest segments are deleted; -1 for no bound.
         log_retention_bytes: i64 = "log.retention.bytes" => Spec::new("-1").unit(Unit::Bytes).dynamic();
         /// What happens to old records: `delete` by age and size, `compact` to the last record of each key, both, or nothing.
-        /// Carried: records without a key are refused on compacted topics; old records are kept yet.
         log_cleanup_policy: Vec<String> = "log.cleanup.policy" => Spec::new("delete").list_of(CLEANUP_POLICIES, true).dynamic();
-        /// How long a deletion marker stays after compaction. Carried: there is no compaction yet.
+        /// How long a tombstone stays after the first compaction that met it.
         log_cleaner_delete_retention_ms: i64 =
             "log.cleaner.delete.retention.ms" => Spec::new("86400000").at_least(0).unit(Unit::Ms).dynamic();
-        /// Records younger than this are not compacted. Carried: there is no compaction yet.
+        /// Records younger than this are not compacted.
         log_cleaner_min_compaction_lag_ms: i64 =
             "log.cleaner.min.compaction.lag.ms" => Spec::new("0").at_least(0).unit(Unit::Ms).dynamic();
-        /// Records older than this are due for compaction. Carried: there is no compaction yet.
+        /// Records older than this are due for compaction.
         log_cleaner_max_compaction_lag_ms: i64 =
             "log.cleaner.max.compaction.lag.ms" => Spec::new("9223372036854775807").at_least(1).unit(Unit::Ms).dynamic();
-        /// Share of a log that must be new before it is compacted. Carried: there is no compaction yet.
+        /// Share of a log that must be new before it is compacted.
         log_cleaner_min_cleanable_ratio: f64 = "log.cleaner.min.cleanable.ratio" => Spec::new("0.5").ratio(0.0, 1.0).dynamic();
-        /// How long the files of a deleted segment stay on disk. Carried: no segment is deleted by retention yet.
+        /// How long the files of a deleted segment stay on disk. Carried: who reads a file keeps its bytes until it is done, so the file
+        /// goes at once.
         log_segment_delete_delay_ms: i64 = "log.segment.delete.delay.ms" => Spec::new("60000").at_least(0).unit(Unit::Ms).dynamic();
+        /// How often logs are looked at for segments that are over.
+        log_retention_check_interval_ms: i64 =
+            "log.retention.check.interval.ms" => Spec::new("300000").at_least(1).unit(Unit::Ms);
+        /// Whether logs with `compact` in their policy are compacted.
+        log_cleaner_enable: bool = "log.cleaner.enable" => Spec::new("true");
+        /// How long the cleaner waits when no log needs it.
+        log_cleaner_backoff_ms: i64 = "log.cleaner.backoff.ms" => Spec::new("15000").at_least(0).unit(Unit::Ms).dynamic();
+        /// Memory for the keys of one compaction, per shard, taken only while one runs; a log with more keys needs several passes.
+        log_cleaner_dedupe_buffer_size: i64 =
+            "log.cleaner.dedupe.buffer.size" => Spec::new("134217728").at_least(1024 * 1024).unit(Unit::Bytes).dynamic();
+        /// Bytes that compaction reads at a time.
+        log_cleaner_io_buffer_size: i32 =
+            "log.cleaner.io.buffer.size" => Spec::new("524288").at_least(0).unit(Unit::Bytes).dynamic();
+        /// How full the table of keys may become: fuller holds more keys and finds them slower.
+        log_cleaner_io_buffer_load_factor: f64 = "log.cleaner.io.buffer.load.factor" => Spec::new("0.9").dynamic();
+        /// Most bytes that compaction reads and writes in a second, per shard.
+        log_cleaner_io_max_bytes_per_second: f64 =
+            "log.cleaner.io.max.bytes.per.second" => Spec::new("1.7976931348623157E308").dynamic();
+        /// Threads of the cleaner. Carried: every shard compacts its own logs, one at a time.
+        log_cleaner_threads: i32 = "log.cleaner.threads" => Spec::new("1").at_least(0).dynamic();
         /// Codec that batches are kept in; `producer` keeps the one they came with.
         compression_type: String = "compression.type" => Spec::new("producer").one_of(COMPRESSION_TYPES).dynamic();
         /// Effort of gzip where the broker compresses: 1 to 9, -1 for the codec's default.
@@ -136,7 +150,7 @@ settings! {
         /// Coreline's own; see the topic's `durability.class`. Internal topics are always `durable`.
         log_durability_class: String = "log.durability.class" => Spec::new("durable").one_of(DURABILITY_CLASSES).dynamic();
         /// How long the state of an idle idempotent producer is kept.
-        producer_id_expiration_ms: i32 = "producer.id.expiration.ms" => Spec::new("86400000").at_least(1).unit(Unit::Ms);
+        producer_id_expiration_ms: i32 = "producer.id.expiration.ms" => Spec::new("86400000").at_least(1).unit(Unit::Ms).dynamic();
 
         /// Shortest session timeout that a group member may ask for.
         group_min_session_timeout_ms: i32 = "group.min.session.timeout.ms" => Spec::new("6000").at_least(0).unit(Unit::Ms);

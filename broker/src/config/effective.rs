@@ -5,8 +5,9 @@
 use coreline_storage::config::{CleanupPolicy, LogConfig, StoreConfig, TimestampType};
 use coreline_storage::journal::SyncMode;
 
+use super::broker_keys::Settings;
 use super::topic::Overrides;
-use super::{Config, TopicSettings, durability};
+use super::{BROKER_KEYS, Config, Key, TopicSettings, Value, durability, registry};
 use crate::metadata::{ConfigResource, MetadataImage};
 
 /// Calls `f` with the dynamic settings that count for a topic on this node.
@@ -25,11 +26,32 @@ pub fn topic_settings(config: &Config, image: &MetadataImage, topic: &str) -> To
     with_topic_overrides(config, image, topic, |overrides| config.topic_settings(overrides))
 }
 
+/// The broker's own settings in force, dynamic ones included.
+pub fn broker_settings(config: &Config, image: &MetadataImage) -> Settings {
+    let values: Vec<Value> = BROKER_KEYS.iter().map(|key| broker_value(config, image, key)).collect();
+    Settings::from_values(&values)
+}
+
+/// How long an idle producer's state is kept, milliseconds (`producer.id.expiration.ms`).
+pub fn producer_id_expiration_ms(config: &Config, image: &MetadataImage) -> i64 {
+    match registry::broker_key("producer.id.expiration.ms").map(|key| broker_value(config, image, key)) {
+        Some(Value::Int(ms)) => ms,
+        _ => i64::from(config.producer_id_expiration_ms),
+    }
+}
+
+fn broker_value(config: &Config, image: &MetadataImage, key: &'static Key) -> Value {
+    let broker = image.config(&ConfigResource::broker(config.node_id)).map(AsRef::as_ref);
+    let cluster = image.config(&ConfigResource::broker_default()).map(AsRef::as_ref);
+    config.resolve_broker_key(key, &Overrides { topic: None, broker, cluster }).value
+}
+
 /// The configuration of the logs of the partitions of the topic of this name.
 pub fn log_config(config: &Config, topic: &str, settings: &TopicSettings) -> LogConfig {
     LogConfig {
         segment_bytes: non_negative(settings.segment_bytes),
         segment_ms: settings.segment_ms,
+        segment_jitter_ms: settings.segment_jitter_ms,
         index_interval_bytes: non_negative(settings.index_interval_bytes),
         // Kafka accepts down to 4 bytes, a log needs room for a few entries.
         segment_index_bytes: non_negative(settings.segment_index_bytes).max(1024),
@@ -42,6 +64,10 @@ pub fn log_config(config: &Config, topic: &str, settings: &TopicSettings) -> Log
         retention_bytes: settings.retention_bytes,
         file_delete_delay_ms: settings.file_delete_delay_ms,
         cleanup_policy: CleanupPolicy { delete: settings.is_deleted(), compact: settings.is_compacted() },
+        delete_retention_ms: settings.delete_retention_ms,
+        min_compaction_lag_ms: settings.min_compaction_lag_ms,
+        max_compaction_lag_ms: settings.max_compaction_lag_ms,
+        min_cleanable_dirty_ppm: (settings.min_cleanable_dirty_ratio * 1e6).round() as u32,
         durability: durability::in_force(topic, settings),
         flush_messages: settings.flush_messages,
         flush_ms: settings.flush_ms,
@@ -121,6 +147,15 @@ mod tests {
         }
         let asked = Config::with(&["segment.files.max=20000"]).expect("valid");
         assert_eq!(segment_files_max(&asked, 1024, 2), 20_000, "who asks knows the limit");
+    }
+
+    #[test]
+    fn broker_settings_follow_the_static_configuration() {
+        let config = Config::with(&["log.cleaner.backoff.ms=7"]).expect("valid");
+        let settings = broker_settings(&config, &MetadataImage::empty());
+        assert_eq!((settings.log_cleaner_backoff_ms, settings.log_retention_check_interval_ms), (7, 300_000));
+        assert_eq!(settings, *config);
+        assert_eq!(producer_id_expiration_ms(&config, &MetadataImage::empty()), 86_400_000);
     }
 
     #[test]

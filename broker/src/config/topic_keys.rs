@@ -35,7 +35,6 @@ settings! {
     /// The settings in force for one topic, one typed field per key of [`TOPIC_KEYS`].
     pub struct TopicSettings from TOPIC_KEYS {
         /// What happens to old records: `delete` by age and size, `compact` to the last record of each key, both, or nothing.
-        /// Carried: records without a key are refused when compacted; old records are kept yet.
         cleanup_policy: Vec<String> = "cleanup.policy" =>
             Spec::new("delete").list_of(CLEANUP_POLICIES, true).dynamic().synonym("log.cleanup.policy");
         /// Codec that batches are kept in; `producer` keeps the one they came with.
@@ -50,7 +49,7 @@ settings! {
         /// Effort of zstd where the broker compresses.
         compression_zstd_level: i32 = "compression.zstd.level" =>
             Spec::new("3").range(-131_072, 22).dynamic().synonym("compression.zstd.level");
-        /// How long a deletion marker stays after compaction. Carried: there is no compaction yet.
+        /// How long a tombstone stays after the first compaction that met it, so that readers can see it.
         delete_retention_ms: i64 = "delete.retention.ms" =>
             Spec::new("86400000").at_least(0).unit(Unit::Ms).dynamic().synonym("log.cleaner.delete.retention.ms");
         /// What an acknowledgement promises: `durable` answers after the flush and survives a power cut; `replicated` after the device has the
@@ -59,7 +58,8 @@ settings! {
         /// durable whatever is set here, and internal topics always are: DescribeConfigs shows the class in force.
         durability_class: String = "durability.class" =>
             Spec::new("durable").one_of(DURABILITY_CLASSES).dynamic().synonym("log.durability.class");
-        /// How long the files of a deleted segment stay on disk. Carried: no segment is deleted by retention yet.
+        /// How long the files of a deleted segment stay on disk. Carried: who reads a file keeps its bytes until it is done, so the file
+        /// goes at once.
         file_delete_delay_ms: i64 = "file.delete.delay.ms" =>
             Spec::new("60000").at_least(0).unit(Unit::Ms).dynamic().synonym("log.segment.delete.delay.ms");
         /// Records after which is flushed. 1 makes the topic `durable`: flushed before each acknowledgement, as without any setting; other
@@ -85,7 +85,7 @@ settings! {
         /// Age of records on this node when older ones are in tiered storage. Carried: there is none.
         local_retention_ms: i64 = "local.retention.ms" =>
             Spec::new("-2").at_least(-2).unit(Unit::Ms).dynamic().synonym("log.local.retention.ms");
-        /// Records older than this are due for compaction. Carried: there is no compaction yet.
+        /// Records older than this are due for compaction, whatever the share of new ones.
         max_compaction_lag_ms: i64 = "max.compaction.lag.ms" =>
             Spec::new("9223372036854775807").at_least(1).unit(Unit::Ms).dynamic().synonym("log.cleaner.max.compaction.lag.ms");
         /// Largest record batch that is accepted, after compression.
@@ -100,10 +100,10 @@ settings! {
         /// Whether a record's timestamp is the producer's or the time of its append.
         message_timestamp_type: String = "message.timestamp.type" =>
             Spec::new("CreateTime").one_of(TIMESTAMP_TYPES).dynamic().synonym("log.message.timestamp.type");
-        /// Share of a log that must be new before it is compacted. Carried: there is no compaction yet.
+        /// Share of a log that must be new before it is compacted.
         min_cleanable_dirty_ratio: f64 = "min.cleanable.dirty.ratio" =>
             Spec::new("0.5").ratio(0.0, 1.0).dynamic().synonym("log.cleaner.min.cleanable.ratio");
-        /// Records younger than this are not compacted. Carried: there is no compaction yet.
+        /// Records younger than this are not compacted.
         min_compaction_lag_ms: i64 = "min.compaction.lag.ms" =>
             Spec::new("0").at_least(0).unit(Unit::Ms).dynamic().synonym("log.cleaner.min.compaction.lag.ms");
         /// In-sync replicas that a produce with acks=all needs.
@@ -117,11 +117,10 @@ settings! {
         remote_log_delete_on_disable: bool = "remote.log.delete.on.disable" => Spec::new("false").dynamic();
         /// Whether old segments go to tiered storage. Carried: there is none, so only `false` is accepted.
         remote_storage_enable: bool = "remote.storage.enable" => Spec::new("false").check(no_tiered_storage).dynamic();
-        /// Size of a partition's log above which its oldest segments may be deleted; -1 for no bound.
-        /// Carried: nothing is deleted by size yet.
+        /// Size of a partition's log above which its oldest segments are deleted; -1 for no bound.
         retention_bytes: i64 = "retention.bytes" =>
             Spec::new("-1").unit(Unit::Bytes).dynamic().synonym("log.retention.bytes");
-        /// Age at which records may be deleted; -1 for never. Carried: nothing is deleted by age yet.
+        /// Age at which records are deleted, whole segments by their latest record; -1 for never.
         retention_ms: i64 = "retention.ms" =>
             Spec::new("604800000").at_least(-1).unit(Unit::Ms).dynamic().synonym("log.retention.ms");
         /// Size at which a new segment is begun.
@@ -130,11 +129,10 @@ settings! {
         /// Largest size of a segment's offset index.
         segment_index_bytes: i32 = "segment.index.bytes" =>
             Spec::new("10485760").at_least(4).unit(Unit::Bytes).dynamic().synonym("log.index.size.max.bytes");
-        /// Most random time that is taken off `segment.ms`, so that segments do not roll together.
-        /// Carried: segments roll at their exact age yet.
+        /// Most time that is taken off `segment.ms`, differently for each segment, so that segments do not roll together.
         segment_jitter_ms: i64 = "segment.jitter.ms" =>
             Spec::new("0").at_least(0).unit(Unit::Ms).dynamic().synonym("log.roll.jitter.ms");
-        /// Age at which a new segment is begun.
+        /// Age by timestamps at which a new segment is begun.
         segment_ms: i64 = "segment.ms" =>
             Spec::new("604800000").at_least(1).unit(Unit::Ms).dynamic().synonym("log.roll.ms");
         /// Whether a replica that is not in sync may lead when no other is left. Carried: partitions have one replica yet.

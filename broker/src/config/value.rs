@@ -45,11 +45,22 @@ impl fmt::Display for Value {
             Value::Unset => Ok(()),
             Value::Bool(b) => write!(f, "{b}"),
             Value::Int(n) => write!(f, "{n}"),
-            // `{:?}` keeps the point (`1.0`), as Java prints doubles of this size.
-            Value::Double(x) => write!(f, "{x:?}"),
+            Value::Double(x) => f.write_str(&java_double(*x)),
             Value::Text(t) => f.write_str(t),
             Value::List(items) => f.write_str(&items.join(",")),
         }
+    }
+}
+
+/// A double as Java prints it: always with a point, with an exponent from ten million on and below a thousandth.
+fn java_double(x: f64) -> String {
+    if x == 0.0 || (1e-3..1e7).contains(&x.abs()) {
+        return format!("{x:?}");
+    }
+    let text = format!("{x:E}");
+    match text.split_once('E') {
+        Some((digits, exponent)) if !digits.contains('.') => format!("{digits}.0E{exponent}"),
+        _ => text,
     }
 }
 
@@ -81,7 +92,10 @@ mod tests {
 
     #[test]
     fn text_is_what_kafka_shows() {
-        assert_eq!(Value::Double(0.5).text().as_deref(), Some("0.5"));
+        for (x, text) in [(0.5, "0.5"), (1.0, "1.0"), (0.0, "0.0"), (9_999_999.5, "9999999.5"), (1e7, "1.0E7"), (1.5e-4, "1.5E-4")] {
+            assert_eq!(Value::Double(x).text().as_deref(), Some(text));
+        }
+        assert_eq!(Value::Double(f64::MAX).text().as_deref(), Some("1.7976931348623157E308"));
         assert_eq!(Value::List(vec!["compact".into(), "delete".into()]).text().as_deref(), Some("compact,delete"));
         assert_eq!(Value::Unset.text(), None);
     }

@@ -19,6 +19,13 @@ impl ShardMetrics {
         self.total(Counter::ChecksumsRebuilt, stats.sidecars_rebuilt);
         self.set(Gauge::DiskFreeBytes, gauge(stats.free_bytes));
         self.set(Gauge::SpaceLow, i64::from(stats.space_low));
+        self.total(Counter::SegmentsRemoved, stats.cleaned.segments_removed);
+        self.total(Counter::SegmentBytesRemoved, stats.cleaned.bytes_removed);
+        self.total(Counter::LogsRemoved, stats.cleaned.logs_removed);
+        self.total(Counter::Compactions, stats.cleaned.compactions);
+        self.total(Counter::CompactionBytesRead, stats.cleaned.compaction_bytes_read);
+        self.total(Counter::CompactionBytesWritten, stats.cleaned.compaction_bytes_written);
+        self.total(Counter::RecordsCompacted, stats.cleaned.records_compacted);
         self.set(Gauge::Partitions, gauge(stats.logs as u64));
         self.set(Gauge::JournalUsedBytes, gauge(stats.journal.bytes_used));
         let costs = &stats.journal_costs;

@@ -101,6 +101,20 @@ metrics! {
         ReadWaits = "coreline_read_waits_total",
         /// Bytes of segments read into the page cache ahead of consumers.
         ReadAheadBytes = "coreline_read_ahead_bytes_total",
+        /// Segments removed below the start of their log, by retention or DeleteRecords.
+        SegmentsRemoved = "coreline_removed_segments_total",
+        /// Bytes of removed segments.
+        SegmentBytesRemoved = "coreline_removed_segment_bytes_total",
+        /// Logs of deleted partitions removed from the disk.
+        LogsRemoved = "coreline_removed_logs_total",
+        /// Compactions that replaced segments.
+        Compactions = "coreline_compactions_total",
+        /// Bytes that compaction has read.
+        CompactionBytesRead = "coreline_compaction_read_bytes_total",
+        /// Bytes that compaction has written.
+        CompactionBytesWritten = "coreline_compaction_written_bytes_total",
+        /// Records that compaction has left out.
+        RecordsCompacted = "coreline_compacted_records_total",
     }
 }
 

@@ -54,7 +54,10 @@ impl PartitionConfig {
         // `producer` names no codec.
         let compression = Compression::from_name(&settings.compression_type);
         PartitionConfig {
-            log: effective::log_config(config, topic, &settings),
+            log: LogConfig {
+                producer_id_expiration_ms: effective::producer_id_expiration_ms(config, image),
+                ..effective::log_config(config, topic, &settings)
+            },
             min_insync_replicas: settings.min_insync_replicas,
             compression,
             compression_level: compression.and_then(|codec| settings.compression_level(codec)),
@@ -92,6 +95,7 @@ impl Partition {
         log: PartitionLog,
     ) -> Rc<Partition> {
         let end = log.settled_end_offset();
+        log.set_high_watermark(end);
         let partition = Rc::new(Partition {
             id,
             topic,

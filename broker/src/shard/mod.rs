@@ -3,6 +3,7 @@
 //! Always held as `Rc<Shard>` on the shard's own thread; another shard is reached by a message, never by a pointer.
 
 pub mod blocking;
+pub mod cleaner;
 pub mod clock;
 pub mod credits;
 pub mod group;

@@ -32,7 +32,7 @@ use super::remote::{MeshController, MeshPublisher};
 use super::request::{self, ShardReply, ShardRequest};
 use super::rescue::{self, Pulse, Rescue};
 use super::task_queue::{self, Queue, Task};
-use super::{Shard, ShardId, group, maintenance, metadata};
+use super::{Shard, ShardId, cleaner, group, maintenance, metadata};
 use crate::admin;
 use crate::config::{Config, HostPort, effective};
 use crate::controller::ControllerClient;
@@ -281,6 +281,7 @@ async fn shard_main(setup: Setup) -> Result<(), Fatal> {
     // Who connects at the sight of "ready" must not be refused: from here on the kernel queues connections.
     listener.listen(config.socket_listen_backlog_size.max(limits::LISTEN_BACKLOG_MIN)).map_err(|error| failed("listener", &error))?;
     let maintaining = maintenance::start(&shard);
+    let cleaning = cleaner::start(&shard);
     sys::give_back_memory();
     enter(id, &lifecycle, Phase::Serving).await;
     task_queue::stalls().count_into(Rc::clone(&shard.metrics));
@@ -291,6 +292,7 @@ async fn shard_main(setup: Setup) -> Result<(), Fatal> {
     lifecycle.reached(Phase::Draining).await;
     accepting.cancel().await;
     shard.stop_parked();
+    shard.partitions.store().stop_cleaning();
     if let Some(groups) = &groups {
         groups.stop();
     }
@@ -300,6 +302,9 @@ async fn shard_main(setup: Setup) -> Result<(), Fatal> {
     enter(id, &lifecycle, Phase::Stopping).await;
 
     maintaining.cancel().await;
+    for task in cleaning {
+        task.await;
+    }
     if let Some(coordinating) = coordinating {
         coordinating.cancel().await;
     }

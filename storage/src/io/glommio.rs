@@ -326,7 +326,9 @@ impl Disk for GlommioDisk {
     }
 
     async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        glommio::executor().spawn_blocking(work).await
+        // A panic in a pool thread must not leave the shard waiting.
+        let outcome = glommio::executor().spawn_blocking(move || std::panic::catch_unwind(AssertUnwindSafe(work))).await;
+        outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
     async fn space(&self) -> IoResult<DiskSpace> {

@@ -20,6 +20,8 @@ pub struct AppendView<'a> {
     pub active: &'a Segment,
     /// Newest leader epoch in the log, -1 for none.
     pub latest_epoch: i32,
+    /// Any number that differs between logs: spreads `segment.jitter.ms`.
+    pub salt: u64,
 }
 
 /// What to do with a batch.
@@ -90,13 +92,15 @@ pub fn plan(view: &AppendView<'_>, header: &BatchHeader, ctx: &AppendContext) ->
     }
     let stamped = config.timestamp_type == TimestampType::LogAppendTime && ctx.origin != AppendOrigin::Replica;
     let log_append_time_ms = stamped.then_some(ctx.now_ms);
+    let max_timestamp_ms = log_append_time_ms.unwrap_or(header.max_timestamp);
+    let place = RollQuestion { bytes, next_offset, max_timestamp_ms, now_ms: ctx.now_ms };
     Ok(AppendPlan::Append(Placement {
         base_offset,
         next_offset,
         leader_epoch,
         log_append_time_ms,
-        max_timestamp_ms: log_append_time_ms.unwrap_or(header.max_timestamp),
-        roll: must_roll(config, view.active, bytes, next_offset, ctx.now_ms),
+        max_timestamp_ms,
+        roll: must_roll(view, &place),
         producer,
     }))
 }
@@ -112,16 +116,43 @@ pub fn producer_batch(header: &BatchHeader) -> Option<ProducerBatch> {
     })
 }
 
-fn must_roll(config: &LogConfig, active: &Segment, bytes: usize, next_offset: i64, now_ms: i64) -> bool {
+/// The batch before which the active segment is perhaps rolled.
+struct RollQuestion {
+    bytes: usize,
+    next_offset: i64,
+    max_timestamp_ms: i64,
+    now_ms: i64,
+}
+
+fn must_roll(view: &AppendView<'_>, batch: &RollQuestion) -> bool {
+    let (config, active) = (view.config, view.active);
     if active.size == 0 {
         return false;
     }
-    let full = active.size as usize + bytes > config.segment_bytes as usize;
+    let full = active.size as usize + batch.bytes > config.segment_bytes as usize;
     let index_full = active.index.offsets.size_bytes() >= config.segment_index_bytes as usize;
-    let old = active.first_append_ms.is_some_and(|first| now_ms.saturating_sub(first) >= config.segment_ms);
+    // As Kafka: age counts by the records' timestamps where they have any, so that a segment holds records of one time also while data is moved.
+    let waited_ms = match active.first_timestamp_ms {
+        Some(first) if first >= 0 => batch.max_timestamp_ms.saturating_sub(first),
+        _ => active.first_append_ms.map_or(0, |first| batch.now_ms.saturating_sub(first)),
+    };
+    let old = waited_ms > config.roll_ms().saturating_sub(jitter_ms(config, view.salt, active.base_offset));
     // Indexes hold offsets relative to the segment's base in 31 bits.
-    let too_far = next_offset - active.base_offset > i64::from(i32::MAX);
+    let too_far = batch.next_offset - active.base_offset > i64::from(i32::MAX);
     full || index_full || old || too_far
+}
+
+/// What is taken off a segment's age limit: evenly spread over `0..segment.jitter.ms`, the same at every look.
+fn jitter_ms(config: &LogConfig, salt: u64, base_offset: i64) -> i64 {
+    let most = config.segment_jitter_ms.min(config.roll_ms());
+    if most == 0 {
+        return 0;
+    }
+    // The finisher of splitmix64: neighbours get unrelated values.
+    let mut x = (salt ^ base_offset as u64).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((x ^ (x >> 31)) % most as u64) as i64
 }
 
 /// Looks at the header's base and max timestamps: the records in between are not looked at without decompressing.
@@ -180,7 +211,7 @@ mod tests {
 
     fn decide(config: &LogConfig, active: &Segment, header: &BatchHeader, ctx: &AppendContext) -> Result<AppendPlan, AppendError> {
         let producers = ProducerTable::default();
-        plan(&AppendView { config, producers: &producers, active, latest_epoch: 3 }, header, ctx)
+        plan(&AppendView { config, producers: &producers, active, latest_epoch: 3, salt: 7 }, header, ctx)
     }
 
     fn placement(result: Result<AppendPlan, AppendError>) -> Placement {
@@ -191,7 +222,7 @@ mod tests {
     }
 
     fn active(size: u32, next_offset: i64) -> Segment {
-        Segment { size, next_offset, first_append_ms: Some(990_000), ..Segment::new(100) }
+        Segment { size, next_offset, first_append_ms: Some(990_000), first_timestamp_ms: Some(990_000), ..Segment::new(100) }
     }
 
     #[test]
@@ -208,14 +239,40 @@ mod tests {
         assert!(!placement(decide(&config, &active(3896, 120), &h, &CLIENT)).roll);
         assert!(placement(decide(&config, &active(3897, 120), &h, &CLIENT)).roll);
         assert!(!placement(decide(&config, &active(0, 100), &header(1, 4096), &CLIENT)).roll, "an empty segment is not rolled");
-        let later = AppendContext { now_ms: 1_010_000, ..CLIENT };
-        assert!(placement(decide(&LogConfig { timestamp_before_max_ms: i64::MAX, ..config.clone() }, &active(10, 120), &h, &later)).roll);
+        let at = |max_timestamp| BatchHeader { max_timestamp, ..h };
+        assert!(!placement(decide(&config, &active(10, 120), &at(1_010_000), &CLIENT)).roll, "not beyond segment.ms");
+        assert!(placement(decide(&config, &active(10, 120), &at(1_010_001), &CLIENT)).roll);
+        let later = AppendContext { now_ms: 1_010_001, ..CLIENT };
+        assert!(!placement(decide(&config, &active(10, 120), &h, &later)).roll, "records have timestamps: the clock does not count");
+        let untimed = Segment { first_timestamp_ms: Some(-1), ..active(10, 120) };
+        assert!(placement(decide(&config, &untimed, &h, &later)).roll);
+        let compacted = LogConfig {
+            cleanup_policy: crate::config::CleanupPolicy { delete: false, compact: true },
+            max_compaction_lag_ms: 9_000,
+            ..config.clone()
+        };
+        assert!(placement(decide(&compacted, &active(10, 120), &at(999_001), &CLIENT)).roll, "in time for its compaction");
         assert!(placement(decide(&config, &active(10, 100 + i64::from(i32::MAX)), &h, &CLIENT)).roll);
         let mut full = active(0, 100);
         for i in 0..128 {
             full.add_batch(1, 101 + i, 100 + i, 0, 0, 0);
         }
         assert!(placement(decide(&LogConfig { segment_index_bytes: 1024, ..config }, &full, &h, &CLIENT)).roll);
+    }
+
+    #[test]
+    fn jitter_spreads_the_age_and_stays_the_same() {
+        let config = LogConfig { segment_ms: 20_000, segment_jitter_ms: 5_000, ..LogConfig::default() };
+        let of = |salt| jitter_ms(&config, salt, 100);
+        let all: Vec<i64> = (0..1000).map(of).collect();
+        assert!(all.iter().all(|ms| (0..5_000).contains(ms)));
+        assert!(all.iter().any(|ms| *ms < 500) && all.iter().any(|ms| *ms >= 4_500));
+        assert_eq!(of(7), of(7));
+        let h = BatchHeader { max_timestamp: 990_000 + 20_000 - of(7) + 1, ..header(1, 200) };
+        assert!(placement(decide(&config, &active(10, 120), &h, &CLIENT)).roll);
+        let h = BatchHeader { max_timestamp: 990_000 + 20_000 - of(7), ..header(1, 200) };
+        assert!(!placement(decide(&config, &active(10, 120), &h, &CLIENT)).roll);
+        assert_eq!(jitter_ms(&LogConfig { segment_jitter_ms: 0, ..config }, 7, 100), 0);
     }
 
     #[test]
@@ -281,7 +338,7 @@ mod tests {
         producers.apply(&producer_batch(&h).unwrap(), 40, -1, 0, 10);
         let config = LogConfig::default();
         let a = active(10, 120);
-        let view = AppendView { config: &config, producers: &producers, active: &a, latest_epoch: 3 };
+        let view = AppendView { config: &config, producers: &producers, active: &a, latest_epoch: 3, salt: 7 };
         assert!(matches!(plan(&view, &h, &CLIENT), Ok(AppendPlan::Duplicate(BatchMark { base_offset: 40, last_offset: 41, .. }))));
         let gap = BatchHeader { base_sequence: 5, ..h };
         assert!(matches!(plan(&view, &gap, &CLIENT), Err(AppendError::OutOfOrderSequence { producer_id: 9, expected: 2, found: 5 })));

@@ -73,8 +73,13 @@ fn try_append<D: Disk>(log: &Rc<LogInner<D>>, store: &StoreInner<D>, batch: &Val
     }
     let config = log.config.borrow();
     let header = batch.header();
-    let view =
-        AppendView { config: &config, producers: &state.producers, active: state.segments.active(), latest_epoch: state.epochs.latest() };
+    let view = AppendView {
+        config: &config,
+        producers: &state.producers,
+        active: state.segments.active(),
+        latest_epoch: state.epochs.latest(),
+        salt: log.salt(),
+    };
     let place = match append_plan::plan(&view, header, ctx)? {
         AppendPlan::Duplicate(mark) => return Ok(duplicate(state, &mark)),
         AppendPlan::Append(place) => place,

@@ -168,10 +168,17 @@ pub(crate) async fn segment_file<D: Disk>(store: &StoreInner<D>, log: &LogInner<
     if let Some(file) = store.files.borrow_mut().direct(key) {
         return Ok(file);
     }
-    let exists = log.state.borrow().segments.get(base).is_some_and(|s| s.on_disk);
     let path = log.path(&name::log_file(base));
+    let exists = log.state.borrow().segments.get(base).is_some_and(|s| s.on_disk);
     let file = if exists {
-        store.disk.open(&path, OpenMode::ReadWrite).await?
+        loop {
+            // Compaction may put another file in its place meanwhile.
+            let swaps = log.steady().await;
+            let file = store.disk.open(&path, OpenMode::ReadWrite).await?;
+            if log.swaps.get() == swaps {
+                break file;
+            }
+        }
     } else {
         let file = store.disk.open(&path, OpenMode::CreateNew).await?;
         if let Some(segment) = log.state.borrow_mut().segments.get_mut(base) {

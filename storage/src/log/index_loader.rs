@@ -16,27 +16,34 @@ use crate::store::StoreInner;
 /// Makes sure that the segment's indexes are loaded. Fine if the segment is gone.
 pub(crate) async fn ensure<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, base: i64) -> Result<(), StorageError> {
     let Some((missing, interval)) = missing_part(log, base) else { return Ok(()) };
+    let swaps = log.steady().await;
     let (mut head, mut covered) = match load(store, log, base, missing).await? {
         Some((head, covered)) => (head, covered),
         None => (SegmentIndex::default(), 0),
     };
+    if log.swaps.get() != swaps {
+        return Ok(());
+    }
     scan::scan(store, log, base, covered, missing, |batch| {
         let header = &batch.header;
         let relative = (header.base_offset - base).clamp(0, i64::from(u32::MAX)) as u32;
-        head.add_batch(relative, batch.position, batch.end - batch.position, header.base_offset, header.max_timestamp, interval);
+        // The largest timestamp of a batch that compaction has emptied belongs to no record.
+        let newest = if header.record_count > 0 { header.max_timestamp } else { i64::MIN };
+        head.add_batch(relative, batch.position, batch.end - batch.position, header.base_offset, newest, interval);
         covered = batch.end;
         true
     })
     .await?;
     let loaded_bytes = {
         let mut state = log.state.borrow_mut();
+        if log.swaps.get() != swaps {
+            return Ok(());
+        }
         let Some(segment) = state.segments.get_mut(base).filter(|s| s.index_from == missing) else { return Ok(()) };
         segment.index.prepend(head);
         segment.index_from = 0;
         segment.index_saved = segment.index_saved.max(covered);
-        if segment.sealed {
-            segment.max_timestamp_ms = segment.index.max_timestamp.map(|(max, _)| max);
-        }
+        segment.max_timestamp_ms = Some(segment.index.max_timestamp.map_or(i64::MIN, |(max, _)| max));
         segment.index.memory_bytes()
     };
     keep_within_bound(store, log, base, loaded_bytes);

@@ -281,6 +281,10 @@ pub(crate) struct LogInner<D: Disk> {
     pub(crate) state: RefCell<LogState>,
     pub(crate) config: RefCell<LogConfig>,
     on_settled: RefCell<Option<SettledCallback>>,
+    /// One more at the beginning and at the end of each exchange of files by compaction: odd while files are renamed.
+    pub(crate) swaps: Cell<u64>,
+    /// An exchange has ended.
+    swapped: Notify,
     /// The durable end has moved, or the log was closed.
     pub(crate) durable: Notify,
     /// Durable (or written) end that a journal frame has brought and that was not told yet.
@@ -310,6 +314,8 @@ impl<D: Disk> Log<D> {
             state: RefCell::new(state),
             config: RefCell::new(config),
             on_settled: RefCell::default(),
+            swaps: Cell::new(0),
+            swapped: Notify::default(),
             durable: Notify::default(),
             completed_end: Cell::new(None),
         }))
@@ -534,8 +540,42 @@ impl<D: Disk> LogInner<D> {
         }
     }
 
+    /// A number that differs between logs and is the same at every start.
+    pub(crate) fn salt(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.tp.topic.0;
+        u64::from_le_bytes([a, b, c, d, e, f, g, h]) ^ (self.tp.partition as u64) << 32
+    }
+
+    /// Begins an exchange of files: who has to open one waits until the answer is dropped.
+    pub(crate) fn begin_swap(&self) -> SwapGate<'_, D> {
+        self.swaps.set(self.swaps.get() + 1);
+        SwapGate(self)
+    }
+
+    /// Waits while files are renamed. What is opened then fits the log's segments if `swaps` is still the answer afterwards.
+    pub(crate) async fn steady(&self) -> u64 {
+        loop {
+            let since = self.swapped.generation();
+            let swaps = self.swaps.get();
+            if swaps.is_multiple_of(2) {
+                return swaps;
+            }
+            self.swapped.changed(since).await;
+        }
+    }
+
     /// Path of a file of this partition.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
+    }
+}
+
+/// An exchange of files is going on.
+pub(crate) struct SwapGate<'a, D: Disk>(&'a LogInner<D>);
+
+impl<D: Disk> Drop for SwapGate<'_, D> {
+    fn drop(&mut self) {
+        self.0.swaps.set(self.0.swaps.get() + 1);
+        self.0.swapped.notify();
     }
 }

@@ -132,6 +132,15 @@ fn from_segment(state: &LogState, request: &ReadRequest, hint: Option<&ScanHint>
     else {
         return Ok(ReadDecision::Empty);
     };
+    // A reader that has come to the end of a segment whose last offsets compaction has left out goes on in the next one.
+    let at_end = |m: &&(i64, i64, u32)| m.0 <= offset && m.1 == segment.base_offset && m.2 >= segment.size;
+    let segment = match state.read_marks.iter().find(at_end).filter(|_| segment.sealed) {
+        Some(_) => match state.segments.after(segment.base_offset) {
+            Some(next) => next,
+            None => return Ok(ReadDecision::Empty),
+        },
+        None => segment,
+    };
     let base = segment.base_offset;
     let need_index = || ReadDecision::NeedIndex { segment_base: base };
     if segment.index_from > 0 {
@@ -253,6 +262,16 @@ mod tests {
         assert_eq!(plan(&s, &ReadRequest { max_bytes: 1, at_least_one: false, ..odd }, Some(&hint)).unwrap(), ReadDecision::Empty);
         s.note_read_end(15, 0, 3000);
         assert_eq!(range(plan(&s, &ReadRequest { offset: 15, max_bytes: 5000, ..ALL }, None).unwrap()), (0, 3000, 8000, 40));
+    }
+
+    #[test]
+    fn behind_the_last_batch_of_a_compacted_segment_comes_the_next_segment() {
+        let mut s = state();
+        // The last batches of segment 0 are gone.
+        s.segments.get_mut(0).unwrap().size = 8000;
+        s.note_read_end(40, 0, 8000);
+        assert_eq!(range(plan(&s, &ReadRequest { offset: 40, ..ALL }, None).unwrap()), (50, 0, 5000, 75));
+        assert_eq!(range(plan(&s, &ReadRequest { offset: 47, ..ALL }, None).unwrap()), (50, 0, 5000, 75));
     }
 
     #[test]

@@ -29,26 +29,42 @@ pub(super) fn read_cached<D: Disk>(log: &Rc<LogInner<D>>, request: ReadRequest) 
 /// Reads.
 pub(super) async fn read<D: Disk>(log: &Rc<LogInner<D>>, mut request: ReadRequest) -> Result<ReadPlan, ReadError> {
     let store = log.store()?;
+    let asked = request.offset;
     let mut hint: Option<ScanHint> = None;
     for _ in 0..ATTEMPTS_MAX {
         if !store.send_supported.get() {
             request.max_bytes = request.max_bytes.min(store.config.copied_read_bytes_max);
         }
         let decision = read_plan::plan(&log.state.borrow(), &request, hint.as_ref())?;
+        let swaps = log.swaps.get();
         match decision {
-            ReadDecision::Empty => return Ok(ReadPlan::empty(request.offset)),
+            ReadDecision::Empty => return Ok(ReadPlan::empty(asked)),
             ReadDecision::Memory { ranges, next_offset } => return Ok(memory_plan(&log.state.borrow(), &ranges, next_offset)),
             ReadDecision::NeedIndex { segment_base } => index_loader::ensure(&store, log, segment_base).await?,
-            ReadDecision::NeedScan { segment_base, from } => hint = Some(scan_for(&store, log, segment_base, from, &request).await?),
+            ReadDecision::NeedScan { segment_base, from } => {
+                let found = scan_for(&store, log, segment_base, from, &request).await?;
+                // Compaction may have left no batch between the offset and the next segment.
+                let end = found.batches.is_empty().then(|| sealed_end(log, segment_base)).flatten();
+                if log.swaps.get() != swaps {
+                    hint = None;
+                } else if let Some(end) = end {
+                    request.offset = request.offset.max(end);
+                    hint = None;
+                } else {
+                    hint = Some(found);
+                }
+            }
             ReadDecision::Segment { range, next_offset } => {
-                if let Some(plan) = segment_plan(&store, log, range, next_offset).await? {
+                let plan = segment_plan(&store, log, range, next_offset).await?;
+                if let Some(plan) = plan.filter(|_| log.swaps.get() == swaps) {
                     return Ok(plan);
                 }
+                hint = hint.filter(|_| log.swaps.get() == swaps);
             }
         }
     }
     // The log was cut or its segments were removed again and again while reading: as if nothing was there yet.
-    Ok(ReadPlan::empty(request.offset))
+    Ok(ReadPlan::empty(asked))
 }
 
 fn memory_plan(state: &LogState, ranges: &[SegmentRange], next_offset: i64) -> ReadPlan {
@@ -62,6 +78,11 @@ fn memory_plan(state: &LogState, ranges: &[SegmentRange], next_offset: i64) -> R
     }
     debug_assert_eq!(bytes, ranges.iter().map(|r| (r.to - r.from) as usize).sum::<usize>());
     ReadPlan { spans, bytes, next_offset }
+}
+
+/// Where a sealed segment ends; `None` for the active one.
+fn sealed_end<D: Disk>(log: &LogInner<D>, base: i64) -> Option<i64> {
+    log.state.borrow().segments.get(base).filter(|s| s.sealed).map(|s| s.next_offset)
 }
 
 /// Finds the batch that contains the offset, and some behind it.
@@ -143,7 +164,10 @@ pub(super) async fn send_file<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>,
     if !log.state.borrow().segments.get(base).is_some_and(|s| s.on_disk) {
         return Ok(None);
     }
+    let swaps = log.steady().await;
     match store.disk.open_for_send(&log.path(&name::log_file(base))).await {
+        // Compaction has put another file in its place meanwhile.
+        Ok(_) if log.swaps.get() != swaps => Ok(None),
         Ok(fd) => {
             let file = Arc::new(SendFile::new(fd));
             store.files.borrow_mut().put_send(key, file.clone());

@@ -31,8 +31,10 @@ pub(crate) async fn read_range<D: Disk>(
     from: u32,
     to: u32,
 ) -> Result<Option<Bytes>, StorageError> {
+    // The caller's positions are of this generation: nobody else had a turn in between.
+    let generation = generation(log, base);
     sums::ensure_verified(store, log, base, from, to).await?;
-    read_raw(store, log, base, from, to).await
+    read_generation(store, log, base, generation, from, to).await
 }
 
 /// Reads bytes `from..to` of a segment, unchecked; `to` must not be above the segment's size. `None` when the segment is gone.
@@ -43,11 +45,33 @@ pub(crate) async fn read_raw<D: Disk>(
     from: u32,
     to: u32,
 ) -> Result<Option<Bytes>, StorageError> {
+    let generation = generation(log, base);
+    read_generation(store, log, base, generation, from, to).await
+}
+
+/// What tells positions of a segment before a compaction from those after it; `None` when it is gone.
+pub(crate) fn generation<D: Disk>(log: &LogInner<D>, base: i64) -> Option<u32> {
+    log.state.borrow().segments.get(base).map(|s| s.generation)
+}
+
+async fn read_generation<D: Disk>(
+    store: &StoreInner<D>,
+    log: &LogInner<D>,
+    base: i64,
+    wanted: Option<u32>,
+    from: u32,
+    to: u32,
+) -> Result<Option<Bytes>, StorageError> {
     let alignment = store.disk.alignment() as u32;
+    if generation(log, base) != wanted {
+        return Ok(None);
+    }
     opener::load_head_for(store, log, base, to).await?;
     let (mark, memory) = {
         let state = log.state.borrow();
-        let Some(segment) = state.segments.get(base).filter(|_| !state.deleted) else { return Ok(None) };
+        let Some(segment) = state.segments.get(base).filter(|s| !state.deleted && Some(s.generation) == wanted) else {
+            return Ok(None);
+        };
         let mark = segment.send_mark(alignment);
         (mark, state.memory_slices(base, from.max(mark), to, mark))
     };
@@ -55,7 +79,15 @@ pub(crate) async fn read_raw<D: Disk>(
         return Ok(Some(concat(memory)));
     }
     let file_end = to.min(mark);
-    let file = segment_file(store, log, base).await?;
+    let file = match segment_file(store, log, base).await {
+        Ok(file) => file,
+        // Removed between the look and the open.
+        Err(StorageError::Io(error)) if error.is_not_found() && generation(log, base) != wanted => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if generation(log, base) != wanted {
+        return Ok(None);
+    }
     let mut bytes = file.read_at(u64::from(from), (file_end - from) as usize).await?;
     if bytes.len() != (file_end - from) as usize {
         let path = log.path(&name::log_file(base));
@@ -87,10 +119,15 @@ pub(crate) async fn scan<D: Disk>(
     to: u32,
     mut visit: impl FnMut(&ScannedBatch) -> bool,
 ) -> Result<(), StorageError> {
+    let begun = generation(log, base);
     let mut position = from;
     let mut window_bytes = WINDOW_BYTES_MIN;
     while position < to {
         let window_end = to.min(position.saturating_add(window_bytes));
+        if generation(log, base) != begun {
+            // Compaction has put another file in its place: positions mean nothing any more. Callers look at `LogInner::swaps`.
+            return Ok(());
+        }
         let Some(window) = read_range(store, log, base, position, window_end).await? else { return Ok(()) };
         window_bytes = (window_bytes * 4).min(WINDOW_BYTES_MAX);
         let start = position;

@@ -71,6 +71,10 @@ pub struct LogState {
     pub saved: CheckpointEntry,
     /// Ends of recent reads: (offset, segment, position), so that a sequential reader needs no lookup.
     pub read_marks: VecDeque<(i64, i64, u32)>,
+    /// Every record below this offset was looked at by a compaction; `None` when nobody has asked yet.
+    pub cleaned_to: Option<i64>,
+    /// A compaction met an error: none until the next start.
+    pub uncompactable: bool,
     /// Takes no more appends (deleted or shut down).
     pub closed: bool,
     /// Deleted: its memory is gone and its files go.
@@ -96,6 +100,8 @@ impl LogState {
             high_watermark: saved.high_watermark,
             last_ticket: Ticket(0),
             read_marks: VecDeque::new(),
+            cleaned_to: None,
+            uncompactable: false,
             closed: false,
             deleted: false,
             segments,
@@ -116,7 +122,23 @@ impl LogState {
 
     /// True when the saved checkpoint does not cover everything.
     pub fn is_dirty(&self) -> bool {
-        self.saved.point.offset != self.log_end() || self.saved.log_start != self.log_start
+        let point = &self.saved.point;
+        point.offset != self.log_end() || point.segment_base != self.segments.active().base_offset || self.saved.log_start != self.log_start
+    }
+
+    /// Begins a new segment although nothing is appended; not when the active one is empty.
+    pub fn roll_active(&mut self) {
+        if self.segments.active().size > 0 {
+            self.segments.roll();
+            // The next append begins a block of its own.
+            self.image_needed = false;
+            self.head_missing = false;
+        }
+    }
+
+    /// Below this offset no transaction is open and nothing can be taken back: what compaction may touch. Without transactions that is the high watermark.
+    pub fn last_stable_offset(&self) -> i64 {
+        self.high_watermark.min(self.durable_end)
     }
 
     /// The recovery point that the flushed bytes allow: the end of the last batch that lies wholly in them. It does not leave a sealed segment before that
@@ -164,6 +186,16 @@ impl LogState {
         }
         self.tail.pop_front();
         Some(capacity)
+    }
+
+    /// Lets all chunks of segments up to this one go; they are flushed. Answers with their ids.
+    pub fn drop_chunks_up_to(&mut self, segment_base: i64) -> Vec<u64> {
+        let mut ids = Vec::new();
+        while let Some(front) = self.tail.front().filter(|front| front.segment_base <= segment_base) {
+            ids.push(front.id);
+            self.tail.pop_front();
+        }
+        ids
     }
 
     /// Slices of what a range of a segment has in memory; `mark` is the segment's send mark, above which everything is in memory.

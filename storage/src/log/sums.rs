@@ -31,6 +31,7 @@ pub(crate) async fn ensure_verified<D: Disk>(
     loop {
         let Some(blocks) = unverified(store, log, base, from, to) else { return Ok(()) };
         load(store, log, base).await?;
+        let swaps = log.swaps.get();
         // What is expected, as of one moment; the log may grow while the disk is read.
         let Some((expected, end)) = expected(store, log, base, blocks.clone()) else {
             // They were forgotten meanwhile, for want of memory.
@@ -41,7 +42,12 @@ pub(crate) async fn ensure_verified<D: Disk>(
             debug_assert!(false, "blocks {blocks:?} of segment {base} have no sums");
             return Err(StorageError::corrupt(&log.path(&name::sums_file(base)), None, "its checksums are not to be had"));
         };
-        let found = found(store, log, base, &expected, end).await?;
+        let found = found(store, log, base, &expected, end).await;
+        if log.swaps.get() != swaps {
+            // Compaction has put another file in its place: what was expected is not what was read.
+            continue;
+        }
+        let found = found?;
         let Some(found) = found else { return Ok(()) };
         for ((block, sum), found) in expected.into_iter().zip(found) {
             let block_end = (block + 1).saturating_mul(SUM_BLOCK_BYTES).min(end);
@@ -126,6 +132,33 @@ fn damaged<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, base: i64, block: 
 /// Makes sure that all of a segment's sums are known. Fine if the segment is gone.
 async fn load<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, base: i64) -> Result<(), StorageError> {
     let Some(wanted) = missing_to(log, base) else { return Ok(()) };
+    let swaps = log.steady().await;
+    let loaded = load_wanted(store, log, base, wanted).await;
+    if log.swaps.get() != swaps {
+        // Compaction has put another file in its place, with sums of its own.
+        return Ok(());
+    }
+    let Some((head, saved)) = loaded? else { return Ok(()) };
+    let mut state = log.state.borrow_mut();
+    let Some(segment) = state.segments.get_mut(base) else { return Ok(()) };
+    if wanted.whole && segment.sums.end() == 0 {
+        segment.sum_marks = head.marks();
+        segment.sums = head;
+        segment.sums_saved = saved;
+    } else if !wanted.whole && segment.sums.first() == wanted.first {
+        segment.sums.prepend(head);
+        segment.sums_saved = segment.sums_saved.max(saved);
+    }
+    Ok(())
+}
+
+/// The sums that are wanted, and how far the sidecar had them.
+async fn load_wanted<D: Disk>(
+    store: &StoreInner<D>,
+    log: &LogInner<D>,
+    base: i64,
+    wanted: Wanted,
+) -> Result<Option<(SegmentSums, u32)>, StorageError> {
     let path = log.path(&name::sums_file(base));
     let Sidecar { sums: mut head, resume, .. } = match store.disk.read_file(&path, SUMS_FILE_BYTES_MAX).await {
         Ok(None) => Sidecar::default(),
@@ -146,17 +179,7 @@ async fn load<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, base: i64) -> R
     };
     let saved = head.end();
     complete(store, log, base, &mut head, resume, wanted.to).await?;
-    let mut state = log.state.borrow_mut();
-    let Some(segment) = state.segments.get_mut(base) else { return Ok(()) };
-    if wanted.whole && segment.sums.end() == 0 {
-        segment.sum_marks = head.marks();
-        segment.sums = head;
-        segment.sums_saved = saved;
-    } else if !wanted.whole && segment.sums.first() == wanted.first {
-        segment.sums.prepend(head);
-        segment.sums_saved = segment.sums_saved.max(saved);
-    }
-    Ok(())
+    Ok(Some((head, saved)))
 }
 
 /// What of a segment's sums is not known.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use coreline_wire::record::batch::HEADER_BYTES;
 use coreline_wire::record::compression::decompress;
 use coreline_wire::record::iter::Records;
+use coreline_wire::record::validate::timestamp_of;
 use coreline_wire::record::{Compression, TimestampType};
 
 use super::scan::{self, ScannedBatch};
@@ -17,6 +18,22 @@ use crate::store::StoreInner;
 
 /// First record in `log start..upper` whose timestamp is at least `timestamp_ms`.
 pub(super) async fn first_at_or_after<D: Disk>(
+    log: &Rc<LogInner<D>>,
+    timestamp_ms: i64,
+    upper: i64,
+) -> Result<Option<TimestampOffset>, StorageError> {
+    for _ in 0..ATTEMPTS_MAX {
+        let swaps = log.steady().await;
+        let found = try_first_at_or_after(log, timestamp_ms, upper).await;
+        // Compaction may have exchanged the files that were looked at.
+        if log.swaps.get() == swaps {
+            return found;
+        }
+    }
+    try_first_at_or_after(log, timestamp_ms, upper).await
+}
+
+async fn try_first_at_or_after<D: Disk>(
     log: &Rc<LogInner<D>>,
     timestamp_ms: i64,
     upper: i64,
@@ -50,6 +67,17 @@ pub(super) async fn first_at_or_after<D: Disk>(
 
 /// First record with the largest timestamp of `log start..upper`.
 pub(super) async fn largest<D: Disk>(log: &Rc<LogInner<D>>, upper: i64) -> Result<Option<TimestampOffset>, StorageError> {
+    for _ in 0..ATTEMPTS_MAX {
+        let swaps = log.steady().await;
+        let found = try_largest(log, upper).await;
+        if log.swaps.get() == swaps {
+            return found;
+        }
+    }
+    try_largest(log, upper).await
+}
+
+async fn try_largest<D: Disk>(log: &Rc<LogInner<D>>, upper: i64) -> Result<Option<TimestampOffset>, StorageError> {
     let store = log.store()?;
     let bases: Vec<i64> = log.state.borrow().segments.iter().map(|s| s.base_offset).collect();
     let mut best: Option<i64> = None;
@@ -82,6 +110,9 @@ async fn largest_by_headers<D: Disk>(
         scan::scan(store, log, base, 0, size, |batch| {
             if batch.header.next_offset() > upper {
                 return false;
+            }
+            if batch.header.record_count == 0 {
+                return true;
             }
             if batch.header.base_offset >= start {
                 best = best.max(Some(batch.header.max_timestamp));
@@ -169,8 +200,8 @@ fn first_in_batch(batch: &ScannedBatch, bytes: &Bytes, timestamp_ms: i64, log_st
 /// Calls `visit` with offset and timestamp of each record of a batch until it says stop.
 fn walk_records(batch: &ScannedBatch, bytes: &Bytes, mut visit: impl FnMut(i64, i64) -> bool) -> Result<(), String> {
     let header = &batch.header;
-    if header.attributes.timestamp_type() == TimestampType::LogAppendTime {
-        // One time for all records; offsets have no gaps unless the log was compacted.
+    if header.attributes.timestamp_type() == TimestampType::LogAppendTime && header.record_count - 1 == header.last_offset_delta {
+        // One time for all records, and compaction has left no gaps.
         let mut offsets = header.base_offset..header.next_offset();
         offsets.all(|offset| visit(offset, header.max_timestamp));
         return Ok(());
@@ -187,7 +218,7 @@ fn walk_records(batch: &ScannedBatch, bytes: &Bytes, mut visit: impl FnMut(i64, 
     };
     for record in Records::new(records, header.record_count).map_err(|e| e.to_string())? {
         let record = record.map_err(|e| e.to_string())?;
-        if !visit(header.base_offset + i64::from(record.offset_delta), header.base_timestamp.saturating_add(record.timestamp_delta)) {
+        if !visit(header.base_offset + i64::from(record.offset_delta), timestamp_of(header, &record)) {
             break;
         }
     }
@@ -198,5 +229,7 @@ fn damaged<D: Disk>(log: &LogInner<D>, base: i64, batch: &ScannedBatch, why: Str
     StorageError::corrupt(&log.path(&name::log_file(base)), Some(u64::from(batch.position)), why)
 }
 
+/// Lookups made anew because files were exchanged meanwhile.
+const ATTEMPTS_MAX: usize = 4;
 /// Largest size that one batch may unpack to for a lookup, bytes.
 const BATCH_BYTES_MAX: usize = 128 << 20;

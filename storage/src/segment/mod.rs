@@ -31,8 +31,14 @@ pub struct Segment {
     pub sealed: bool,
     /// Sealed, flushed, and cut to its exact size.
     pub trimmed: bool,
-    /// When its first batch was appended, ms; `None` while empty.
+    /// When its first batch was appended, ms; `None` while empty and after a restart.
     pub first_append_ms: Option<i64>,
+    /// Largest timestamp of its first batch, ms; `None` while empty, and after a restart until somebody looked.
+    pub first_timestamp_ms: Option<i64>,
+    /// When its last batch was appended (after a restart: when retention saw it first), ms; `None` while not known.
+    pub last_append_ms: Option<i64>,
+    /// One more with each compaction that replaced its file: positions of another generation mean nothing.
+    pub generation: u32,
     /// The file exists.
     pub on_disk: bool,
     /// Space reserved in the file, bytes.
@@ -43,7 +49,7 @@ pub struct Segment {
     pub index_from: u32,
     /// How far the index files reach that were saved last.
     pub index_saved: u32,
-    /// Largest timestamp in the whole segment, ms, once it is sealed and that is known.
+    /// Largest timestamp in the whole segment, ms, `i64::MIN` while it is empty; `None` after a restart until its index was loaded.
     pub max_timestamp_ms: Option<i64>,
     /// Checksums of its bytes up to `written`; behind `flushed` while nothing of a segment found on the disk was needed yet.
     pub sums: SegmentSums,
@@ -67,12 +73,15 @@ impl Segment {
             sealed: false,
             trimmed: false,
             first_append_ms: None,
+            first_timestamp_ms: None,
+            last_append_ms: None,
+            generation: 0,
             on_disk: false,
             allocated: 0,
             index: SegmentIndex::default(),
             index_from: 0,
             index_saved: 0,
-            max_timestamp_ms: None,
+            max_timestamp_ms: Some(i64::MIN),
             sums: SegmentSums::default(),
             sum_marks: SumMarks::default(),
             sums_saved: 0,
@@ -92,6 +101,7 @@ impl Segment {
             on_disk: true,
             allocated: u64::from(size),
             index_from: size,
+            max_timestamp_ms: if size == 0 { Some(i64::MIN) } else { None },
             ..Segment::new(base_offset)
         }
     }
@@ -107,9 +117,14 @@ impl Segment {
         // Appends keep relative offsets within 31 bits: the segment is rolled before.
         let relative_offset = (base_offset - self.base_offset) as u32;
         self.index.add_batch(relative_offset, self.size, bytes, base_offset, max_timestamp_ms, interval_bytes);
+        if self.size == 0 {
+            self.first_timestamp_ms = Some(max_timestamp_ms);
+        }
+        self.max_timestamp_ms = self.max_timestamp_ms.map(|max| max.max(max_timestamp_ms));
         self.size += bytes;
         self.next_offset = next_offset;
         self.first_append_ms.get_or_insert(now_ms);
+        self.last_append_ms = Some(now_ms);
     }
 
     /// Forgets the loaded indexes of a sealed segment, and the sums that the sidecar has.

@@ -32,6 +32,18 @@ pub fn cut_file(base_offset: i64, generation: u64) -> String {
     format!("{base_offset:020}.log.cut.{generation}")
 }
 
+/// Name of a compacted segment before the exchange that puts it in its place.
+pub fn compacted_file(base_offset: i64, generation: u64) -> String {
+    format!("{base_offset:020}.log.compacted.{generation}")
+}
+
+/// The offset that a file's name begins with.
+pub fn base_of(name: &str) -> Option<i64> {
+    let (digits, _) = name.split_once('.')?;
+    let whole = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
+    if whole { digits.parse().ok() } else { None }
+}
+
 /// What a file of a partition's directory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
@@ -45,24 +57,26 @@ pub enum FileKind {
     Sums(i64),
     /// Producer snapshot as of this offset.
     ProducerSnapshot(i64),
+    /// Compacted batches of the segment with this base offset, of an exchange with this generation that is not finished.
+    Compacted(i64, u64),
     /// Anything else.
     Other,
 }
 
 /// Reads a file name.
 pub fn parse(name: &str) -> FileKind {
-    let Some((digits, extension)) = name.split_once('.') else { return FileKind::Other };
-    if digits.len() != 20 || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return FileKind::Other;
-    }
-    let Ok(base) = digits.parse::<i64>() else { return FileKind::Other };
+    let Some(base) = base_of(name) else { return FileKind::Other };
+    let extension = &name[21..];
     match extension {
         "log" => FileKind::Log(base),
         "index" => FileKind::OffsetIndex(base),
         "timeindex" => FileKind::TimeIndex(base),
         "sums" => FileKind::Sums(base),
         "producers" => FileKind::ProducerSnapshot(base),
-        _ => FileKind::Other,
+        other => match other.strip_prefix("log.compacted.").and_then(|generation| generation.parse().ok()) {
+            Some(generation) => FileKind::Compacted(base, generation),
+            None => FileKind::Other,
+        },
     }
 }
 
@@ -77,6 +91,8 @@ mod tests {
             assert_eq!(parse(&offset_index_file(base)), FileKind::OffsetIndex(base));
             assert_eq!(parse(&time_index_file(base)), FileKind::TimeIndex(base));
             assert_eq!(parse(&producer_snapshot_file(base)), FileKind::ProducerSnapshot(base));
+            assert_eq!(parse(&compacted_file(base, 12)), FileKind::Compacted(base, 12));
+            assert_eq!(base_of(&compacted_file(base, 12)), Some(base));
         }
         assert!(log_file(9) < log_file(10));
     }
@@ -90,6 +106,7 @@ mod tests {
             "0000000000000000000x.log",
             "99999999999999999999.log",
             "00000000000000000000.log.cut.1",
+            "00000000000000000000.log.compacted.x",
             "00000000000000000000",
         ] {
             assert_eq!(parse(name), FileKind::Other, "{name}");

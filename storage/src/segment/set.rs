@@ -89,6 +89,15 @@ impl SegmentSet {
         if droppable { self.segments.pop_front() } else { None }
     }
 
+    /// Puts compacted segments in the place of those with these base offsets, none of which is the active one.
+    pub fn replace(&mut self, old: &[i64], new: Vec<Segment>) {
+        let active = self.active().base_offset;
+        assert!(old.iter().all(|base| *base < active), "the active segment {active} is not replaced");
+        self.segments.retain(|s| !old.contains(&s.base_offset));
+        self.segments.extend(new);
+        self.segments.make_contiguous().sort_by_key(|s| s.base_offset);
+    }
+
     /// Bytes of batches in all segments.
     pub fn size_bytes(&self) -> u64 {
         self.segments.iter().map(|s| u64::from(s.size)).sum()
@@ -132,6 +141,15 @@ mod tests {
         assert_eq!(s.take_below(35).unwrap().base_offset, 10);
         assert_eq!(s.take_below(35).unwrap().base_offset, 20);
         assert!(s.take_below(35).is_none());
+    }
+
+    #[test]
+    fn compacted_segments_take_the_place_of_several() {
+        let mut s = set(&[10, 20, 30, 40], 45);
+        s.replace(&[10, 20, 30], vec![Segment::on_disk(10, 40, 7, true)]);
+        assert_eq!(s.iter().map(|s| (s.base_offset, s.next_offset, s.size)).collect::<Vec<_>>(), [(10, 40, 7), (40, 45, 10)]);
+        s.replace(&[10], vec![]);
+        assert_eq!(s.active().base_offset, 40);
     }
 
     #[test]

@@ -58,6 +58,11 @@ impl Attributes {
         self.with(CONTROL, on)
     }
 
+    /// The same with the delete horizon's bit.
+    pub const fn with_delete_horizon(self, on: bool) -> Attributes {
+        self.with(DELETE_HORIZON, on)
+    }
+
     const fn with(self, bit: i16, on: bool) -> Attributes {
         Attributes(if on { self.0 | bit } else { self.0 & !bit })
     }

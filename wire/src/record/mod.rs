@@ -9,6 +9,7 @@
 //! | [`compression`] | the codecs, under an output limit |
 //! | [`validate`] | what only decompressing and reading the records tells |
 //! | [`builder`], [`control`] | making batches; transaction markers |
+//! | [`retain`] | a batch with only some of its records, as compaction leaves it |
 
 pub mod attributes;
 pub mod batch;
@@ -18,6 +19,7 @@ pub mod control;
 pub mod crc32c;
 pub mod iter;
 mod lz4_frame;
+pub mod retain;
 pub mod validate;
 
 #[cfg(test)]

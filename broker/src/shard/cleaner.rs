@@ -1,0 +1,68 @@
+//! Keeps a shard's logs within their retention and compacts those that ask for it: two background loops that never touch the append path.
+//!
+//! What is due is decided in storage (`retention/plan.rs`, `compaction/plan.rs`); settings are read anew in each round, so that a change counts at once.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use coreline_storage::compaction::CompactionConfig;
+
+use super::task_queue::{self, Queue, Task};
+use super::{Shard, clock};
+use crate::config::effective;
+
+/// Starts both loops. They end by themselves when the shard stops; await them after `Store::stop_cleaning`.
+pub fn start(shard: &Rc<Shard>) -> [Task<()>; 2] {
+    let (retaining, compacting) = (Rc::clone(shard), Rc::clone(shard));
+    [task_queue::spawn(Queue::Background, retain(retaining)), task_queue::spawn(Queue::Background, compact(compacting))]
+}
+
+/// Waits; true when the shard stops meanwhile.
+async fn stops_within(shard: &Shard, ms: i64) -> bool {
+    let pause = Duration::from_millis(u64::try_from(ms).unwrap_or(0)).max(PAUSE_MIN);
+    clock::within(pause, shard.stopping.at_least(1)).await.is_some()
+}
+
+async fn retain(shard: Rc<Shard>) {
+    loop {
+        let settings = effective::broker_settings(&shard.config, &shard.image());
+        if stops_within(&shard, settings.log_retention_check_interval_ms).await {
+            return;
+        }
+        if let Err(error) = shard.partitions.store().apply_retention(shard.now_ms()).await {
+            tracing::error!(%error, "retention could not be applied");
+        }
+    }
+}
+
+async fn compact(shard: Rc<Shard>) {
+    let mut pause_ms = 0;
+    loop {
+        if stops_within(&shard, pause_ms).await {
+            return;
+        }
+        let settings = effective::broker_settings(&shard.config, &shard.image());
+        pause_ms = settings.log_cleaner_backoff_ms;
+        if !settings.log_cleaner_enable {
+            continue;
+        }
+        let config = CompactionConfig {
+            keys_bytes: usize::try_from(settings.log_cleaner_dedupe_buffer_size).unwrap_or(usize::MAX),
+            load_factor: settings.log_cleaner_io_buffer_load_factor,
+            read_bytes: u32::try_from(settings.log_cleaner_io_buffer_size).unwrap_or(0),
+            bytes_per_second: settings.log_cleaner_io_max_bytes_per_second,
+        };
+        match shard.partitions.store().compact_next(shard.now_ms(), &config).await {
+            // There may be more: at once, as long as something was done.
+            Ok(Some(done)) => {
+                tracing::info!(partition = %done.partition, ?done, "compacted");
+                pause_ms = 0;
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "compaction has failed"),
+        }
+    }
+}
+
+/// Between two rounds, whatever the settings say.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
