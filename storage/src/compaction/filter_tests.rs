@@ -120,9 +120,9 @@ fn a_tombstone_stays_for_delete_retention_after_the_first_compaction_that_met_it
     assert_eq!(delete_horizon_ms(&header(&once, 0)), None, "a batch without tombstones gets none");
     assert_eq!(delete_horizon_ms(&header(&once, 1)), Some(NOW + DAY));
     // Again, a little later: nothing changes, the horizon stays.
-    let again = compact(pass(NOW + DAY - 1), &[once.clone()]);
+    let again = compact(pass(NOW + DAY - 1), std::slice::from_ref(&once));
     assert_eq!(again, once);
-    let over = compact(pass(NOW + DAY), &[once.clone()]);
+    let over = compact(pass(NOW + DAY), std::slice::from_ref(&once));
     assert_eq!(shown(&over), ["1:b=1", "3:c=1"]);
     assert_eq!(shown(&compact(Pass { delete_retention_ms: 0, ..pass(NOW) }, &log)), ["1:b=1", "2:a=-", "3:c=1"], "met once at least");
 }
@@ -159,7 +159,7 @@ fn of_an_aborted_transaction_nothing_stays_and_its_marker_goes_last() {
     // The abort marks nothing any more: it gets its horizon now, and goes when that has passed.
     let twice = compact(with(NOW), &[once]);
     assert_eq!(shown(&twice).len(), 5);
-    assert_eq!(shown(&compact(with(NOW + DAY - 1), &[twice.clone()])).len(), 5);
+    assert_eq!(shown(&compact(with(NOW + DAY - 1), std::slice::from_ref(&twice))).len(), 5);
     let over = compact(with(NOW + DAY), &[twice]);
     assert_eq!(shown(&over), ["0:a=committed", "3:marker", "5:c=committed", "6:marker"]);
 }

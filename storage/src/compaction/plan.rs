@@ -230,7 +230,7 @@ mod tests {
         let c = LogConfig { segment_bytes: 250, ..config() };
         assert_eq!(groups(&c, &s), [0..2, 2..4, 4..6, 6..7]);
         assert_eq!(groups(&LogConfig { segment_bytes: 50, ..config() }, &s).len(), 7, "a segment larger than the bound is a group");
-        assert_eq!(groups(&config(), &s), [0..7]);
+        assert_eq!(groups(&config(), &s), vec![0..7]);
         let mut far = segments(3);
         far[2].next_offset = i64::from(i32::MAX) + 11;
         assert_eq!(groups(&config(), &far), [0..2, 2..3]);

@@ -281,9 +281,7 @@ pub(super) async fn exchange<D: Disk>(
             }
         }
     }
-    let mut files = store.files.borrow_mut();
-    content.old.iter().for_each(|base| files.remove((log.tp, *base)));
-    drop(files);
+    content.old.iter().for_each(|base| store.files.borrow_mut().remove((log.tp, *base)));
     drop(gate);
     store.poison.guard(store.disk.sync_dir(&log.dir).await)?;
     for base in bases {
