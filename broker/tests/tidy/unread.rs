@@ -89,6 +89,6 @@ mod tests {
         let complaints = check(&sources);
         let about = |name: &str| complaints.iter().any(|c| c.split(' ').any(|word| word == name));
         assert!(about("Counter::Lonely") && about("shards") && about("max.message.bytes"));
-        assert!(!about("Counter::Used") && !about("num.partitions") && !about("retention.ms"), "used, or carried and said so");
+        assert!(!about("Counter::Used") && !about("num.partitions") && !about("file.delete.delay.ms"), "used, or carried and said so");
     }
 }
