@@ -38,7 +38,7 @@ pub struct RecoveryReport {
     pub bytes_redone: u64,
     /// Journal entries that the segments had already.
     pub entries_skipped: u64,
-    /// Partitions on the disk or in a journal that `exists` denied: left alone. `Store::delete_log` removes their files.
+    /// Partitions on the disk or in a journal that `exists` denied, directories that no table names among them: left alone. `Store::delete_log` removes their files.
     pub unknown: Vec<TopicPartition>,
     /// What a person should know: torn ends, files set aside.
     pub notes: Vec<String>,
@@ -71,6 +71,11 @@ pub async fn recover<D: Disk>(
         put_back_all(disk, dir, &mut merged, &mut redos, now_ms, &mut report).await?;
     }
     list_all(disk, dir, &merged, &unknown, sequence_max, &mut report).await?;
+    // Directories that no table names, and entries of which nothing is left: of deleted partitions, as a rule.
+    let present: BTreeSet<TopicPartition> = dir.list_partitions(disk).await?.into_iter().collect();
+    unknown.retain(|tp| present.contains(tp) || !merged.contains_key(tp));
+    merged.retain(|tp, _| present.contains(tp) || exists(*tp));
+    unknown.extend(present.into_iter().filter(|tp| !exists(*tp)));
     if !planted!(RecoveryTableBeforeSync) {
         disk.sync_all().await?;
     }

@@ -133,6 +133,7 @@ fn remove_topic(image: &mut MetadataImage, delta: &mut MetadataDelta, id: TopicI
         tracing::error!(topic = %id, "a topic is removed that does not exist: void");
         return;
     };
+    image.removed_topics.note(id);
     image.topic_ids.remove(&*topic.name);
     if topic_name::may_collide(&topic.name) {
         image.topic_forms.remove(topic_name::collision_form(&topic.name).as_str());

@@ -3,7 +3,7 @@
 //! An image is a value: `controller/replay.rs` makes the next one from the last one and a batch of records, sharing what did not
 //! change. Two nodes that applied the same records hold equal images. Read by every shard through an `Arc`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use coreline_wire::ids::{BrokerId, LeaderEpoch, PartitionIndex, TopicId, TopicPartition};
@@ -42,6 +42,33 @@ pub struct MetadataImage {
     pub(crate) configs: SharedMap<ConfigResource, Arc<ConfigMap>>,
     pub(crate) features: Arc<BTreeMap<Arc<str>, i16>>,
     pub(crate) partition_count: usize,
+    pub(crate) removed_topics: RemovedTopics,
+}
+
+/// Topics that the metadata log says were removed, as far back as this node has replayed it: what a broker may delete of partitions that it does not
+/// know otherwise. No part of the image's value, and not in snapshots. The newest [`REMOVED_TOPICS_MAX`] are kept; of older ones files are left alone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RemovedTopics(Arc<VecDeque<TopicId>>);
+
+/// Removed topics that are remembered.
+const REMOVED_TOPICS_MAX: usize = 4096;
+
+impl RemovedTopics {
+    /// Notes a removal.
+    pub(crate) fn note(&mut self, id: TopicId) {
+        let topics = Arc::make_mut(&mut self.0);
+        if topics.len() == REMOVED_TOPICS_MAX {
+            topics.pop_front();
+        }
+        topics.push_back(id);
+    }
+}
+
+impl PartialEq for RemovedTopics {
+    /// Nodes that started at different snapshots remember different removals; their images are equal all the same.
+    fn eq(&self, _: &RemovedTopics) -> bool {
+        true
+    }
 }
 
 /// A registered broker.
@@ -157,6 +184,11 @@ impl BucketKey for ConfigResource {
 }
 
 impl MetadataImage {
+    /// True when the metadata log, as far as this node has replayed it, says that this topic was removed. Topic ids are never used again.
+    pub fn was_removed(&self, id: TopicId) -> bool {
+        self.removed_topics.0.contains(&id)
+    }
+
     /// The image before the first record.
     pub fn empty() -> MetadataImage {
         MetadataImage { controller_id: -1, ..MetadataImage::default() }

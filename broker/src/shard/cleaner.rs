@@ -1,4 +1,5 @@
-//! Keeps a shard's logs within their retention and compacts those that ask for it: two background loops that never touch the append path.
+//! Keeps a shard's logs within their retention, compacts those that ask for it, goes on with removals that a stop has interrupted: in the background, never on
+//! the append path.
 //!
 //! What is due is decided in storage (`retention/plan.rs`, `compaction/plan.rs`); settings are read anew in each round, so that a change counts at once.
 
@@ -6,15 +7,19 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use coreline_storage::compaction::CompactionConfig;
+use coreline_wire::TopicPartition;
 
+use super::placement::owner_shard;
 use super::task_queue::{self, Queue, Task};
 use super::{Shard, clock};
 use crate::config::effective;
 
-/// Starts both loops. They end by themselves when the shard stops; await them after `Store::stop_cleaning`.
-pub fn start(shard: &Rc<Shard>) -> [Task<()>; 2] {
+/// Starts both loops; `removed` are deleted partitions whose files are still there, of any shard. The loops end by themselves when the shard stops: await them after
+/// `Store::stop_cleaning`.
+pub fn start(shard: &Rc<Shard>, removed: &[TopicPartition]) -> [Task<()>; 2] {
+    let mine = removed.iter().copied().filter(|id| owner_shard(*id, shard.count) == shard.id).collect();
     let (retaining, compacting) = (Rc::clone(shard), Rc::clone(shard));
-    [task_queue::spawn(Queue::Background, retain(retaining)), task_queue::spawn(Queue::Background, compact(compacting))]
+    [task_queue::spawn(Queue::Background, retain(retaining, mine)), task_queue::spawn(Queue::Background, compact(compacting))]
 }
 
 /// Waits; true when the shard stops meanwhile.
@@ -23,7 +28,12 @@ async fn stops_within(shard: &Shard, ms: i64) -> bool {
     clock::within(pause, shard.stopping.at_least(1)).await.is_some()
 }
 
-async fn retain(shard: Rc<Shard>) {
+async fn retain(shard: Rc<Shard>, removed: Vec<TopicPartition>) {
+    for id in removed {
+        if let Err(error) = shard.partitions.store().delete_log(id).await {
+            tracing::error!(partition = %id, %error, "the files of a deleted partition cannot be removed");
+        }
+    }
     loop {
         let settings = effective::broker_settings(&shard.config, &shard.image());
         if stops_within(&shard, settings.log_retention_check_interval_ms).await {

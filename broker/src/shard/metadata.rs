@@ -89,13 +89,17 @@ pub(super) async fn open(
         bytes = report.bytes_redone,
         "recovered from the journals"
     );
-    for partition in &report.unknown {
-        // Its topic was deleted just before the last stop, as a rule. Never removed unasked: the metadata might be the wrong ones.
+    let (removed, strange): (Vec<_>, Vec<_>) = report.unknown.iter().copied().partition(|id| image.was_removed(id.topic));
+    if !removed.is_empty() {
+        tracing::info!(partitions = removed.len(), "going on with the removal of deleted partitions");
+    }
+    for partition in &strange {
+        // Never removed unless the metadata log says so: the metadata might be the wrong ones.
         tracing::warn!(%partition, path = %dir.partition(*partition).display(), "files of a partition that the metadata does not know are left alone");
     }
     let mut journals = report.journals;
     while journals.len() < usize::from(shards) {
         journals.push(JournalId(getrandom::u64().map_err(no_randomness)?));
     }
-    Ok((Boot { image, journals, segments: Arc::new(report.segments), poison: Poison::new() }, Metadata { controller, running }))
+    Ok((Boot { image, journals, segments: Arc::new(report.segments), removed, poison: Poison::new() }, Metadata { controller, running }))
 }

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use coreline_storage::data_dir::{CleanShutdown, DataDir, JournalId, Meta};
 use coreline_storage::io::{HostDisk, Poison};
 use coreline_storage::{SegmentListing, StorageError, StoreConfig};
+use coreline_wire::TopicPartition;
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use socket2::Socket;
 
@@ -168,6 +169,8 @@ pub(super) struct Boot {
     pub(super) journals: Vec<JournalId>,
     /// What recovery saw in the partitions' directories.
     pub(super) segments: Arc<SegmentListing>,
+    /// Partitions that the metadata log says were deleted and whose files are still there.
+    pub(super) removed: Vec<TopicPartition>,
     /// The first failure of the data directory's device, for all shards: after it nobody acknowledges anything.
     pub(super) poison: Poison,
 }
@@ -281,7 +284,7 @@ async fn shard_main(setup: Setup) -> Result<(), Fatal> {
     // Who connects at the sight of "ready" must not be refused: from here on the kernel queues connections.
     listener.listen(config.socket_listen_backlog_size.max(limits::LISTEN_BACKLOG_MIN)).map_err(|error| failed("listener", &error))?;
     let maintaining = maintenance::start(&shard);
-    let cleaning = cleaner::start(&shard);
+    let cleaning = cleaner::start(&shard, &boot.removed);
     sys::give_back_memory();
     enter(id, &lifecycle, Phase::Serving).await;
     task_queue::stalls().count_into(Rc::clone(&shard.metrics));
