@@ -285,8 +285,8 @@ pub(super) async fn exchange<D: Disk>(
     drop(gate);
     store.poison.guard(store.disk.sync_dir(&log.dir).await)?;
     for base in bases {
-        if let Some(files) = index_loader::encode(log, base) {
-            index_loader::save(store, log, base, files).await?;
+        if let Some(index) = index_loader::capture(log, base) {
+            index_loader::save(store, log, base, index).await?;
         }
         sums::save(store, log, base).await?;
         let bytes = log.state.borrow().segments.get(base).map_or(0, |s| s.index.memory_bytes());
