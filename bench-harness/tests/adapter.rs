@@ -100,3 +100,17 @@ fn nothing_outlives_the_harness() {
     assert!(gone(child), "the server's child outlived the harness");
     supervisor.wait().expect("the supervisor ends");
 }
+
+/// Even when it is the supervisor that somebody kills, the server is gone with the harness's handle on it.
+#[test]
+fn a_killed_supervisor_leaves_no_server_behind() {
+    let root = tempfile::tempdir().expect("a directory");
+    let mut server = prepare(WEB, root.path());
+    server.start_fresh().unwrap_or_else(|error| panic!("{error}"));
+    let pid = server.target().pid().expect("runs");
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("runs");
+    let supervisor: u32 = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok()).expect("a parent");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(supervisor as i32), nix::sys::signal::Signal::SIGKILL).expect("is killed");
+    drop(server);
+    assert!(gone(pid), "the server outlived the harness");
+}

@@ -119,6 +119,7 @@ impl Local {
             environment: recipe.environment.clone(),
             log: place.dir.join("server.log"),
             cgroup: watch.cgroup().map(|group| group.path().to_path_buf()),
+            dir: place.dir.clone(),
         };
         let supervisor = Supervisor::spawn(&around.program, &launch).map_err(|error| BenchError::host("starting a supervisor", error))?;
         let mut local = Local { name, bootstrap, place, recipe, supervisor, watch, _dir: dir };

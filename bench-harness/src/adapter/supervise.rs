@@ -36,6 +36,8 @@ pub struct Launch {
     pub log: PathBuf,
     /// Directory of a control group that it is put into.
     pub cgroup: Option<PathBuf>,
+    /// Directory that is deleted when this program is gone without having done so.
+    pub dir: PathBuf,
 }
 
 /// The harness's end of a supervisor.
@@ -44,13 +46,16 @@ pub struct Supervisor {
     commands: Option<ChildStdin>,
     answers: Receiver<String>,
     running: Option<u32>,
+    /// The last server, of which the supervisor has not said that it ended.
+    unaccounted: Option<u32>,
+    cgroup: Option<PathBuf>,
 }
 
 impl Supervisor {
     /// Starts the supervisor process; nothing is launched yet.
     pub fn spawn(program: &Path, launch: &Launch) -> io::Result<Supervisor> {
         let mut command = Command::new(program);
-        command.arg("supervise").arg("--log").arg(&launch.log);
+        command.arg("supervise").arg("--log").arg(&launch.log).arg("--dir").arg(&launch.dir);
         if let Some(cgroup) = &launch.cgroup {
             command.arg("--cgroup").arg(cgroup);
         }
@@ -67,7 +72,7 @@ impl Supervisor {
                 }
             }
         });
-        Ok(Supervisor { process, commands, answers, running: None })
+        Ok(Supervisor { process, commands, answers, running: None, unaccounted: None, cgroup: launch.cgroup.clone() })
     }
 
     /// Starts the server; its process id.
@@ -80,7 +85,7 @@ impl Supervisor {
         loop {
             let answer = self.answers.recv_timeout(ANSWER_TIME_MAX).map_err(|_| "its supervisor does not answer".to_string())?;
             if let Some(pid) = answer.strip_prefix("pid ").and_then(|pid| pid.parse().ok()) {
-                self.running = Some(pid);
+                (self.running, self.unaccounted) = (Some(pid), Some(pid));
                 return Ok(pid);
             }
             if let Some(why) = answer.strip_prefix("error ") {
@@ -99,12 +104,13 @@ impl Supervisor {
         self.running?;
         match self.answers.recv_timeout(limit) {
             Ok(answer) => {
-                self.running = None;
+                (self.running, self.unaccounted) = (None, None);
                 Some(answer.strip_prefix("exit ").unwrap_or(&answer).to_string())
             }
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => {
                 self.running = None;
+                self.end_orphan();
                 Some("its supervisor is gone".into())
             }
         }
@@ -121,11 +127,30 @@ impl Supervisor {
     }
 }
 
+impl Supervisor {
+    /// Ends a server whose supervisor was ended by somebody else.
+    fn end_orphan(&mut self) {
+        if let Some(pid) = self.unaccounted.take() {
+            let _ = killpg(Pid::from_raw(pid as i32), Signal::SIGKILL);
+        }
+        if let Some(cgroup) = &self.cgroup {
+            let _ = std::fs::write(cgroup.join("cgroup.kill"), "1");
+        }
+    }
+}
+
 impl Drop for Supervisor {
     /// Ends the supervisor, and with it the server.
     fn drop(&mut self) {
         drop(self.commands.take());
         let _ = self.process.wait();
+        // The supervisor says that the server ended, or has ended it; if it was killed before it could, this does.
+        while let Ok(answer) = self.answers.try_recv() {
+            if answer.starts_with("exit ") {
+                self.unaccounted = None;
+            }
+        }
+        self.end_orphan();
     }
 }
 
@@ -135,6 +160,8 @@ pub struct Orders {
     pub log: PathBuf,
     /// Control group to join.
     pub cgroup: Option<PathBuf>,
+    /// Deleted at the end.
+    pub dir: Option<PathBuf>,
     /// Executable and arguments.
     pub argv: Vec<String>,
 }
@@ -164,6 +191,9 @@ pub fn serve(orders: &Orders) -> io::Result<()> {
     }
     if let Some(pid) = *group.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) {
         let _ = killpg(pid, Signal::SIGKILL);
+    }
+    if let Some(dir) = &orders.dir {
+        let _ = std::fs::remove_dir_all(dir);
     }
     if let Some(cgroup) = &orders.cgroup {
         // Everything in it, and this process with it: what left the process group is still in here.

@@ -56,6 +56,8 @@ struct SuperviseArguments {
     log: PathBuf,
     #[arg(long)]
     cgroup: Option<PathBuf>,
+    #[arg(long)]
+    dir: Option<PathBuf>,
     #[arg(last = true, required = true)]
     argv: Vec<String>,
 }
@@ -149,9 +151,11 @@ pub fn main() -> ExitCode {
         Command::List { keys: false } => list(),
         Command::List { keys: true } => print(&scenario::key_table()),
         Command::Host => print_json(&crate::probe::host()),
-        Command::Supervise(SuperviseArguments { log, cgroup, argv }) => supervise::serve(&supervise::Orders { log, cgroup, argv })
-            .map(|()| EXIT_OK)
-            .map_err(|error| BenchError::host("supervising a server", error)),
+        Command::Supervise(SuperviseArguments { log, cgroup, dir, argv }) => {
+            supervise::serve(&supervise::Orders { log, cgroup, dir, argv })
+                .map(|()| EXIT_OK)
+                .map_err(|error| BenchError::host("supervising a server", error))
+        }
     };
     match outcome {
         Ok(code) => ExitCode::from(code),
