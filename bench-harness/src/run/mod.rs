@@ -138,7 +138,6 @@ impl Run<'_> {
             preloaded = self.preload(admin, topology, preload)?;
         }
         let name = self.target.bootstrap();
-        let fail = |e: std::io::Error| BenchError::target(&name, e.to_string());
         let plan = Plan::new(s, self.run_id, preload_id, u64::MAX);
         if let Some(start_up) = s.start_up {
             let (seconds, outcome) = start_up::measure(s, start_up, topology, address, self.target, self.interrupt, self.progress)?;
@@ -148,8 +147,8 @@ impl Run<'_> {
         // The preload may have restarted the server.
         *admin = setup::connect(self.target, self.interrupt)?.0;
         let places = Places {
-            first: setup::offsets(topology, -2).map_err(fail)?,
-            end: setup::offsets(topology, -1).map_err(fail)?,
+            first: setup::offsets_patiently(topology, -2, &name)?,
+            end: setup::offsets_patiently(topology, -1, &name)?,
             coordinators: setup::coordinators(admin, s, self.run_id, &name)?,
         };
         let ids = self.producer_ids(admin)?;

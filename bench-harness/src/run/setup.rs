@@ -18,6 +18,8 @@ const SERVE_WAIT: Duration = Duration::from_secs(120);
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// How long topics may take to have leaders.
 const LEADER_WAIT: Duration = Duration::from_secs(120);
+/// How long leaders may take to know that they lead.
+const OFFSETS_WAIT: Duration = Duration::from_secs(30);
 /// Time between two attempts.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -99,6 +101,18 @@ pub(super) fn offsets(topology: &Topology, which: i64) -> std::io::Result<Vec<i6
         }
     }
     Ok(out)
+}
+
+/// [`offsets`], asked again for a while: a leader that the metadata names already may not know it yet.
+pub(super) fn offsets_patiently(topology: &Topology, which: i64, name: &str) -> Result<Vec<i64>, BenchError> {
+    let begun = Instant::now();
+    loop {
+        match offsets(topology, which) {
+            Ok(offsets) => return Ok(offsets),
+            Err(e) if begun.elapsed() > OFFSETS_WAIT => return Err(BenchError::target(name, e.to_string())),
+            Err(_) => pause(PAUSE),
+        }
+    }
 }
 
 /// The coordinator of each group of consumers, by the consumers' index. Asks until one is there.

@@ -10,6 +10,7 @@ macro_rules! committed {
 committed![
     "throughput",
     "records-100b",
+    "produce-only",
     "latency",
     "end-to-end",
     "keyed-small",
