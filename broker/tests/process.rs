@@ -246,6 +246,10 @@ fn is_advised(broker: &Broker) -> bool {
         .any(|flags| flags.split(' ').any(|flag| flag == "hg"))
 }
 
+fn kernel_has_huge_pages() -> bool {
+    std::path::Path::new("/sys/kernel/mm/transparent_hugepage/enabled").exists()
+}
+
 const DMA_LATENCY: &str = "/dev/cpu_dma_latency";
 
 #[test]
@@ -253,7 +257,8 @@ fn nothing_is_held_unasked() {
     let data = dir();
     let broker = Broker::start(data.path(), &["--shards", "2"]);
     assert!(!holds(&broker, DMA_LATENCY));
-    assert_eq!((status(&broker, "VmLck:"), status(&broker, "THP_enabled:")), (0, 0));
+    assert_eq!(status(&broker, "VmLck:"), 0);
+    assert!(!kernel_has_huge_pages() || status(&broker, "THP_enabled:") == 0);
     broker.stop();
 }
 
@@ -273,8 +278,10 @@ fn what_the_settings_ask_for_is_held_as_far_as_the_rights_go() {
     // Mappings as a whole count as locked, so it is all or nothing; what is resident is what was touched.
     assert_eq!(status(&broker, "VmLck:") > 100_000, locked, "{}", of_process(&broker, "status"));
     assert!(status(&broker, "VmRSS:") < 500_000, "the allocator's reserve is not touched: {}", of_process(&broker, "status"));
-    assert_eq!(status(&broker, "THP_enabled:"), 1);
-    assert!(is_advised(&broker), "the allocator advises its arenas by itself");
+    if kernel_has_huge_pages() {
+        assert_eq!(status(&broker, "THP_enabled:"), 1);
+        assert!(is_advised(&broker), "the allocator advises its arenas by itself");
+    }
     assert!(log.contains("huge pages are used") || log.contains("runtime.huge.pages has no effect"), "{log}");
     is_alive(&broker);
     broker.stop();
