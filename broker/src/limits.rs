@@ -4,6 +4,8 @@
 
 /// Smallest receive buffer of a connection, in bytes; grown as bytes arrive, returned to this after a big frame.
 pub const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
+/// A connection that is quiet for a moment keeps the trust that its frames are as big as before up to this size, in bytes.
+pub const RECEIVE_TRUST_BYTES: usize = 1024 * 1024;
 /// Most bytes taken from a socket by one `recv`; bounds the work between two turns of the shard.
 pub const RECEIVE_STEP_BYTES: usize = 256 * 1024;
 /// A frame at least this big gets a buffer of its own that grows with the bytes that arrive, never by the length that it claims.

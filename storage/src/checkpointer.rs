@@ -82,6 +82,10 @@ pub(crate) async fn run<D: Disk>(store: &Rc<StoreInner<D>>) -> Result<(), Storag
             }
         }
         store.wake_at.set(store.unflushed_bytes.get() + store.write_behind_bytes());
+        if !dirty {
+            store.pool.shrink();
+            store.flush_buffers.borrow_mut().clear();
+        }
         wait(store, since).await;
     }
 }
@@ -149,11 +153,12 @@ async fn cycle<D: Disk>(
         give_way(store, index).await;
         bound_idle_index(store, log.inner());
     }
-    // Memory behind the flushed marks goes when somebody asks for it; a little is kept free so that the append path finds it.
-    while !store.evict(store.pool.budget_bytes() / 8, EVICTED_PER_TURN) {
+    // Of what is flushed a quarter of the budget stays in memory for readers. More would only be memory that is touched for the first time, page by page.
+    let wanted_free = store.pool.budget_bytes() - store.pool.budget_bytes() / CACHED_PART;
+    while !store.evict(wanted_free, EVICTED_PER_TURN) {
         let before = store.pool.used_bytes();
         store.disk.sleep(std::time::Duration::ZERO).await;
-        store.evict(store.pool.budget_bytes() / 8, EVICTED_PER_TURN);
+        store.evict(wanted_free, EVICTED_PER_TURN);
         if store.pool.used_bytes() >= before {
             break;
         }
@@ -520,6 +525,8 @@ async fn remove_deleted<D: Disk>(store: &StoreInner<D>) -> Result<(), StorageErr
     }
 }
 
+/// Part of the tail's budget that flushed bytes may keep after a checkpoint.
+const CACHED_PART: usize = 4;
 /// Logs handled in one turn of the shard.
 const LOGS_PER_TURN: usize = 64;
 /// Chunks of memory looked at in one turn of the shard when memory is given back.

@@ -15,6 +15,7 @@ use crate::checkpoint::{BASE_NAME, CheckpointFile, CheckpointTable, checkpoint_d
 use crate::config::{DurabilityClass, LogConfig, StoreConfig};
 use crate::data_dir::{DataDir, JournalId};
 use crate::error::StorageError;
+use crate::io::buffers::Buffers;
 use crate::io::{ChunkPool, Disk, Poison};
 use crate::journal::{FrameCost, Journal, JournalCosts, JournalStats, JournalUsage, Ticket};
 use crate::loader::SegmentListing;
@@ -127,6 +128,8 @@ pub(crate) struct StoreInner<D: Disk> {
     pub(crate) journal: Journal<D>,
     pub(crate) poison: Poison,
     pub(crate) pool: ChunkPool,
+    /// For large writes to segments.
+    pub(crate) flush_buffers: RefCell<Buffers<D>>,
     pub(crate) logs: RefCell<BTreeMap<TopicPartition, Log<D>>>,
     /// What the base checkpoint says of logs that were not opened yet.
     pub(crate) recovered: RefCell<CheckpointTable>,
@@ -191,6 +194,10 @@ impl<D: Disk> Store<D> {
         let journal = Journal::open(disk.clone(), dir.journal(journal), config.journal(poison.clone())).await?;
         let inner = StoreInner {
             pool: ChunkPool::new(config.tail_budget_bytes),
+            flush_buffers: RefCell::new(Buffers::new(
+                config.flush_chunk_bytes.next_multiple_of(disk.alignment()),
+                config.flush_concurrency,
+            )),
             files: RefCell::new(FileCache::new(config.open_files_max)),
             disk,
             dir: dir.clone(),

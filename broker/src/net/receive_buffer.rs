@@ -6,7 +6,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::limits::{RECEIVE_BUFFER_BYTES, RECEIVE_STEP_BYTES};
+use crate::limits::{RECEIVE_BUFFER_BYTES, RECEIVE_STEP_BYTES, RECEIVE_TRUST_BYTES};
 
 /// Bytes of a frame's length prefix.
 const PREFIX_BYTES: usize = 4;
@@ -76,6 +76,14 @@ impl ReceiveBuffer {
     pub fn room(&mut self) -> Result<(&mut BytesMut, usize), FrameError> {
         let have = self.bytes.len();
         let wanted = match self.frame_bytes()? {
+            // Room for a frame like those before, so that it need not move when its length is known; but no bytes of the one after it.
+            None if self.recent_frame_bytes > RECEIVE_BUFFER_BYTES => {
+                let needed = self.recent_frame_bytes - have;
+                if self.bytes.capacity() - have < needed {
+                    self.bytes.reserve(needed);
+                }
+                return Ok((&mut self.bytes, RECEIVE_BUFFER_BYTES - have));
+            }
             // Small frames: read on into the next ones.
             None => RECEIVE_BUFFER_BYTES,
             Some(size) if size <= RECEIVE_BUFFER_BYTES => RECEIVE_BUFFER_BYTES,
@@ -92,11 +100,12 @@ impl ReceiveBuffer {
         Ok((&mut self.bytes, most.min(RECEIVE_STEP_BYTES)))
     }
 
-    /// Gives memory back while the connection is quiet.
+    /// Gives memory back while the connection is quiet. It stays trusted with frames of up to [`RECEIVE_TRUST_BYTES`]: their room is taken only when
+    /// bytes arrive.
     pub fn shrink(&mut self) {
         if self.bytes.is_empty() {
             self.bytes = BytesMut::new();
-            self.recent_frame_bytes = 0;
+            self.recent_frame_bytes = self.recent_frame_bytes.min(RECEIVE_TRUST_BYTES);
         }
     }
 }

@@ -18,7 +18,9 @@ use bytes::Bytes;
 use crate::limits::ALIGNMENT_MIN;
 
 /// Blocks kept for reuse per pool; more are given back to the allocator.
-const FREE_BLOCKS_MAX: usize = 64;
+const FREE_BLOCKS_MAX: usize = 1024;
+/// Blocks for reuse are at most this part of the budget.
+const FREE_BYTES_PART: usize = 4;
 
 /// Gives out chunks of memory within a budget. Clones share the budget.
 #[derive(Clone)]
@@ -28,6 +30,8 @@ struct Shared {
     budget_bytes: usize,
     /// Bytes in chunks that are alive, including those only held by slices. Blocks kept for reuse do not count.
     used_bytes: AtomicUsize,
+    /// Bytes in `free`; changed under its lock.
+    free_bytes: AtomicUsize,
     /// Blocks for reuse. The lock is taken once per chunk, never per append or read.
     free: Mutex<Vec<Memory>>,
 }
@@ -35,7 +39,12 @@ struct Shared {
 impl ChunkPool {
     /// A pool that has at most `budget_bytes` bytes in chunks at any time.
     pub fn new(budget_bytes: usize) -> ChunkPool {
-        ChunkPool(Arc::new(Shared { budget_bytes, used_bytes: AtomicUsize::new(0), free: Mutex::new(Vec::new()) }))
+        ChunkPool(Arc::new(Shared {
+            budget_bytes,
+            used_bytes: AtomicUsize::new(0),
+            free_bytes: AtomicUsize::new(0),
+            free: Mutex::new(Vec::new()),
+        }))
     }
 
     /// An empty chunk of at least `capacity` bytes (rounded up to the alignment); `None` when the budget is used up or memory is short.
@@ -55,6 +64,13 @@ impl ChunkPool {
         Some(Chunk { block: Arc::new(Block { memory: Some(memory), pool: self.0.clone() }), len: Cell::new(0) })
     }
 
+    /// Gives the blocks kept for reuse back to the allocator: nothing is being written.
+    pub fn shrink(&self) {
+        let mut free = self.0.free.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.free_bytes.store(0, Ordering::Relaxed);
+        *free = Vec::new();
+    }
+
     /// Bytes in chunks that are alive (by a `Chunk` or a slice of it).
     pub fn used_bytes(&self) -> usize {
         self.0.used_bytes.load(Ordering::Relaxed)
@@ -70,15 +86,16 @@ impl Shared {
     fn take_free(&self, capacity: usize) -> Option<Memory> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let at = free.iter().rposition(|m| m.layout.size() == capacity)?;
+        self.free_bytes.fetch_sub(capacity, Ordering::Relaxed);
         Some(free.swap_remove(at))
     }
 
     fn give_back(&self, memory: Memory) {
         self.used_bytes.fetch_sub(memory.layout.size(), Ordering::Relaxed);
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        // The reserve is part of the budget too: a pool never holds more than twice what it may use.
-        let kept: usize = free.iter().map(|m| m.layout.size()).sum();
-        if free.len() < FREE_BLOCKS_MAX && kept + memory.layout.size() <= self.budget_bytes {
+        let kept = self.free_bytes.load(Ordering::Relaxed) + memory.layout.size();
+        if free.len() < FREE_BLOCKS_MAX && kept <= self.budget_bytes / FREE_BYTES_PART {
+            self.free_bytes.store(kept, Ordering::Relaxed);
             free.push(memory);
         }
     }

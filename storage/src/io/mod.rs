@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::room::DiskSpace;
 
 pub mod aligned;
+pub(crate) mod buffers;
 pub mod glommio;
 #[cfg(test)]
 mod glommio_tests;

@@ -21,6 +21,8 @@ use crate::snapshot_file::{SnapshotFile, SnapshotKind};
 const FIRST_STEP_BYTES: u64 = 256 * 1024;
 /// Further steps, in bytes.
 const STEP_BYTES: u64 = 1024 * 1024;
+/// Steps between two flushes while nobody waits for the file: each flush of fresh space costs a commit of the file system.
+const STEPS_AHEAD: usize = 8;
 /// How long to wait for space when the device is full.
 const FULL_RETRY: Duration = Duration::from_secs(1);
 /// Rounds of each mode when probing.
@@ -222,9 +224,23 @@ async fn probe_mode<D: Disk>(disk: &D, plain: &D::File, poison: &Poison, costs: 
 }
 
 /// Writes and flushes the next step of zeros at `from`; returns how far the file is written now.
+async fn write_zeros<D: Disk>(
+    disk: &D,
+    zeros: &RefCell<Option<Rc<D::Buffer>>>,
+    file: &D::File,
+    from: u64,
+    file_bytes: u64,
+    poison: &Poison,
+) -> StorageResult<u64> {
+    let to = write_step(disk, zeros, file, from, file_bytes, poison).await?;
+    poison.guard(file.sync().await)?;
+    Ok(to)
+}
+
+/// Writes the next step of zeros at `from`; returns how far the file is written now.
 ///
 /// `zeros` keeps the buffer from step to step; it is given back with the last step of a file.
-async fn write_zeros<D: Disk>(
+async fn write_step<D: Disk>(
     disk: &D,
     zeros: &RefCell<Option<Rc<D::Buffer>>>,
     file: &D::File,
@@ -244,7 +260,6 @@ async fn write_zeros<D: Disk>(
         Err(e) if e.is_disk_full() => return Err(StorageError::Io(e)),
         other => poison.guard(other)?,
     }
-    poison.guard(file.sync().await)?;
     Ok(from + len as u64)
 }
 
@@ -295,8 +310,11 @@ impl<D: Disk> Files<D> {
             return Some(Job::Recycle(std::mem::take(&mut self.retired)));
         }
         let unfinished = |file: &&Rc<JournalFile<D>>| file.prewritten.get() < self.file_bytes;
-        if let Some(file) = self.bound.iter().chain(&self.free).find(unfinished) {
-            return Some(Job::WriteZeros(file.clone()));
+        if let Some(file) = self.bound.iter().find(unfinished) {
+            return Some(Job::WriteZeros(file.clone(), 1));
+        }
+        if let Some(file) = self.free.iter().find(unfinished) {
+            return Some(Job::WriteZeros(file.clone(), STEPS_AHEAD));
         }
         let slots_bound = self.first_bound + self.bound.len() as u64;
         let wanted = head_slot >= slots_bound || (half_full && head_slot + 1 == slots_bound);
@@ -321,8 +339,8 @@ async fn create<D: Disk>(disk: &D, path: &Path, file_bytes: u64, poison: &Poison
 enum Job<D: Disk> {
     /// Make the released mark durable, then use these files again.
     Recycle(Vec<Rc<JournalFile<D>>>),
-    /// Write the next step of zeros.
-    WriteZeros(Rc<JournalFile<D>>),
+    /// Write the next steps of zeros, so many, and flush them.
+    WriteZeros(Rc<JournalFile<D>>, usize),
     /// Create the file of this number.
     Create(u64),
 }
@@ -344,7 +362,7 @@ impl<D: Disk> Inner<D> {
             };
             let done = match job {
                 Job::Recycle(files) => self.recycle(files, state_file).await,
-                Job::WriteZeros(file) => self.extend(&file).await,
+                Job::WriteZeros(file, steps) => self.extend(&file, steps).await,
                 Job::Create(number) => self.add_file(number).await,
             };
             match done {
@@ -391,9 +409,14 @@ impl<D: Disk> Inner<D> {
         }
     }
 
-    async fn extend(&self, file: &JournalFile<D>) -> StorageResult<()> {
-        let from = file.prewritten.get();
-        let to = write_zeros(&self.disk, &self.zeros, &file.plain, from, self.config.file_bytes, &self.config.poison).await?;
+    async fn extend(&self, file: &JournalFile<D>, steps: usize) -> StorageResult<()> {
+        let mut to = file.prewritten.get();
+        for _ in 0..steps {
+            if to < self.config.file_bytes {
+                to = write_step(&self.disk, &self.zeros, &file.plain, to, self.config.file_bytes, &self.config.poison).await?;
+            }
+        }
+        self.config.poison.guard(file.plain.sync().await)?;
         file.prewritten.set(to);
         Ok(())
     }

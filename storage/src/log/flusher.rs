@@ -115,11 +115,13 @@ pub(crate) async fn flush_log<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<
         let file = segment_file(store, log, step.segment_base).await?;
         reserve_space(store, log, &file, &step).await;
         let written = buffer.len() as u64;
-        match file.write_at(Rc::new(buffer), u64::from(step.from)).await {
+        let buffer = Rc::new(buffer);
+        match file.write_at(buffer.clone(), u64::from(step.from)).await {
             // Nothing is lost: the bytes are in the journal and in memory, and are written again when there is space.
             Err(error) if error.is_disk_full() => return Err(error.into()),
             written => store.poison.guard(written)?,
         }
+        store.flush_buffers.borrow_mut().put(buffer);
         store.segment_bytes_written.set(store.segment_bytes_written.get() + written);
         let mut state = log.state.borrow_mut();
         let whole_block = !step.partial;
@@ -134,8 +136,9 @@ pub(crate) async fn flush_log<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<
 /// The bytes of a write: what the last block held already, then batches from the tail, then padding.
 fn fill<D: Disk>(store: &StoreInner<D>, state: &LogState, step: &SegmentWrite) -> D::Buffer {
     let len = (step.to - step.from) as usize;
-    let mut buffer = store.disk.buffer(len.next_multiple_of(store.disk.alignment()));
+    let mut buffer = store.flush_buffers.borrow_mut().take(&store.disk, len.next_multiple_of(store.disk.alignment()));
     let bytes = buffer.bytes_mut();
+    bytes[len..].fill(0);
     let mut from = step.from;
     if let Some(head) = state.written_head.as_ref().filter(|h| h.segment_base == step.segment_base && h.start == step.from) {
         bytes[..head.bytes.len()].copy_from_slice(&head.bytes);

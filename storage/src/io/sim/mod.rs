@@ -74,6 +74,7 @@ struct State {
     model: Model,
     /// The model at the start of the recording and what happened since.
     recording: Option<(Model, Vec<Event>)>,
+    watcher: Option<Watcher>,
     rng: Rng,
     delay_polls_max: u64,
     slow_percent: u64,
@@ -89,6 +90,9 @@ struct State {
     sleepers: BTreeSet<(Duration, u64)>,
     next_sleeper: u64,
 }
+
+/// Sees each operation as it is called: its kind, its path, and of a write the position and the bytes.
+type Watcher = Rc<dyn Fn(IoOp, &Path, u64, &[u8])>;
 
 /// A file of a simulated disk.
 #[derive(Clone)]
@@ -136,6 +140,7 @@ impl SimDisk {
             next_op: model.op_max() + 1,
             model,
             recording: None,
+            watcher: None,
             rng: Rng::new(seed),
             delay_polls_max: 3,
             slow_percent: 0,
@@ -214,6 +219,19 @@ impl SimDisk {
         self.0.borrow().stats
     }
 
+    /// Shows `watcher` each operation when it is called, before anything happens; it may look at the disk and panic when a rule is broken.
+    pub fn watch(&self, watcher: impl Fn(IoOp, &Path, u64, &[u8]) + 'static) {
+        self.0.borrow_mut().watcher = Some(Rc::new(watcher));
+    }
+
+    fn show(&self, kind: IoOp, path: &Path, position: Option<u64>, op: Option<&Op>) {
+        let watcher = self.0.borrow().watcher.clone();
+        if let Some(watcher) = watcher {
+            let data: &[u8] = if let Some(Op::Write { data, .. }) = op { data } else { &[] };
+            watcher(kind, path, position.unwrap_or(0), data);
+        }
+    }
+
     /// Starts keeping every event. What happened before counts as the state to begin with.
     pub fn record(&self) {
         let state = &mut *self.0.borrow_mut();
@@ -290,6 +308,7 @@ impl SimDisk {
 
     /// Runs one operation: submitted now, completed some polls later.
     async fn perform(&self, op: Op, kind: IoOp, path: &Path, position: Option<u64>) -> IoResult<()> {
+        self.show(kind, path, position, Some(&op));
         let started = self.0.borrow_mut().start(op, kind, path);
         let Some((id, polls, errno)) = started else {
             return std::future::pending().await;
@@ -310,6 +329,7 @@ impl SimDisk {
 
     /// An operation that changes nothing (reads, opens): it takes time and may fail, but is no event.
     async fn look(&self, kind: IoOp, path: &Path, position: Option<u64>) -> IoResult<()> {
+        self.show(kind, path, position, None);
         let (polls, errno) = {
             let state = &mut *self.0.borrow_mut();
             (state.rng.below(state.delay_polls_max + 1), state.fault(kind, path))

@@ -45,6 +45,63 @@ fn frames_written_through_the_ring_come_back() {
     }
 }
 
+/// Size, blocks on the device, and the extents as `filefrag -v` shows them (where it is installed and the file system can say) of each file of frames.
+fn layout(dir: &Path) -> Vec<(PathBuf, u64, u64, String)> {
+    use std::os::unix::fs::MetadataExt;
+    let entries = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+    let mut files: Vec<PathBuf> = entries.filter(|p| p.extension().is_some_and(|e| e == "frames")).collect();
+    files.sort();
+    let extents = |path: &Path| {
+        let output = std::process::Command::new("filefrag").arg("-v").arg(path).output();
+        output.ok().filter(|o| o.status.success()).map_or(String::new(), |o| String::from_utf8_lossy(&o.stdout).into_owned())
+    };
+    let of = |path: PathBuf| {
+        let metadata = std::fs::metadata(&path).unwrap();
+        (path.clone(), metadata.len(), metadata.blocks(), extents(&path))
+    };
+    files.into_iter().map(of).collect()
+}
+
+#[test]
+fn recycled_files_keep_their_size_and_their_extents() {
+    for mode in MODES {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().to_path_buf();
+        on_glommio(move || async move {
+            let disk = GlommioDisk::open(&root).await.unwrap();
+            let dir = root.join("00000000000000ce");
+            let journal = open(&disk, &dir, config(mode)).await;
+            beside_writer(&journal, async {
+                let mut first = None;
+                for n in 0..700u64 {
+                    let ticket = loop {
+                        match journal.push(header(n), &data(n, 30_000)) {
+                            Ok(ticket) => break ticket,
+                            Err(full) => assert!(matches!(full, StorageError::Full), "{full}"),
+                        }
+                        journal.wait(journal.usage().newest).await.unwrap();
+                        journal.release(journal.completed());
+                        journal.wait_space(30_000).await.unwrap();
+                    };
+                    if n % 4 == 0 {
+                        journal.wait(ticket).await.unwrap();
+                    }
+                    // All three files have been written full, and each was used again at least once.
+                    if journal.stats().files_recycled >= 4 && first.is_none() {
+                        first = Some(layout(&dir));
+                    }
+                }
+                let first = first.expect("files were used again");
+                assert!(journal.stats().files_recycled >= 10, "{:?}", journal.stats());
+                assert_eq!(journal.stats().files_created, 3, "no file is made once the bound is reached");
+                assert!(first.iter().all(|file| file.1 == 1 << 20 && !file.3.contains("unwritten")), "{first:?}");
+                assert_eq!(layout(&dir), first, "{mode:?}: sizes, blocks and extents stay as they are");
+            })
+            .await;
+        });
+    }
+}
+
 const CHILD_DIR: &str = "CORELINE_JOURNAL_CHILD_DIR";
 
 /// Not a test: what the killed process of the test below does. Prints each number once it was reported durable.
