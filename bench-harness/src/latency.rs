@@ -25,11 +25,22 @@ fn config() -> Config {
 pub struct Recorder {
     dense: Histogram,
     count: u64,
+    /// Smallest and greatest value recorded, so that taking looks only at what was used.
+    range: (u64, u64),
 }
 
 impl Default for Recorder {
     fn default() -> Self {
-        Recorder { dense: Histogram::with_config(&config()), count: 0 }
+        Recorder { dense: Histogram::with_config(&config()), count: 0, range: (u64::MAX, 0) }
+    }
+}
+
+/// The bucket of a value, as the histogram counts them.
+fn index_of(value: u64) -> usize {
+    let power = value.max(1).ilog2();
+    match power.checked_sub(u32::from(GROUPING_POWER) + 1) {
+        None => value as usize,
+        Some(above) => ((2 + above as usize) << GROUPING_POWER) + ((value - (1 << power)) >> (power - u32::from(GROUPING_POWER))) as usize,
     }
 }
 
@@ -38,8 +49,10 @@ impl Recorder {
     #[inline]
     pub fn record(&mut self, ns: u64, count: u64) {
         // Cannot fail: the value is clamped into the range.
-        let _ = self.dense.add(ns.min(MAX_VALUE), count);
+        let ns = ns.min(MAX_VALUE);
+        let _ = self.dense.add(ns, count);
         self.count += count;
+        self.range = (self.range.0.min(ns), self.range.1.max(ns));
     }
 
     /// Number of samples.
@@ -52,9 +65,16 @@ impl Recorder {
         if self.count == 0 {
             return None;
         }
-        let sparse = SparseHistogram::from(&self.dense);
-        self.dense.reset();
+        let (from, to) = (index_of(self.range.0), index_of(self.range.1));
+        let (mut index, mut count) = (Vec::new(), Vec::new());
+        for (i, n) in self.dense.as_mut_slice()[from..=to].iter_mut().enumerate().filter(|(_, n)| **n > 0) {
+            index.push((from + i) as u32);
+            count.push(std::mem::take(n));
+        }
         self.count = 0;
+        self.range = (u64::MAX, 0);
+        // Indices ascend and lie in the histogram they come from.
+        let sparse = SparseHistogram::from_parts(config(), index, count).ok()?;
         Some(Latency { sparse })
     }
 }
@@ -204,6 +224,23 @@ mod tests {
         assert_eq!(serde_json::from_str::<Latency>(&text).expect("reads"), sum);
         assert!(serde_json::from_str::<Latency>(r#"{"grouping_power":7,"max_value_power":40,"gap_count":[]}"#).is_err());
         assert!(serde_json::from_str::<Latency>(r#"{"grouping_power":10,"max_value_power":40,"gap_count":[9999999,1]}"#).is_err());
+    }
+
+    #[test]
+    fn taking_finds_every_bucket_whatever_the_range() {
+        let mut recorder = Recorder::default();
+        for power in 0..MAX_VALUE_POWER {
+            for value in [1u64 << power, (1 << power) + 1, (2 << power) - 1, (1 << power) * 3 / 2] {
+                let mut exact = Histogram::with_config(&config());
+                for v in [value, MAX_VALUE.min(value * 7), value / 5] {
+                    recorder.record(v, 3);
+                    exact.add(v, 3).expect("in range");
+                }
+                let got = recorder.take().expect("samples");
+                assert_eq!(got, Latency { sparse: SparseHistogram::from(&exact) }, "{value}");
+                assert_eq!(recorder.take(), None, "nothing is left behind");
+            }
+        }
     }
 
     #[test]

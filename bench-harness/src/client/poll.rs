@@ -14,8 +14,8 @@ use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 
 use crate::clock::now_ns;
 
-/// Events taken at once.
-const EVENTS: usize = 256;
+/// Events taken at once; few, so that deadlines are looked at between them.
+const EVENTS: usize = 32;
 const TIMER: u64 = u64::MAX;
 
 /// What happened on a connection.
