@@ -146,7 +146,11 @@ pub(super) fn plan(plan: &Plan, paint: &Paint) -> String {
 pub(super) fn undone(undone: &[Undone], paint: &Paint) -> String {
     let mut text = String::new();
     for u in undone {
-        let line = format!("  {}: {} ({})", shown(&u.path), u.outcome.describe(), u.old);
+        let old = match u.outcome {
+            Outcome::Restored | Outcome::Unchanged => u.old.clone(),
+            _ => format!("before us it was {}", u.old),
+        };
+        let line = format!("  {}: {} ({old})", shown(&u.path), u.outcome.describe());
         let line = match u.outcome {
             Outcome::Failed { .. } => paint.wrap("1;31", &line),
             Outcome::Foreign { .. } | Outcome::Gone { .. } => paint.wrap("33", &line),
