@@ -73,7 +73,7 @@ fn a_sound_server_gets_a_valid_result_with_every_record_accounted_for() {
 
 #[test]
 fn a_planted_loss_is_found() {
-    let r = against(Fault::Lose(20), &[]);
+    let r = against(Fault::Lose(2), &[]);
     let tail = &r.delivery.consumers[0];
     assert!(tail.lost > 0 && tail.duplicates + tail.reordered + tail.corrupt == 0, "{tail:?}");
     assert_eq!(tail.received + tail.lost, r.delivery.produced);
@@ -82,7 +82,7 @@ fn a_planted_loss_is_found() {
 
 #[test]
 fn a_planted_duplicate_is_found() {
-    let r = against(Fault::Double(20), &[]);
+    let r = against(Fault::Double(2), &[]);
     let tail = &r.delivery.consumers[0];
     assert!(tail.duplicates > 0 && tail.lost + tail.reordered + tail.corrupt == 0, "{tail:?}");
     assert_eq!(tail.received, r.delivery.produced + tail.duplicates);
@@ -91,7 +91,7 @@ fn a_planted_duplicate_is_found() {
 
 #[test]
 fn a_planted_reorder_is_found() {
-    let r = against(Fault::Swap(20), &[]);
+    let r = against(Fault::Swap(2), &["topic.partitions=1"]);
     let tail = &r.delivery.consumers[0];
     assert!(tail.reordered > 0 && tail.lost + tail.duplicates + tail.corrupt == 0, "{tail:?}");
     assert!(!r.verdict.valid && r.verdict.reasons[0].contains("out of order"), "{:?}", r.verdict);
@@ -99,7 +99,7 @@ fn a_planted_reorder_is_found() {
 
 #[test]
 fn planted_damage_is_found() {
-    let r = against(Fault::Damage(20), &[]);
+    let r = against(Fault::Damage(2), &[]);
     let tail = &r.delivery.consumers[0];
     assert!(tail.corrupt > 0 && tail.duplicates == 0, "{tail:?}");
     assert!(!r.verdict.valid && r.verdict.reasons.iter().any(|why| why.contains("damaged")), "{:?}", r.verdict);
@@ -107,16 +107,16 @@ fn planted_damage_is_found() {
 
 #[test]
 fn a_lost_answer_is_repeated_and_doubles_only_without_idempotence() {
-    let r = against(Fault::Hang(20), &[]);
+    let r = against(Fault::Hang(2), &[]);
     assert_eq!((r.delivery.consumers[0].duplicates, r.delivery.consumers[0].lost), (0, 0), "{:?}", r.delivery);
     assert!(r.verdict.valid && r.errors["disconnect"] >= 1, "{:?} {:?}", r.verdict, r.errors);
 
-    let r = against(Fault::Hang(20), &["producers.idempotent=false"]);
+    let r = against(Fault::Hang(2), &["producers.idempotent=false"]);
     let tail = &r.delivery.consumers[0];
     assert!(tail.duplicates > 0 && tail.lost == 0, "{tail:?}");
     assert!(r.durability.contains("at least once") && r.verdict.notes.iter().any(|n| n.contains("more than once")), "{:?}", r.verdict);
 
-    let r = against(Fault::Hang(20), &["producers.idempotent=false", "producers.retries=false"]);
+    let r = against(Fault::Hang(2), &["producers.idempotent=false", "producers.retries=false"]);
     assert!(r.delivery.failed > 0 && r.delivery.consumers[0].lost == 0, "what was given up is not lost: {:?}", r.delivery);
 }
 
@@ -273,9 +273,9 @@ fn a_server_stopped_for_a_tenth_of_a_second_shows_it_fully_in_response_time() {
     assert_eq!(stops, 1);
     let of = |metric| r.latency(metric).expect("timed");
     let stopped_ns = STOPPED.as_nanos() as u64;
-    // 200 records were due meanwhile; the first waited all of it, half of them half of it. One part in a thousand is a bucket's width.
+    // 200 records were due meanwhile, one every half millisecond; the first waited all of it, half of them half of it.
     let (response, service) = (of(Metric::ProduceResponse), of(Metric::ProduceService));
-    assert!(response.max() >= Some(stopped_ns - stopped_ns / 500), "{:?}", response.quantiles());
+    assert!(response.max() >= Some(stopped_ns - stopped_ns / 100), "{:?}", response.quantiles());
     assert!(response.count_above(stopped_ns / 2) >= 95, "{} records waited half of it", response.count_above(stopped_ns / 2));
     assert!(response.count_above(stopped_ns / 10) >= 170, "{} records waited a tenth of it", response.count_above(stopped_ns / 10));
     assert_eq!((response.count(), service.count()), (4000, 4000), "no record is left out");
