@@ -195,22 +195,8 @@ impl Admin {
         resolve(&format!("{}:{}", answer.host.as_str(), answer.port))
     }
 
-    /// Offsets of all partitions led by `node`: -2 the first, -1 the end. Others stay as they are. A server that does not lead its new
-    /// partitions yet is asked again.
-    #[allow(clippy::disallowed_methods)] // No load yet, and no shard here.
+    /// Offsets of all partitions led by `node`: -2 the first, -1 the end. Others stay as they are.
     pub fn offsets(&mut self, topology: &Topology, node: u16, which: i64, out: &mut [i64]) -> io::Result<()> {
-        let deadline = Instant::now() + ANSWER_WAIT;
-        while let Some(code) = self.offsets_once(topology, node, which, out)? {
-            if Instant::now() > deadline {
-                return check("reading offsets", code.code());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(())
-    }
-
-    /// The same, once; the error of a partition that may be gone when asked again.
-    fn offsets_once(&mut self, topology: &Topology, node: u16, which: i64, out: &mut [i64]) -> io::Result<Option<ErrorCode>> {
         let mut topics = Vec::new();
         for (i, name) in topology.topics.iter().enumerate() {
             let first = i as u32 * topology.partitions;
@@ -227,17 +213,13 @@ impl Admin {
         let request = ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(topics);
         for topic in self.call(ApiKey::ListOffsets, &request)?.topics {
             for p in topic.partitions {
-                let code = ErrorCode::from_code(p.error_code);
-                if code.is_retriable() {
-                    return Ok(Some(code));
-                }
                 check("reading offsets", p.error_code)?;
                 if let Some(number) = topology.number(topic.name.as_bytes(), p.partition_index, 0) {
                     out[number as usize] = p.offset;
                 }
             }
         }
-        Ok(None)
+        Ok(())
     }
 
     /// A new producer id with its epoch. A server that was started just now may ask to be asked again.

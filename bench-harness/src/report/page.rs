@@ -50,6 +50,7 @@ pub(super) fn flat(value: &serde_json::Value) -> Vec<(String, String)> {
             }
             Value::Null => {}
             Value::String(text) => out.push((name.into(), text.clone())),
+            Value::Number(n) if n.is_f64() => out.push((name.into(), super::number(n.as_f64().unwrap_or(0.0)))),
             other => out.push((name.into(), other.to_string())),
         }
     }

@@ -274,7 +274,8 @@ pub(super) fn ratios(title: &str, rows: &[(String, Ratio, bool)]) -> String {
     let mut canvas =
         Canvas { out: format!("<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{title}\"><title>{title}</title>") };
     for tick in [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 1.0, 1.25, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0] {
-        if f64::ln(tick).abs() > reach {
+        let crowded = (tick == 0.8 || tick == 1.25) && reach > 2.0;
+        if crowded || f64::ln(tick).abs() > reach {
             continue;
         }
         let x = place(tick);
