@@ -256,7 +256,9 @@ mod tests {
         let mut out = vec![0; 57_200];
         assert_eq!(tail.copy_to(0, 1500, 58_700, &mut out), 57_200);
         assert_eq!(out, expected[1500..58_700]);
-        assert_eq!(tail.slices(60, 0, 50).collect::<Vec<_>>().concat(), [60; 50]);
+        let newest: Vec<Bytes> = tail.slices(60, 0, 50).collect();
+        assert_eq!(newest.concat(), [60; 50]);
+        assert_eq!(newest[0].as_ptr(), tail.written_from(0).as_ptr(), "a reader gets the chunk's own memory, not a copy");
     }
 
     #[test]

@@ -91,7 +91,7 @@ def cold(broker, args):
         "turns of 2 ms and more": total(after, "coreline_stalls_total") - total(before, "coreline_stalls_total"),
         "steps that waited for the disk": total(after, "coreline_read_waits_total") - total(before, "coreline_read_waits_total"),
         "GB read ahead": round((total(after, "coreline_read_ahead_bytes_total") - total(before, "coreline_read_ahead_bytes_total")) / 1e9, 2),
-        "shard threads seen waiting for the disk, of looks": states,
+        "shard threads seen waiting in the kernel, of looks, and where": states,
         "produce alone p50, p99, ms": alone,
         "produce beside p50, p99, ms": beside,
         "produce p99 ratio": round(beside[1] / alone[1], 2),
@@ -296,20 +296,34 @@ def probe_while(port, rate, goes_on):
 
 
 def thread_states(pid, stop):
-    """How often a shard's thread was seen waiting for the disk (state D), and how often it was looked at."""
+    """How often a shard's thread was seen waiting in the kernel for a disk or a lock (state D), in which calls, and how often it was looked at."""
     waiting = looks = 0
+    where = {}
     shards = []
     for tid in os.listdir(f"/proc/{pid}/task"):
         with open(f"/proc/{pid}/task/{tid}/comm", encoding="utf-8") as comm:
-            if re.match(r"shard(-\d+)?$", comm.read().strip()):
-                shards.append(f"/proc/{pid}/task/{tid}/stat")
+            named = re.match(r"shard(-\d+)?$", comm.read().strip())
+        with open(f"/proc/{pid}/task/{tid}/status", encoding="utf-8") as status:
+            # The threads of its blocking pool have a shard's name too, but are not pinned.
+            pinned = re.search(r"^Cpus_allowed_list:\s*\d+$", status.read(), re.MULTILINE)
+        if named and pinned:
+            shards.append(f"/proc/{pid}/task/{tid}")
     while not stop.is_set():
         for path in shards:
-            with open(path, encoding="utf-8") as stat:
-                waiting += stat.read().rsplit(")", 1)[1].split()[0] == "D"
             looks += 1
+            with open(f"{path}/stat", encoding="utf-8") as stat:
+                if stat.read().rsplit(")", 1)[1].split()[0] != "D":
+                    continue
+            waiting += 1
+            try:  # only root may look
+                with open(f"{path}/stack", encoding="utf-8") as stack:
+                    calls = [line.split()[1].split("+")[0] for line in stack.read().splitlines() if "+" in line]
+            except OSError:
+                calls = []
+            place = " < ".join(calls[:12])
+            where[place] = where.get(place, 0) + 1
         time.sleep(0.002)
-    return [waiting, looks]
+    return [waiting, looks, sorted(where.items(), key=lambda item: -item[1])[:8]]
 
 
 def read_all(port, topic, partitions):
