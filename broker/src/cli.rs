@@ -1,4 +1,4 @@
-//! The command line: `coreline serve`, `coreline config`, `--version`. Fixed: scripts depend on it.
+//! The command line: `coreline serve`, `coreline config`, `coreline log`, `--version`. Fixed: scripts depend on it.
 //!
 //! Wrong usage and wrong configuration end with exit code 2 and one line per mistake on standard error.
 
@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, print};
+use crate::log_tool::LogCommand;
 
 /// Exit code for wrong usage and wrong configuration.
 pub const EXIT_USAGE: i32 = 2;
@@ -17,6 +18,8 @@ pub const EXIT_USAGE: i32 = 2;
 pub enum Command {
     /// Run the broker.
     Serve(Box<Config>),
+    /// Look at a stopped broker's data directory.
+    Log(LogCommand),
     /// Print this text to standard output and end.
     Print(String),
 }
@@ -42,6 +45,7 @@ where
     let arguments = Arguments::try_parse_from(args).map_err(CliError::Usage)?;
     match arguments.action {
         Action::Serve(options) => Ok(Command::Serve(Box::new(options.load()?))),
+        Action::Log { command } => Ok(Command::Log(command)),
         Action::Config { docs: true, .. } => Ok(Command::Print(print::docs())),
         Action::Config { options, json, .. } => {
             let config = options.load()?;
@@ -92,6 +96,11 @@ struct Arguments {
 enum Action {
     /// Run the broker.
     Serve(Options),
+    /// Look at the data directory of a broker that is stopped.
+    Log {
+        #[command(subcommand)]
+        command: LogCommand,
+    },
     /// Print the effective configuration with the source of each value.
     Config {
         #[command(flatten)]

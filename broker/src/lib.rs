@@ -19,6 +19,7 @@ pub mod error;
 pub mod fetch_session;
 pub mod handler;
 pub mod limits;
+pub mod log_tool;
 pub mod logging;
 pub mod metadata;
 pub mod metrics;

@@ -157,6 +157,26 @@ impl DataDir {
         Ok(DataDirLock { _file: locked })
     }
 
+    /// Takes a directory that must exist for a tool that only reads it; nothing is written. `InUse` while a broker runs.
+    pub fn lock_existing(&self) -> StorageResult<Option<DataDirLock>> {
+        let io = |op: IoOp, path: &Path, e: std::io::Error| StorageError::Io(IoError::new(op, path, None, e));
+        std::fs::read_dir(&self.root).map_err(|e| io(IoOp::List, &self.root, e))?;
+        let path = self.root.join("lock");
+        let file = match File::open(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(|e| io(IoOp::Open, &path, e))?,
+        };
+        match Flock::lock(file, FlockArg::LockSharedNonblock) {
+            Ok(locked) => Ok(Some(DataDirLock { _file: locked })),
+            Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
+                let mut text = String::new();
+                let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+                Err(StorageError::InUse { path: self.root.clone(), pid })
+            }
+            Err((_, errno)) => Err(io(IoOp::Open, &path, errno.into())),
+        }
+    }
+
     /// Reads whose directory this is; `None` when it was never formatted.
     pub async fn read_meta<D: Disk>(&self, disk: &D) -> StorageResult<Option<Meta>> {
         let (_, found) = self.meta_file(disk).await?;

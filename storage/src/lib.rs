@@ -39,6 +39,7 @@ pub mod room;
 pub mod segment;
 pub mod snapshot_file;
 pub mod store;
+pub mod verify;
 
 pub use config::{LogConfig, StoreConfig};
 pub use error::StorageError;

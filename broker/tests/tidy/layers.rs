@@ -64,7 +64,7 @@ when nothing needs it any more.";
 
 /// Layers from the top; a file belongs to the longest prefix that fits it. A file may use its own layer and those below.
 const LAYERS: [&[&str]; 7] = [
-    &["main", "cli", "logging", "admin", "preflight", "shutdown", "shard/start"],
+    &["main", "cli", "log_tool", "logging", "admin", "preflight", "shutdown", "shard/start"],
     &["net"],
     &["dispatch"],
     &["handler"],

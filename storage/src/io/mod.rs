@@ -18,6 +18,7 @@ pub(crate) mod buffers;
 pub mod glommio;
 #[cfg(test)]
 mod glommio_tests;
+pub mod offline;
 pub mod poison;
 pub mod probe;
 pub mod sim;
@@ -26,6 +27,7 @@ pub use aligned::{Chunk, ChunkPool};
 pub use glommio::GlommioDisk;
 /// The disk of this host, as the broker uses it: callers name no engine.
 pub use glommio::GlommioDisk as HostDisk;
+pub use offline::OfflineDisk;
 pub use poison::Poison;
 pub use probe::DiskProbe;
 pub use sim::SimDisk;

@@ -1,0 +1,150 @@
+//! The metadata quorum's files: the topics' names, the log's frames, the snapshot; read without changing them.
+
+use std::path::Path;
+
+use coreline_storage::StorageError;
+use coreline_storage::data_dir::DataDir;
+use coreline_storage::io::{Disk, OfflineDisk};
+use coreline_storage::snapshot_file::SnapshotFile;
+use coreline_storage::verify::{Finding, Severity};
+use coreline_wire::ids::TopicId;
+
+use super::Names;
+use crate::controller::record::{MetadataRecord, decode_batch};
+use crate::quorum::frame::{self, ScanError};
+use crate::quorum::snapshot::{CONTENT_BYTES_MAX, CONTENT_VERSION, SnapshotContent};
+use crate::quorum::stored::{FrameBody, StoredPayload};
+
+/// What the files say.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) names: Names,
+    pub(super) findings: Vec<Finding>,
+    /// Kind, where, what.
+    pub(super) lines: Vec<(&'static str, String, String)>,
+    pub(super) entries: u64,
+}
+
+impl Found {
+    fn damage(&mut self, path: &Path, position: Option<u64>, why: impl Into<String>) {
+        self.findings.push(Finding { severity: Severity::Damage, path: path.to_path_buf(), position, why: why.into() });
+    }
+
+    fn error(&mut self, path: &Path, error: &StorageError) {
+        match error {
+            StorageError::Corrupt { path, position, why } => self.damage(path, *position, why.clone()),
+            other => self.damage(path, None, other.to_string()),
+        }
+    }
+}
+
+/// Reads all of them.
+pub(super) async fn read(dir: &DataDir, found: &mut Found) {
+    let (disk, quorum) = (OfflineDisk, dir.quorum());
+    snapshot(&disk, &quorum, found).await;
+    let entries = match disk.list_dir(&quorum).await {
+        Ok(entries) => entries,
+        Err(error) => return found.error(&quorum, &error.into()),
+    };
+    let mut files: Vec<_> = entries
+        .iter()
+        .filter_map(|entry| Some((u64::from_str_radix(entry.name.strip_suffix(".log")?, 16).ok()?, quorum.join(&entry.name))))
+        .collect();
+    files.sort_unstable();
+    let count = files.len();
+    let mut next = None;
+    for (place, (number, path)) in files.into_iter().enumerate() {
+        if next.is_some_and(|next| next != number) {
+            found.damage(&path, None, format!("the log goes on at frame {number}, frame {} is missing", next.unwrap_or(0)));
+        }
+        let bytes = match disk.read_file(&path, FILE_BYTES_MAX).await {
+            Ok(bytes) => bytes.unwrap_or_default(),
+            Err(error) => {
+                found.error(&path, &error.into());
+                continue;
+            }
+        };
+        match frame::scan(&bytes, Some(number)) {
+            Err(ScanError::Damaged { position, why }) => found.damage(&path, Some(position), why),
+            Err(ScanError::NewerFormat { found: version }) => {
+                found.damage(&path, None, format!("has format version {version}, of a newer broker"))
+            }
+            Ok(scan) => {
+                match &scan.torn {
+                    Some(why) if place + 1 < count => found.damage(&path, Some(scan.end), format!("{why}, and a later file exists")),
+                    Some(why) => found.findings.push(Finding {
+                        severity: Severity::Note,
+                        path: path.clone(),
+                        position: Some(scan.end),
+                        why: format!("{why}: a write that the end of the process interrupted"),
+                    }),
+                    None => {}
+                }
+                next = Some(scan.frames.last().map_or(number, |frame| frame.sequence + 1));
+                for frame in &scan.frames {
+                    take(&path, frame.position, &frame.body, found);
+                }
+            }
+        }
+    }
+}
+
+async fn snapshot(disk: &OfflineDisk, quorum: &Path, found: &mut Found) {
+    let read = SnapshotFile::open(disk, quorum, "metadata", *b"CLQS", CONTENT_VERSION, CONTENT_BYTES_MAX).await;
+    match read {
+        Err(error) => found.error(quorum, &error),
+        Ok((_, None)) => {}
+        Ok((_, Some(snapshot))) => {
+            if let Some(why) = &snapshot.damaged {
+                found.findings.push(Finding {
+                    severity: Severity::Repairable,
+                    path: snapshot.path.clone(),
+                    position: None,
+                    why: format!("its other generation cannot be read: {why}"),
+                });
+            }
+            let image = SnapshotContent::from_bytes(&snapshot.bytes).and_then(|content| content.to_image());
+            match image {
+                Err(why) => found.damage(&snapshot.path, None, why),
+                Ok(image) => {
+                    for topic in image.topics_sorted() {
+                        found.names.insert(topic.id, topic.name.to_string());
+                    }
+                    let text = format!("{} topics, up to entry {}", image.topics_sorted().len(), image.position.index);
+                    found.lines.push(("snapshot", snapshot.path.display().to_string(), text));
+                }
+            }
+        }
+    }
+}
+
+fn take(path: &Path, position: u64, body: &FrameBody, found: &mut Found) {
+    let at = format!("{}:{position}", path.file_name().unwrap_or_default().to_string_lossy());
+    let FrameBody::Entries { entries, .. } = body else {
+        found.lines.push(("mark", at, format!("{body:?}")));
+        return;
+    };
+    for entry in entries {
+        found.entries += 1;
+        let place = format!("{at} entry {}.{}", entry.id.term, entry.id.index);
+        let StoredPayload::Records(bytes) = &entry.payload else {
+            found.lines.push(("entry", place, format!("{:?}", entry.payload)));
+            continue;
+        };
+        match decode_batch(&bytes.0) {
+            Err(error) => found.damage(path, Some(position), format!("entry {}: {error}", entry.id.index)),
+            Ok(records) => {
+                for record in records {
+                    // Names of deleted topics stay: their files may still be there.
+                    if let MetadataRecord::Topic { id, name } = &record {
+                        found.names.insert(TopicId(*id), name.clone());
+                    }
+                    found.lines.push(("record", place.clone(), format!("{record:?}")));
+                }
+            }
+        }
+    }
+}
+
+/// Largest file of the log that is read, bytes.
+const FILE_BYTES_MAX: usize = 512 << 20;

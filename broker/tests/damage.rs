@@ -1,0 +1,197 @@
+//! A broker over a damaged data directory: what it refuses it names, what it can repair it repairs, and the other partitions go on. And `coreline log`, which
+//! tells the same of a stopped one. Needs kcat; without it one printed line says that nothing was tried.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use common::{Broker, command, dir, refused, spawn};
+
+const SETTINGS: [&str; 8] =
+    ["--shards", "1", "--set", "journal.file.bytes=1048576", "--set", "journal.max.bytes=4194304", "--set", "log.segment.bytes=1048576"];
+
+fn has_kcat() -> bool {
+    let found = Command::new("kcat").arg("-V").output().is_ok();
+    if !found {
+        assert!(std::env::var_os("CI").is_none(), "kcat is missing");
+        eprintln!("skipped: kcat is missing");
+    }
+    found
+}
+
+fn kcat(broker: &Broker, args: &[&str], input: &str) -> Output {
+    let mut child = Command::new("kcat")
+        .args(["-b", &broker.addr.to_string()])
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn consume(broker: &Broker, topic: &str) -> Output {
+    kcat(broker, &["-C", "-t", topic, "-e", "-q", "-X", "check.crcs=true"], "")
+}
+
+fn lines(topic: &str) -> String {
+    (0..300).map(|n| format!("{topic} record {n} {}\n", "x".repeat(500))).collect()
+}
+
+/// A directory that a broker has left cleanly, with two topics of one partition.
+fn filled(path: &Path) {
+    let broker = Broker::start(path, &SETTINGS);
+    for topic in ["one", "two"] {
+        let output = kcat(&broker, &["-P", "-t", topic, "-X", "acks=all", "-X", "batch.size=8000"], &lines(topic));
+        assert!(output.status.success(), "{output:?}");
+    }
+    broker.stop();
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() { copy(&entry.path(), &target) } else { drop(fs::copy(entry.path(), target).unwrap()) }
+    }
+}
+
+fn files(path: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(path).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() { all.extend(files(&entry.path())) } else { all.push(entry.path()) }
+    }
+    all.sort();
+    all
+}
+
+fn flip(path: &Path, position: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[position] ^= 0x10;
+    fs::write(path, bytes).unwrap();
+}
+
+fn log_tool(args: &[&str], path: &Path) -> (Option<i32>, String) {
+    let mut command = command();
+    let output = command.arg("log").args(args).arg(path).stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+}
+
+/// The partition directory that holds this topic's records.
+fn log_of(path: &Path, topic: &str) -> PathBuf {
+    let text = format!("{topic} record 0");
+    let logs = files(&path.join("topics")).into_iter().filter(|p| p.extension().is_some_and(|e| e == "log"));
+    logs.into_iter().find(|p| fs::read(p).unwrap().windows(text.len()).any(|w| w == text.as_bytes())).unwrap()
+}
+
+#[test]
+fn what_is_damaged_is_named_and_refused_and_the_rest_goes_on() {
+    if !has_kcat() {
+        return;
+    }
+    let (good, work) = (dir(), dir());
+    filled(good.path());
+    assert_eq!(log_tool(&["verify"], good.path()).0, Some(0), "{}", log_tool(&["verify"], good.path()).1);
+    let mut number = 0;
+    let mut again = || {
+        number += 1;
+        let path = work.path().join(number.to_string());
+        copy(good.path(), &path);
+        path
+    };
+    let of_kind = |path: &Path, part: &str| {
+        files(path).into_iter().find(|p| p.to_str().unwrap().contains(part)).unwrap_or_else(|| panic!("no {part}"))
+    };
+
+    // The start is refused by a sentence that names the file; the tool names it too.
+    for (part, position) in [("meta.b", 40), ("checkpoint/base.", 60), ("quorum/0000000000000000.log", 10)] {
+        let path = again();
+        let file = of_kind(&path, part);
+        flip(&file, position);
+        let (code, said) = refused(
+            &[&["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir", path.to_str().unwrap()], &SETTINGS[..]].concat(),
+            |_| {},
+        );
+        assert!(code == Some(1) && said.len() == 1 && said[0].contains(file.to_str().unwrap()), "{part}: {code:?} {said:?}");
+        let (code, text) = log_tool(&["verify"], &path);
+        assert!(code == Some(1) && text.contains("DAMAGE") && text.contains(file.to_str().unwrap()), "{part}: {code:?} {text}");
+    }
+
+    // Repaired or harmless.
+    for part in [".timeindex", ".index", "clean-shutdown", "frames", "/lock"] {
+        let path = again();
+        let Some(file) = files(&path).into_iter().find(|p| p.to_str().unwrap().contains(part)) else {
+            assert!(part.contains("index"), "no {part}");
+            continue;
+        };
+        flip(&file, 1);
+        let broker = Broker::start(&path, &SETTINGS);
+        for topic in ["one", "two"] {
+            assert_eq!(String::from_utf8_lossy(&consume(&broker, topic).stdout), lines(topic), "{part}");
+        }
+        broker.stop();
+    }
+
+    // One partition suffers, and only what is damaged of it: a byte that the batch's own checksum does not cover, of the first 64 KiB.
+    let path = again();
+    let file = log_of(&path, "one");
+    flip(&file, 12);
+    let broker = Broker::start(&path, &SETTINGS);
+    let output = consume(&broker, "one");
+    assert!(output.stdout.is_empty(), "nothing of a damaged block is served");
+    assert_eq!(String::from_utf8_lossy(&consume(&broker, "two").stdout), lines("two"));
+    assert!(broker.metric("coreline_damaged_blocks_total") >= 1.0);
+    assert!(broker.log.text().contains(file.to_str().unwrap()), "{}", broker.log.text());
+    broker.stop();
+    let (code, text) = log_tool(&["verify", "--topic", "one"], &path);
+    assert!(code == Some(1) && text.contains(file.to_str().unwrap()), "{text}");
+    assert_eq!(log_tool(&["verify", "--topic", "two"], &path).0, Some(0));
+
+    // A file that is gone fences its partition; deleting the topic ends it.
+    let path = again();
+    fs::remove_file(log_of(&path, "one")).unwrap();
+    let broker = Broker::start(&path, &SETTINGS);
+    assert_eq!(broker.metric("coreline_fenced_partitions"), 1.0);
+    assert_eq!(String::from_utf8_lossy(&consume(&broker, "two").stdout), lines("two"));
+    let output = kcat(&broker, &["-P", "-t", "one", "-X", "message.timeout.ms=1500"], "more\n");
+    assert!(!output.status.success(), "a fenced partition takes nothing");
+    broker.stop();
+}
+
+#[test]
+fn the_tool_reads_what_a_broker_has_left_and_refuses_a_running_one() {
+    if !has_kcat() {
+        return;
+    }
+    let data = dir();
+    filled(data.path());
+    let (code, text) = log_tool(&["dump", "--json", "--records", "--topic", "one"], data.path());
+    assert_eq!(code, Some(0), "{text}");
+    let items: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |kind: &str| items.iter().filter(|item| item["type"] == kind).collect::<Vec<_>>();
+    let records: Vec<_> = of("batch").iter().flat_map(|b| b["payload"].as_array().unwrap().clone()).collect();
+    assert_eq!(records.len(), 300);
+    assert!(records[17]["offset"] == 17 && records[17]["value"].as_str().unwrap().starts_with("one record 17 "), "{}", records[17]);
+    assert_eq!((&of("segment")[0]["nextOffset"], &of("totals")[0]["records"]), (&300.into(), &300.into()));
+    let (code, text) = log_tool(&["dump"], data.path());
+    assert!(code == Some(0) && text.contains("metadata record") && text.contains("checkpoint base"), "{text}");
+    assert_eq!(log_tool(&["verify", "--topic", "absent"], data.path()).0, Some(2));
+    assert_eq!(log_tool(&["verify"], &data.path().join("absent")).0, Some(2));
+    let mut serve = command();
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir"]).arg(data.path()).args(SETTINGS);
+    let (mut child, log) = spawn(&mut serve);
+    assert!(log.wait_for(" ready").is_some());
+    let (code, text) = log_tool(&["verify"], data.path());
+    assert!(code == Some(2) && text.contains("in use") && text.contains("stop it first"), "{code:?} {text}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // After a kill the journal has what the segments lack.
+    assert_eq!(log_tool(&["verify"], data.path()).0, Some(0));
+}
