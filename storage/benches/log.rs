@@ -114,7 +114,7 @@ fn durable(c: &mut Criterion) {
     group.sample_size(20).measurement_time(Duration::from_secs(5));
     for (name, mode) in MODES {
         let raw = format!("raw {name}");
-        group.bench_function(&raw.clone(), |b| {
+        group.bench_function(raw.clone(), |b| {
             b.iter_custom(|rounds| {
                 let raw = raw.clone();
                 on_executor(move |dir| async move {
@@ -136,7 +136,7 @@ fn durable(c: &mut Criterion) {
             });
         });
         let one = format!("append {name}");
-        group.bench_function(&one.clone(), |b| {
+        group.bench_function(one.clone(), |b| {
             b.iter_custom(|rounds| {
                 let one = one.clone();
                 on_executor(move |dir| async move {
@@ -159,7 +159,7 @@ fn durable(c: &mut Criterion) {
             });
         });
         let many = format!("group commit of 64 partitions {name}");
-        group.bench_function(&many.clone(), |b| {
+        group.bench_function(many.clone(), |b| {
             b.iter_custom(|rounds| {
                 let many = many.clone();
                 on_executor(move |dir| async move {
