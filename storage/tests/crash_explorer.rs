@@ -28,8 +28,12 @@ fn quick() {
     match number("EXPLORE_SEED") {
         Some(seed) => drop(go(seed, 2000, Effort::QUICK, "quick")),
         None => {
-            let total = go(0, number("EXPLORE_IMAGES").unwrap_or(2500), Effort::QUICK, "quick");
-            assert!(total.kills > 100 && total.second_crashes > 500 && total.exhaustive_points > 50, "{total:?}");
+            let images = number("EXPLORE_IMAGES").unwrap_or(2500);
+            let total = go(0, images, Effort::QUICK, "quick");
+            assert!(
+                images < 2500 || (total.kills > 100 && total.second_crashes > 500 && total.exhaustive_points > 50),
+                "not everything was reached: {total:?}"
+            );
         }
     }
 }

@@ -32,7 +32,7 @@ pub(crate) struct Setup {
 
 impl Setup {
     pub(crate) fn new(rng: &mut Rng) -> Setup {
-        let log = LogConfig {
+        let mut log = LogConfig {
             segment_bytes: [16 << 10, 64 << 10, 256 << 10, 1 << 20][rng.below(4) as usize],
             index_interval_bytes: [0, 1000, 4096][rng.below(3) as usize],
             max_message_bytes: 1 << 20,
@@ -52,6 +52,9 @@ impl Setup {
             copied_read_bytes_max: 64 << 10,
             ..StoreConfig::default()
         };
+        if rng.percent(40) {
+            log.retention_bytes = 2 * i64::from(log.segment_bytes);
+        }
         let stores = 1 + rng.below(2) as usize;
         let mut classes = [DurabilityClass::Durable; SLOTS];
         if rng.percent(50) {
@@ -255,6 +258,7 @@ impl Life<'_> {
                         14..=17 => self.acknowledge(tp).await?,
                         18 => self.delete_records(tp).await?,
                         19 if world.percent(30) => self.delete_topic(tp).await?,
+                        20 => self.apply_retention().await?,
                         _ => {
                             for _ in 0..world.below(150) {
                                 yield_now().await;
@@ -378,6 +382,25 @@ impl Life<'_> {
             h.start_answered.push((event, start));
             h.acked.push((event, start));
         });
+        Ok(())
+    }
+
+    /// Deletes what is beyond the configured size, in all logs.
+    async fn apply_retention(&self) -> Result<(), String> {
+        for tp in self.partitions() {
+            let event = self.event();
+            self.world.with(tp, |h| h.start_asked.push((event, h.end())));
+        }
+        for store in &self.stores {
+            store.apply_retention(self.world.now_ms.get()).await.map_err(|e| e.to_string())?;
+        }
+        for tp in self.partitions() {
+            let (event, start) = (self.event(), self.log(tp).log_start_offset());
+            self.world.with(tp, |h| {
+                h.start_answered.push((event, start));
+                h.acked.push((event, start));
+            });
+        }
         Ok(())
     }
 
