@@ -183,11 +183,13 @@ fn print(text: &str) -> Result<u8, BenchError> {
 }
 
 fn print_json(value: &impl Serialize) -> Result<u8, BenchError> {
-    print(&(to_json(value)? + "\n"))
+    let text = serde_json::to_string_pretty(value).map_err(|error| BenchError::host("writing JSON", error.into()))?;
+    print(&(text + "\n"))
 }
 
+/// In one line: histograms are long lists of numbers.
 fn to_json(value: &impl Serialize) -> Result<String, BenchError> {
-    serde_json::to_string_pretty(value).map_err(|error| BenchError::host("writing JSON", error.into()))
+    serde_json::to_string(value).map_err(|error| BenchError::host("writing JSON", error.into()))
 }
 
 /// Refuses an output file that cannot be written before anything is measured, not after.
