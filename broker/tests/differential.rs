@@ -35,7 +35,6 @@ const ALLOWED: &[(&str, &str)] = &[
     ("Produce v9 codec 7", "the same"),
     ("Produce v9 codec gzip on plain bytes", "only a rule of the topic makes us decompress, which saves most of the CPU"),
     ("Produce v9 delete horizon bit", "only a broker's cleaner may set it; Kafka stores it"),
-    ("Produce v9 record offset delta 1", "a producer's batch has no gaps between its offsets; Kafka stores it"),
     ("Produce v9 producer with epoch -1", "a producer id comes with an epoch; Kafka stores it"),
     ("append time bit", "only a broker may set it, whatever the topic says; Kafka lets it pass where the topic has CreateTime"),
     ("Produce v9 repeated", "no append time where there is none; Kafka tells the timestamp of the batch it kept"),

@@ -159,9 +159,9 @@ pub fn validate(batch: &ValidBatch, rules: &RecordRules, scratch: &mut Vec<u8>) 
     Ok(summary)
 }
 
-/// Checks that the payload of an uncompressed batch is cut into as many records as its header says, with offset deltas 0, 1, 2, ..., and
-/// tells the smallest and the greatest of their timestamps (milliseconds since 1970): the front of each record is read, some nanoseconds
-/// each. A batch that fails this would stop every consumer that meets it. `None`: compressed, nothing was looked at.
+/// Checks that the payload of an uncompressed batch is cut into as many records as its header says, and tells the smallest and the
+/// greatest of their timestamps (milliseconds since 1970): the front of each record is read, some nanoseconds each. Offset deltas may be any,
+/// as Kafka takes them. A batch that fails this would stop every consumer that meets it. `None`: compressed, nothing was looked at.
 pub fn check_fronts(batch: &ValidBatch) -> Result<Option<(i64, i64)>, RecordsError> {
     let header = batch.header();
     if header.compression() != Some(Compression::None) {
@@ -181,12 +181,11 @@ pub fn check_fronts(batch: &ValidBatch) -> Result<Option<(i64, i64)>, RecordsErr
         }
         let mut front = Decoder::new(&payload[at + taken + 1..end as usize]);
         match (front.varlong(), front.varint()) {
-            (Ok(timestamp_delta), Ok(offset_delta)) if offset_delta == index => {
+            (Ok(timestamp_delta), Ok(_)) => {
                 let timestamp = header.base_timestamp.wrapping_add(timestamp_delta);
                 least = least.min(timestamp);
                 greatest = greatest.max(timestamp);
             }
-            (Ok(_), Ok(offset_delta)) => return Err(RecordsError::OffsetDelta { index, offset_delta }),
             (Err(error), _) | (_, Err(error)) => return malformed(index, at + taken + 1 + error.at, error.kind),
         }
         at = end as usize;
