@@ -2,9 +2,9 @@
 //!
 //! glommio can park an executor that has runnable tasks (its preempt timer fires between being armed and the first task: seen on
 //! contended CPUs). A wake from another thread always frees it. So every shard counts its turns (polls of its tasks) and its
-//! outstanding work (requests it runs, messages that others sent it). A shard with work that has not turned for [`POKE_AFTER`] and whose
-//! thread sleeps is poked: its poke task is woken from this thread. If other tasks ran in that turn they had been runnable: it was a
-//! rescue, counted and logged. A shard that only waits for its CPU is left alone, and so is an idle one; the thread sleeps while nobody
+//! outstanding work (requests it runs, waits that were woken, messages that others sent it). A shard with work that has not turned for
+//! [`POKE_AFTER`] and whose thread sleeps is poked: its poke task is woken from this thread. If other tasks ran in that turn they had been
+//! runnable: it was a rescue, counted and logged. A shard that only waits for its CPU is left alone, and so is an idle one; the thread sleeps while nobody
 //! has work.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
