@@ -10,7 +10,7 @@ use crate::coordinator::request::{GroupResponse, Heartbeat};
 
 impl Slot {
     pub(super) fn heartbeat(&mut self, ctx: &mut Context<'_>, token: Token, request: &Heartbeat) {
-        let group = self.groups.get(request.group_id.as_str());
+        let group = self.classic(&request.group_id);
         let error = group.map_or(ErrorCode::UnknownMemberId, |group| group.heartbeat(ctx, request));
         ctx.answer(token, GroupResponse::Heartbeat(error));
     }

@@ -10,7 +10,7 @@ use coreline_wire::error_code::ErrorCode;
 use super::member::Member;
 use super::state::ClassicState;
 use super::write::{PendingWrite, StaticRejoin};
-use super::{ClassicGroup, Context, Slot, TEXT_BYTES_MAX, Timer, Token, append_error};
+use super::{ClassicGroup, Context, Group, Slot, TEXT_BYTES_MAX, Timer, Token, append_error};
 use crate::coordinator::record::Record;
 use crate::coordinator::request::{GroupResponse, JoinAnswer, JoinGroup, SyncAnswer};
 
@@ -36,8 +36,11 @@ impl Slot {
                 return refuse(ctx, ErrorCode::CoordinatorNotAvailable);
             }
         }
-        let group = self.groups.entry(group_id.clone()).or_insert_with(|| ClassicGroup::new(group_id.clone(), ctx.now.wall_ms));
-        group.join(ctx, token, request, nonce);
+        let new = || Group::Classic(ClassicGroup::new(group_id.clone(), ctx.now.wall_ms));
+        match self.groups.entry(group_id.clone()).or_insert_with(new) {
+            Group::Classic(group) => group.join(ctx, token, request, nonce),
+            Group::Consumer(_) => return refuse(ctx, ErrorCode::InconsistentGroupProtocol),
+        }
         self.settle(ctx, &group_id);
     }
 }

@@ -10,7 +10,7 @@ use crate::coordinator::request::{GroupResponse, LeaveAnswer, LeaveGroup, Leavin
 impl Slot {
     pub(super) fn leave(&mut self, ctx: &mut Context<'_>, token: Token, request: LeaveGroup) {
         let LeaveGroup { group_id, members } = request;
-        let members = match self.groups.get_mut(group_id.as_str()) {
+        let members = match self.classic_mut(&group_id) {
             Some(group) => group.leave(ctx, members),
             None => members.into_iter().map(|member| (member, ErrorCode::UnknownMemberId)).collect(),
         };

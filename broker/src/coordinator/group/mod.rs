@@ -5,9 +5,11 @@
 //! wait for other members are parked under their [`Token`]. Callers: the driver; the tests.
 
 mod classic;
+mod consumer;
 mod heartbeat;
 mod image;
 mod join;
+mod kind;
 mod leave;
 mod member;
 mod offset;
@@ -24,7 +26,9 @@ use std::rc::Rc;
 use coreline_wire::error_code::ErrorCode;
 
 pub use classic::ClassicGroup;
+pub use consumer::ConsumerGroup;
 pub use image::Image;
+pub use kind::Group;
 pub use member::Member;
 pub use state::ClassicState;
 
@@ -138,7 +142,7 @@ pub struct GroupCoordinator {
 struct Slot {
     loaded: bool,
     image: Image,
-    groups: BTreeMap<Rc<str>, ClassicGroup>,
+    groups: BTreeMap<Rc<str>, Group>,
 }
 
 /// What a decision may use and leave behind.
@@ -208,9 +212,9 @@ impl GroupCoordinator {
         !self.slots.is_empty() && self.slots.iter().all(|slot| slot.loaded)
     }
 
-    /// A live group.
+    /// A live classic group.
     pub fn group(&self, group_id: &str) -> Option<&ClassicGroup> {
-        self.slot_of(group_id)?.groups.get(group_id)
+        self.slot_of(group_id)?.classic(group_id)
     }
 
     /// Number of live groups.
@@ -226,7 +230,7 @@ impl GroupCoordinator {
     /// Asserts that every settled live group is what a restart would rebuild, field by field (reliability.md rows 12 and 13).
     pub fn check_against_images(&self) {
         for slot in self.slots.iter().filter(|slot| slot.loaded) {
-            for (id, group) in &slot.groups {
+            for (id, group) in slot.groups.iter().filter_map(|(id, group)| Some((id, group.classic()?))) {
                 let in_flight = self.writes.any_of_group(id);
                 let durable = slot.image.groups.get(&**id);
                 if let (Some(live), Some(durable), false) = (group.settled_value(), durable, in_flight) {
@@ -265,7 +269,7 @@ impl GroupCoordinator {
             };
             group.resume(&mut ctx, config.max_size);
             group.check();
-            slot.groups.insert(group.id.clone(), group);
+            slot.groups.insert(group.id.clone(), Group::Classic(group));
         }
         ctx.actions
     }
@@ -316,7 +320,7 @@ impl GroupCoordinator {
     /// Runs a change of one live group, if there is such a group, and looks after it.
     fn with_group(&mut self, group_id: &str, now: Now, change: impl FnOnce(&mut ClassicGroup, &mut Context<'_>)) -> Vec<Action> {
         let Some((slot, mut ctx)) = self.open(self.partition_of(group_id), now) else { return Vec::new() };
-        if let Some(group) = slot.groups.get_mut(group_id) {
+        if let Some(group) = slot.classic_mut(group_id) {
             change(group, &mut ctx);
             slot.settle(&mut ctx, group_id);
         }
@@ -346,7 +350,7 @@ impl GroupCoordinator {
 impl Slot {
     /// After every change of a group: its relations hold, and it is forgotten when nothing is left of it.
     fn settle(&mut self, ctx: &mut Context<'_>, group_id: &str) {
-        let Some(group) = self.groups.get(group_id) else { return };
+        let Some(group) = self.classic(group_id) else { return };
         group.check();
         let idle = group.is(ClassicState::Empty) && group.pending_joins.is_empty();
         if idle && !self.image.knows(group_id) && !ctx.writes.any_of_group(group_id) {

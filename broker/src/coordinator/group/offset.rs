@@ -5,7 +5,7 @@ use coreline_wire::error_code::ErrorCode;
 
 use super::state::ClassicState;
 use super::write::PendingWrite;
-use super::{ClassicGroup, Context, Slot, TEXT_BYTES_MAX, Token};
+use super::{ClassicGroup, Context, Group, Slot, TEXT_BYTES_MAX, Token};
 use crate::coordinator::record::{OffsetValue, Record};
 use crate::coordinator::request::{CommitAnswer, FetchAnswer, FetchedOffset, GroupResponse, OffsetCommit, OffsetFetch, TopicCommit};
 
@@ -16,7 +16,7 @@ impl Slot {
         if !error.is_ok() {
             return ctx.answer(token, GroupResponse::Commit(request.refuse(error)));
         }
-        if let Some(group) = self.groups.get(request.group_id.as_str()) {
+        if let Some(group) = self.classic(&request.group_id) {
             group.touch(ctx, &request.member_id);
         }
         let (records, answer) = commit_records(ctx, request);
@@ -28,7 +28,8 @@ impl Slot {
 
     fn validate_commit(&self, request: &OffsetCommit, is_full: bool) -> ErrorCode {
         match self.groups.get(request.group_id.as_str()) {
-            Some(group) => group.validate_commit(request),
+            Some(Group::Classic(group)) => group.validate_commit(request),
+            Some(Group::Consumer(_)) => ErrorCode::StaleMemberEpoch,
             None if request.generation_id < 0 && is_full => ErrorCode::CoordinatorNotAvailable,
             // A simple consumer or an administrator: the group comes into being with its offsets.
             None if request.generation_id < 0 => ErrorCode::None,

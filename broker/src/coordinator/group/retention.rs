@@ -4,7 +4,7 @@ use coreline_wire::error_code::ErrorCode;
 
 use super::state::ClassicState;
 use super::write::PendingWrite;
-use super::{Action, ClassicGroup, Context, GroupCoordinator, Slot, Timer};
+use super::{Action, ClassicGroup, Context, Group, GroupCoordinator, Slot, Timer};
 use crate::coordinator::Now;
 use crate::coordinator::record::Record;
 
@@ -28,6 +28,7 @@ impl Slot {
     fn retention(&mut self, ctx: &mut Context<'_>) {
         let image = &self.image;
         for (id, group) in &mut self.groups {
+            let Group::Classic(group) = group else { continue };
             if ctx.writes.any_of_group(id) || ctx.writes.len() >= ctx.config.max_pending_writes {
                 continue;
             }
@@ -41,7 +42,7 @@ impl Slot {
 
     /// The log has forgotten the group; so does memory, unless somebody came meanwhile.
     pub(super) fn tombstone_written(&mut self, ctx: &mut Context<'_>, group_id: &str, outcome: Result<(), ErrorCode>) {
-        let Some(group) = self.groups.get_mut(group_id) else { return };
+        let Some(Group::Classic(group)) = self.groups.get_mut(group_id) else { return };
         if outcome.is_err() || !group.is_unused() {
             return;
         }

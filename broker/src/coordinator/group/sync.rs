@@ -14,7 +14,7 @@ use crate::coordinator::request::{GroupResponse, SyncAnswer, SyncGroup};
 
 impl Slot {
     pub(super) fn sync(&mut self, ctx: &mut Context<'_>, token: Token, request: SyncGroup) {
-        let Some(group) = self.groups.get_mut(request.group_id.as_str()) else {
+        let Some(group) = self.classic_mut(&request.group_id) else {
             return refuse(ctx, token, ErrorCode::UnknownMemberId);
         };
         group.sync(ctx, token, &request);

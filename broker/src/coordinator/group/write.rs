@@ -7,7 +7,7 @@ use coreline_wire::error_code::ErrorCode;
 
 use super::member::Member;
 use super::state::ClassicState;
-use super::{Action, ClassicGroup, Context, GroupCoordinator, Slot, Token, WriteId, append_error};
+use super::{Action, ClassicGroup, Context, Group, GroupCoordinator, Slot, Token, WriteId, append_error};
 use crate::coordinator::Now;
 use crate::coordinator::record::{GroupValue, Record};
 use crate::coordinator::request::{CommitAnswer, GroupResponse};
@@ -108,18 +108,18 @@ impl Slot {
     fn conclude(&mut self, ctx: &mut Context<'_>, group_id: &str, write: WriteId, pending: PendingWrite, outcome: Result<(), ErrorCode>) {
         match pending {
             PendingWrite::Assignment(value) => {
-                if let Some(group) = self.groups.get_mut(group_id) {
+                if let Some(group) = self.classic_mut(group_id) {
                     group.assignment_written(ctx, write, &value, outcome);
                 }
             }
             PendingWrite::State => {
-                if let Some(group) = self.groups.get_mut(group_id) {
+                if let Some(group) = self.classic_mut(group_id) {
                     group.state_written(outcome);
                 }
             }
             PendingWrite::Tombstone => self.tombstone_written(ctx, group_id, outcome),
             PendingWrite::StaticRejoin(rejoin) => {
-                if let Some(group) = self.groups.get_mut(group_id) {
+                if let Some(Group::Classic(group)) = self.groups.get_mut(group_id) {
                     group.static_rejoin_written(ctx, *rejoin, outcome);
                     // Undone or not: a group whose log says something else is written again.
                     group.unwritten = outcome.is_err() && group.settled_value().as_ref() != self.image.groups.get(group_id);
@@ -148,7 +148,7 @@ impl Slot {
             codes.filter(|code| code.is_ok()).for_each(|code| *code = error);
         } else if !self.groups.contains_key(group_id) {
             let group = ClassicGroup::new(Rc::from(group_id), ctx.now.wall_ms);
-            self.groups.insert(group.id.clone(), group);
+            self.groups.insert(group.id.clone(), Group::Classic(group));
         }
         ctx.answer(token, GroupResponse::Commit(answer));
     }
