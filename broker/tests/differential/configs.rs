@@ -69,7 +69,7 @@ fn tell(_: &Session, response: &DescribeConfigsResponse) -> String {
 
 fn describe(session: &mut Session) {
     let name = session.name("settings");
-    for version in [1, 3, 4] {
+    for version in versions(32) {
         let all = request(vec![resource(TOPIC, &name, None)]).with_include_synonyms(true);
         let all = if version >= 3 { all.with_include_documentation(true) } else { all };
         let answer = session.call(version, &all).unwrap();
@@ -106,7 +106,7 @@ fn describe(session: &mut Session) {
         ("resource twice", vec![resource(TOPIC, &name, Some(&["retention.ms"])), resource(TOPIC, &name, Some(&["segment.ms"]))]),
         ("two resources", vec![resource(TOPIC, &name, Some(&["retention.ms"])), resource(BROKER, "1", Some(&["num.partitions"]))]),
     ] {
-        for version in [1, 4] {
+        for version in versions(32) {
             if case == "empty filter" {
                 session.ask_as(case, version, &request(resources.clone()), |_, r| {
                     format!("{} {}", r.results[0].error_code, r.results[0].configs.is_empty())

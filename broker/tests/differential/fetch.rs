@@ -95,7 +95,7 @@ pub fn cases(session: &mut Session) {
 }
 
 fn offsets(session: &mut Session, id: Uuid) {
-    for version in [4, 5, 7, 9, 10, 11, 12] {
+    for version in 4..=12 {
         let request = one(session, "read", 0, 0);
         session.ask_as("from 0", version, &request, tell);
     }
@@ -113,12 +113,12 @@ fn offsets(session: &mut Session, id: Uuid) {
         ("unknown topic", "nowhere", 0, 0),
         ("invalid topic", "no where", 0, 0),
     ] {
-        for version in [4, 12] {
+        for version in 4..=12 {
             let request = one(session, name, index, offset);
             session.ask_as(case, version, &request, tell);
         }
     }
-    for version in [13, 15, 17, 18] {
+    for version in 13..=18 {
         let by_id = |id, index| request(vec![fr::FetchTopic::default().with_topic_id(id).with_partitions(vec![partition(index, 0)])]);
         let fix = |mut r: FetchRequest| {
             if version >= 15 {

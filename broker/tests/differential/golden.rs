@@ -1,47 +1,109 @@
-//! The file of recorded answers: written, read, compared.
+//! The files of recorded answers: written, read, compared.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::session::Answer;
+use super::session::Session;
 
 const SEPARATOR: &str = " => ";
 
-fn path() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/differential/kafka-4.3.txt")
+/// Cases that hold which versions of an API are advertised.
+pub const RANGE: &str = "ApiVersions v4 range of ";
+
+/// How the words of an error are compared.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Words {
+    /// Letter by letter.
+    Exact,
+    /// Only whether there are any.
+    Present,
+}
+
+/// The answers that belong to one part of the table.
+pub struct Part {
+    /// File of the recorded answers, beside the cases.
+    pub file: &'static str,
+    /// Cases that differ on purpose, by a part of their name, with the reason. An entry that matches no difference fails the test.
+    pub allowed: &'static [(&'static str, &'static str)],
+    /// How words are compared.
+    pub words: Words,
+}
+
+fn path(part: &Part) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/differential").join(part.file)
 }
 
 /// Writes the answers of the other broker.
-pub fn write(answers: &[Answer]) {
-    let path = std::env::var_os("CORELINE_DIFFERENTIAL_OUTPUT").map_or_else(path, PathBuf::from);
-    let text: String = answers.iter().map(|a| format!("{}{SEPARATOR}{}\n", a.case, a.text)).collect();
+pub fn write(part: &Part, session: &Session) {
+    let path = std::env::var_os("CORELINE_DIFFERENTIAL_OUTPUT").map_or_else(|| path(part), |dir| PathBuf::from(dir).join(part.file));
+    let line = |case: &str, text: &str| format!("{case}{SEPARATOR}{text}\n");
+    let text: String = session.answers.iter().filter_map(|a| Some(line(&a.case, a.text.as_deref()?))).collect();
     std::fs::write(path, text).unwrap();
+    println!("not served, thus not recorded: {:?}", session.skipped);
 }
 
-/// Compares answers with the recorded ones; every difference must be allowed, every allowance must be used.
-pub fn compare(answers: &[Answer], allowed: &[(&str, &str)]) {
-    let recorded = std::fs::read_to_string(path()).unwrap();
+/// An answer without the words of its errors.
+fn wordless(text: &str) -> String {
+    const MARK: &str = "error_message: Some(\"";
+    let mut parts = text.split(MARK);
+    let mut out = parts.next().unwrap_or("").to_string();
+    for part in parts {
+        // The closing quote is the first that no backslash hides.
+        let bytes = part.as_bytes();
+        let mut end = 0;
+        while end < bytes.len() && bytes[end] != b'"' {
+            end += if bytes[end] == b'\\' { 2 } else { 1 };
+        }
+        out.push_str("error_message: Some(\"words");
+        out.push_str(&part[end..]);
+    }
+    out
+}
+
+/// Compares answers with the recorded ones; every difference must be allowed, every allowance must be used, and what the broker does not
+/// advertise must be in `not_served`.
+pub fn compare(part: &Part, session: &Session, not_served: &[(&str, &str)]) {
+    let recorded = std::fs::read_to_string(path(part)).unwrap();
     let mut theirs: BTreeMap<&str, &str> = recorded.lines().map(|line| line.split_once(SEPARATOR).unwrap()).collect();
-    let mut used = vec![false; allowed.len()];
-    let mut complaints = Vec::new();
-    let mut differs = |case: &str, kafka: &str, ours: &str| match allowed.iter().position(|(name, _)| case.contains(name)) {
+    let mut used = vec![false; part.allowed.len()];
+    let (mut complaints, mut words, mut asked) = (Vec::new(), Vec::new(), 0);
+    let mut missing = session.skipped.clone();
+    let mut differs = |case: &str, kafka: &str, ours: &str| match part.allowed.iter().position(|(name, _)| case.contains(name)) {
         Some(i) => used[i] = true,
         None => complaints.push(format!("{case}\n    Kafka: {kafka}\n    ours:  {ours}")),
     };
-    for answer in answers {
-        match theirs.remove(answer.case.as_str()) {
-            Some(text) if text == answer.text => {}
-            Some(text) => differs(&answer.case, text, &answer.text),
-            None => differs(&answer.case, "not recorded", &answer.text),
+    for answer in &session.answers {
+        let case = answer.case.as_str();
+        match (theirs.remove(case), &answer.text) {
+            (None, None) => {}
+            (Some(_), None) => missing.extend(case.strip_prefix(RANGE).map(str::to_string)),
+            (None, Some(text)) => differs(case, "not recorded", text),
+            (Some(theirs), Some(ours)) => {
+                asked += 1;
+                if theirs == ours {
+                } else if part.words == Words::Present && wordless(theirs) == wordless(ours) {
+                    words.push(format!("{case}\n    Kafka: {theirs}\n    ours:  {ours}"));
+                } else {
+                    differs(case, theirs, ours);
+                }
+            }
         }
     }
     for (case, text) in theirs {
         differs(case, text, "not asked");
     }
-    for ((name, reason), used) in allowed.iter().zip(used) {
+    for ((name, reason), used) in part.allowed.iter().zip(used) {
         if !used {
             complaints.push(format!("{name}: allowed ({reason}), but nothing differs"));
         }
+    }
+    let may_miss = |missing: &str| not_served.iter().any(|(name, _)| missing == *name || missing.starts_with(&format!("{name} v")));
+    for missing in missing.iter().filter(|m| !may_miss(m)) {
+        complaints.push(format!("{missing} is not advertised, and no reason is given for it"));
+    }
+    println!("{}: {asked} answers compared; not served: {missing:?}; {} with other words", part.file, words.len());
+    if std::env::var_os("CORELINE_DIFFERENTIAL_WORDS").is_some() {
+        println!("{}", words.join("\n"));
     }
     assert!(complaints.is_empty(), "{} differences:\n{}", complaints.len(), complaints.join("\n"));
 }

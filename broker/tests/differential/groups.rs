@@ -131,7 +131,7 @@ fn strangers(session: &mut Session) {
             session.ask(case, version, &request);
         }
     }
-    for version in [0, 2, 3, 4, 5] {
+    for version in versions(13) {
         for (case, name) in [("unknown group", "none"), ("empty group", "")] {
             let request = if version < 3 { leave_old(session, name, "m") } else { leave(session, name, "m") };
             session.ask(case, version, &request);
@@ -141,7 +141,7 @@ fn strangers(session: &mut Session) {
             session.ask("no members", version, &request);
         }
     }
-    for version in [0, 3, 4, 5] {
+    for version in versions(14) {
         for (case, name) in [("unknown group", "none"), ("empty group", "")] {
             let mut request = sync(session, name, 1, "m", &[]);
             if version >= 5 {
@@ -166,7 +166,7 @@ pub fn commit(session: &Session, name: &str, topic: &str, partition: i32, offset
 
 /// Commits of consumers that assign partitions themselves.
 fn simple_commits(session: &mut Session) {
-    for version in [2, 4, 5, 6, 7, 8, 9] {
+    for version in versions(8) {
         for (case, topic, partition, offset, metadata) in [
             ("simple", "committed", 0, 5, Some("note")),
             ("null metadata", "committed", 1, 6, None),
@@ -209,7 +209,8 @@ fn simple_commits(session: &mut Session) {
     });
 }
 
-fn old_fetch(session: &Session, name: &str, topics: Option<&[(&str, &[i32])]>) -> OffsetFetchRequest {
+/// An OffsetFetch request up to v7.
+pub fn old_fetch(session: &Session, name: &str, topics: Option<&[(&str, &[i32])]>) -> OffsetFetchRequest {
     let topics = topics.map(|t| {
         t.iter()
             .map(|(n, p)| of::OffsetFetchRequestTopic::default().with_name(session.topic(n)).with_partition_indexes(p.to_vec()))
@@ -218,7 +219,8 @@ fn old_fetch(session: &Session, name: &str, topics: Option<&[(&str, &[i32])]>) -
     OffsetFetchRequest::default().with_group_id(group(session, name)).with_topics(topics)
 }
 
-fn new_fetch(session: &Session, groups: &[(&str, Option<&[(&str, &[i32])]>)]) -> OffsetFetchRequest {
+/// An OffsetFetch request from v8.
+pub fn new_fetch(session: &Session, groups: &[(&str, Option<&[(&str, &[i32])]>)]) -> OffsetFetchRequest {
     let groups = groups
         .iter()
         .map(|(name, topics)| {
@@ -234,7 +236,7 @@ fn new_fetch(session: &Session, groups: &[(&str, Option<&[(&str, &[i32])]>)]) ->
 }
 
 /// The answer with partitions in order where Kafka's order is that of a hash map.
-fn tell(_: &Session, response: &OffsetFetchResponse) -> String {
+pub fn tell(_: &Session, response: &OffsetFetchResponse) -> String {
     let mut response = response.clone();
     response.topics.iter_mut().for_each(|t| t.partitions.sort_by_key(|p| p.partition_index));
     response.topics.sort_by(|a, b| a.name.cmp(&b.name));
@@ -305,7 +307,7 @@ pub fn join(session: &Session, name: &str, member: &str) -> JoinGroupRequest {
 }
 
 fn joins(session: &mut Session) {
-    for version in [0, 1, 3, 4, 5, 6, 7, 8, 9] {
+    for version in versions(11) {
         for (case, name, member) in [("empty group", "", ""), ("unknown member", "none", "stranger")] {
             let mut request = join(session, name, member);
             if version == 0 {
@@ -314,7 +316,7 @@ fn joins(session: &mut Session) {
             session.ask(case, version, &request);
         }
     }
-    for version in [1, 3, 4, 5, 9] {
+    for version in 1..=9 {
         for (case, timeout) in [("short session", 5999), ("no session", 0), ("long session", 1_800_001)] {
             let request = join(session, "none", "").with_session_timeout_ms(timeout);
             session.ask(case, version, &request);

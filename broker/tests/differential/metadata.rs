@@ -1,29 +1,38 @@
 //! What clients learn first: ApiVersions, Metadata, DescribeCluster, DescribeTopicPartitions; requests that nobody serves.
 
-use coreline_wire::api;
+use std::collections::BTreeSet;
+
 use kafka_protocol::messages::{
-    ApiVersionsRequest, DescribeClusterRequest, DescribeTopicPartitionsRequest, MetadataRequest, MetadataResponse, TopicName,
-    api_versions_response::ApiVersion, describe_topic_partitions_request as dp, metadata_request as md,
+    ApiKey, ApiVersionsRequest, ApiVersionsResponse, DescribeClusterRequest, DescribeTopicPartitionsRequest, MetadataRequest,
+    MetadataResponse, TopicName, api_versions_response::ApiVersion, describe_topic_partitions_request as dp, metadata_request as md,
 };
 use uuid::Uuid;
 
-use super::session::{Session, s};
+use super::golden::RANGE;
+use super::session::{Session, api_name, s, versions as versions_of};
 use crate::common;
+
+/// What brokers and controllers say to each other.
+const AMONG_BROKERS: [i16; 16] = [4, 5, 6, 7, 52, 53, 54, 56, 58, 59, 62, 63, 67, 70, 73, 82];
 
 /// ApiVersions, before any topic exists.
 pub fn versions(session: &mut Session) {
     let named = ApiVersionsRequest::default().with_client_software_name(s("suite")).with_client_software_version(s("1.0"));
-    // Only the APIs of the table: the others are not served yet. The versions of Kafka 4.3 above ours are those of 4.2 and 4.3.
-    let tell = |_: &Session, r: &kafka_protocol::messages::ApiVersionsResponse| {
-        let ours = |v: &&ApiVersion| api::find(v.api_key).is_some();
-        let listed: Vec<_> = r.api_keys.iter().filter(ours).map(|v| format!("{}: {}", v.api_key, v.min_version)).collect();
-        format!("{} {} minimums {listed:?}", r.error_code, r.throttle_time_ms)
+    let full = session.call(4, &named).unwrap().api_keys;
+    for key in (0..=92).filter(|key| ApiKey::try_from(*key).is_ok() && !AMONG_BROKERS.contains(key)) {
+        let range = full.iter().find(|v| v.api_key == key).map(|v| format!("{} to {}", v.min_version, v.max_version));
+        session.note(&format!("{RANGE}{}", api_name(key)), range);
+    }
+    let tell = |_: &Session, r: &ApiVersionsResponse| {
+        let ranges = |keys: &[ApiVersion]| keys.iter().map(|v| (v.api_key, v.min_version, v.max_version)).collect::<BTreeSet<_>>();
+        let same = if ranges(&r.api_keys) == ranges(&full) { "all" } else { "not all" };
+        format!("{} {} {}", r.error_code, r.throttle_time_ms, if r.api_keys.is_empty() { "none" } else { same })
     };
     for version in [0, 1, 2] {
-        session.ask_as("minimums", version, &ApiVersionsRequest::default(), tell);
+        session.ask_as("whole list", version, &ApiVersionsRequest::default(), tell);
     }
     for version in [3, 4] {
-        session.ask_as("minimums", version, &named, tell);
+        session.ask_as("whole list", version, &named, tell);
         for (case, name, software) in [
             ("empty name", "", "1.0"),
             ("empty version", "suite", ""),
@@ -127,7 +136,7 @@ pub fn cases(session: &mut Session) {
     let id = session.create("known", 2, &[]);
     let first = session.call(12, &MetadataRequest::default().with_topics(Some(vec![]))).unwrap();
     session.mask(&first.cluster_id.unwrap(), "<cluster>");
-    for version in [0, 1, 4, 5, 7, 8, 9, 10, 12, 13] {
+    for version in versions_of(3) {
         let allow = version < 4;
         let known = by_name(session, &["known"]).with_allow_auto_topic_creation(true);
         session.ask_as("known", version, &known, tell);

@@ -82,7 +82,7 @@ pub fn cases(session: &mut Session) {
 
 fn happy(session: &mut Session) {
     let id = session.create("plain", 2, &[]);
-    for version in [3, 5, 7, 8, 9, 10, 11, 12] {
+    for version in 3..=12 {
         let request = request(session, "plain", 0, Some(batch(3).build().unwrap()));
         session.ask_as("three records", version, &request, tell);
     }
@@ -96,7 +96,7 @@ fn happy(session: &mut Session) {
     session.ask_as("nil id", 13, &topic(Uuid::nil()), tell);
     for codec in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
         let records = batch(5).compression(codec, None).build().unwrap();
-        for version in [3, 6, 7, 9] {
+        for version in 3..=12 {
             let request = request(session, "plain", 1, Some(records.clone()));
             session.ask_as(&format!("{codec:?}"), version, &request, tell);
         }
@@ -111,7 +111,7 @@ fn addressed(session: &mut Session) {
         ("partition -1", "plain", -1),
         ("invalid topic", "no where", 0),
     ] {
-        for version in [3, 9, 12] {
+        for version in 3..=12 {
             let request = request(session, topic, partition, records());
             session.ask_as(case, version, &request, tell);
         }
@@ -361,7 +361,7 @@ fn unanswered(session: &mut Session) {
 
 fn producer_ids(session: &mut Session) {
     // The coordinator of transactions is another issue's; here ids without a transactional id.
-    for version in [0, 2, 3, 4, 5] {
+    for version in 0..=5 {
         session.ask("new", version, &InitProducerIdRequest::default().with_transaction_timeout_ms(60_000));
         session.ask("timeout 0", version, &InitProducerIdRequest::default().with_transaction_timeout_ms(0));
         let empty =

@@ -1,5 +1,6 @@
 //! A connection to the broker under comparison: sends requests, records the masked answers.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -7,9 +8,10 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use coreline_wire::api;
 use kafka_protocol::messages::{
-    CreateTopicsRequest, MetadataRequest, RequestHeader, ResponseHeader, TopicName, create_topics_request as ct, metadata_request as md,
+    ApiKey, ApiVersionsRequest, CreateTopicsRequest, MetadataRequest, RequestHeader, ResponseHeader, TopicName,
+    create_topics_request as ct, metadata_request as md,
 };
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Message, Request, StrBytes};
 use uuid::Uuid;
 
 use crate::common;
@@ -24,8 +26,8 @@ const SILENCE: Duration = Duration::from_secs(10);
 pub struct Answer {
     /// Unique, starts with the API's name.
     pub case: String,
-    /// Masked, one line.
-    pub text: String,
+    /// Masked, one line. `None` when it could not be asked since the broker does not advertise the API.
+    pub text: Option<String>,
 }
 
 /// Sends the cases and keeps the answers.
@@ -35,12 +37,27 @@ pub struct Session {
     other: Option<TcpStream>,
     run: String,
     masks: Vec<(String, String)>,
-    recording: bool,
+    /// The other broker is being recorded.
+    pub recording: bool,
     correlation_id: i32,
     /// How long the last answer took.
     pub took: Duration,
     /// In the order of the cases.
     pub answers: Vec<Answer>,
+    /// The APIs and versions that the broker advertises, asked for with the first request.
+    served: BTreeMap<i16, (i16, i16)>,
+    /// Names of APIs, with versions, that were wanted but are not advertised.
+    pub skipped: BTreeSet<String>,
+}
+
+/// The API's name in the protocol guide.
+pub fn api_name(key: i16) -> String {
+    ApiKey::try_from(key).map_or("API".to_string(), |key| format!("{key:?}"))
+}
+
+/// Every version of this request that the protocol crate writes.
+pub fn all<R: Message>() -> std::ops::RangeInclusive<i16> {
+    R::VERSIONS.min..=R::VERSIONS.max
 }
 
 /// Text as the protocol crate wants it.
@@ -48,12 +65,10 @@ pub fn s(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_string())
 }
 
-/// The versions worth asking: lowest, first flexible, highest.
-pub fn versions(key: i16) -> Vec<i16> {
+/// Every version that we serve.
+pub fn versions(key: i16) -> std::ops::RangeInclusive<i16> {
     let spec = api::find(key).unwrap();
-    let mut versions = vec![spec.min, spec.first_flexible.clamp(spec.min, spec.max), spec.max];
-    versions.dedup();
-    versions
+    spec.min..=spec.max
 }
 
 impl Session {
@@ -71,7 +86,25 @@ impl Session {
             correlation_id: 0,
             took: Duration::ZERO,
             answers: Vec::new(),
+            served: BTreeMap::new(),
+            skipped: BTreeSet::new(),
         }
+    }
+
+    /// Whether the broker advertises this API in this version. What is asked and not served is noted in [`Session::skipped`].
+    pub fn serves(&mut self, key: i16, version: i16) -> bool {
+        // Asked for before the key is known, so that the question does not ask itself.
+        if self.served.is_empty() {
+            self.served.insert(18, (0, 0));
+            let told = self.call(0, &ApiVersionsRequest::default()).expect("ApiVersions v0 is answered");
+            self.served.extend(told.api_keys.iter().map(|k| (k.api_key, (k.min_version, k.max_version))));
+        }
+        let served = self.served.get(&key).is_some_and(|(min, max)| (*min..=*max).contains(&version));
+        if !served {
+            let whole = !self.served.contains_key(&key);
+            self.skipped.insert(if whole { api_name(key) } else { format!("{} v{version}", api_name(key)) });
+        }
+        served
     }
 
     /// A name of this run.
@@ -91,7 +124,9 @@ impl Session {
 
     /// Masks a text that differs from run to run.
     pub fn mask(&mut self, text: &str, with: &str) {
-        self.masks.push((text.to_string(), with.to_string()));
+        if !text.is_empty() {
+            self.masks.push((text.to_string(), with.to_string()));
+        }
     }
 
     /// Gives the other broker time to apply what it confirmed; ours has applied it when it answers.
@@ -146,6 +181,7 @@ impl Session {
 
     /// Sends without waiting for an answer.
     pub fn send<R: Request>(&mut self, version: i16, request: &R) {
+        assert!(self.serves(R::KEY, version), "{} v{version} is not served", api_name(R::KEY));
         let frame = self.encode(version, request);
         self.stream().write_all(&frame).unwrap();
     }
@@ -162,8 +198,11 @@ impl Session {
         Some(R::Response::decode(&mut answer, version).unwrap())
     }
 
-    /// Sends a request; its answer is not recorded.
+    /// Sends a request; its answer is not recorded. `None`: closed, silent or not served.
     pub fn call<R: Request>(&mut self, version: i16, request: &R) -> Option<R::Response> {
+        if !self.serves(R::KEY, version) {
+            return None;
+        }
         let frame = self.encode(version, request);
         let mut answer = self.exchange(&frame)?;
         let header = ResponseHeader::decode(&mut answer, R::Response::header_version(version)).unwrap();
@@ -189,22 +228,44 @@ impl Session {
         request: &R,
         tell: impl FnOnce(&Session, &R::Response) -> String,
     ) -> Option<R::Response> {
+        let case = format!("{} v{version} {case}", api_name(R::KEY));
+        if !self.serves(R::KEY, version) {
+            self.skip(&case);
+            return None;
+        }
         let response = self.call(version, request);
         let silent = if self.took >= SILENCE { "silent" } else { "closed" };
         let text = response.as_ref().map_or(silent.to_string(), |r| tell(self, r));
-        let name = api::find(R::KEY).map_or("API", |spec| spec.name);
-        self.record(&format!("{name} v{version} {case}"), &text);
+        self.record(&case, &text);
         response
     }
 
     /// Records an observation.
     pub fn record(&mut self, case: &str, text: &str) {
-        assert!(!self.answers.iter().any(|a| a.case == case), "two cases named {case}");
         let text = self.masked(text);
+        self.push(case, Some(text));
+    }
+
+    /// Notes that a case could not be asked, since the broker does not advertise what it takes.
+    pub fn skip(&mut self, case: &str) {
+        self.push(case, None);
+    }
+
+    /// Records an observation, or a case skipped when what it takes was not served.
+    pub fn note(&mut self, case: &str, text: Option<String>) {
+        match text {
+            Some(text) => self.record(case, &text),
+            None => self.skip(case),
+        }
+    }
+
+    fn push(&mut self, case: &str, text: Option<String>) {
+        assert!(!self.answers.iter().any(|a| a.case == case), "two cases named {case}");
         self.answers.push(Answer { case: case.to_string(), text });
     }
 
-    fn masked(&self, text: &str) -> String {
+    /// Text without what differs from run to run.
+    pub fn masked(&self, text: &str) -> String {
         let mut text = text.replace(", unknown_tagged_fields: {}", "").replace("unknown_tagged_fields: {}", "").replace(&self.run, "");
         for (from, to) in &self.masks {
             text = text.replace(from, to);

@@ -16,14 +16,14 @@ pub fn cases(session: &mut Session) {
 }
 
 /// The members that the leader is told, in order of their masked names: Kafka's order is that of a hash map.
-fn tell(session: &mut Session, case: &str, response: &Option<JoinGroupResponse>) {
+pub fn tell(session: &mut Session, case: &str, response: &Option<JoinGroupResponse>) {
     let mut response = response.clone().unwrap();
     response.members.sort_by_key(|m| m.member_id.clone() != response.leader);
     session.record(case, &format!("{response:?}"));
 }
 
 /// Gives what was sent on the other connection time to arrive first.
-fn let_arrive() {
+pub fn let_arrive() {
     std::thread::sleep(Duration::from_millis(150));
 }
 
