@@ -71,6 +71,8 @@ handlers! {
     AlterConfigs => handle alter_configs,
     CreatePartitions => handle create_partitions,
     IncrementalAlterConfigs => handle incremental_alter_configs,
+    DescribeClientQuotas => handle describe_client_quotas,
+    AlterClientQuotas => handle alter_client_quotas,
     DescribeCluster => handle describe_cluster,
     DescribeTopicPartitions => handle describe_topic_partitions,
 }

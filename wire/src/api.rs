@@ -58,6 +58,8 @@ api_keys! {
     (AlterConfigs, 33),
     (CreatePartitions, 37),
     (IncrementalAlterConfigs, 44),
+    (DescribeClientQuotas, 48),
+    (AlterClientQuotas, 49),
     (DescribeCluster, 60),
     (DescribeTopicPartitions, 75),
 }
@@ -149,6 +151,8 @@ pub const ALL: &[ApiSpec] = &[
     row(ApiKey::AlterConfigs, 0, 2, 2),
     row(ApiKey::CreatePartitions, 0, 3, 2),
     row(ApiKey::IncrementalAlterConfigs, 0, 1, 1),
+    row(ApiKey::DescribeClientQuotas, 0, 1, 1),
+    row(ApiKey::AlterClientQuotas, 0, 1, 1),
     row(ApiKey::DescribeCluster, 0, 2, 0),
     row(ApiKey::DescribeTopicPartitions, 0, 0, 0),
 ];
@@ -176,7 +180,8 @@ mod tests {
             DeleteRecords => DeleteRecordsRequest, InitProducerId => InitProducerIdRequest,
             OffsetForLeaderEpoch => OffsetForLeaderEpochRequest, DescribeConfigs => DescribeConfigsRequest,
             AlterConfigs => AlterConfigsRequest, CreatePartitions => CreatePartitionsRequest,
-            IncrementalAlterConfigs => IncrementalAlterConfigsRequest, DescribeCluster => DescribeClusterRequest,
+            IncrementalAlterConfigs => IncrementalAlterConfigsRequest, DescribeClientQuotas => DescribeClientQuotasRequest,
+            AlterClientQuotas => AlterClientQuotasRequest, DescribeCluster => DescribeClusterRequest,
             DescribeTopicPartitions => DescribeTopicPartitionsRequest,
         }
     }

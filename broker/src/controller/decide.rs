@@ -7,7 +7,7 @@ use coreline_wire::ids::TopicId;
 
 use super::record::MetadataRecord;
 use super::request::{ControllerRequest, ControllerResponse};
-use super::{broker, config, partitions, producer_id, topic};
+use super::{broker, client_quota, config, partitions, producer_id, topic};
 use crate::metadata::MetadataImage;
 
 /// Records to be committed, and the answer that is given once they are.
@@ -100,6 +100,9 @@ pub fn decide(image: &MetadataImage, request: &ControllerRequest, env: &mut Env<
         }
         ControllerRequest::AlterConfigs { resources, validate_only } => {
             config::alter_configs(image, resources, *validate_only).map(ControllerResponse::AlterConfigs)
+        }
+        ControllerRequest::AlterClientQuotas { entries, validate_only } => {
+            client_quota::alter_client_quotas(image, entries, *validate_only).map(ControllerResponse::AlterClientQuotas)
         }
         ControllerRequest::AllocateProducerIds { broker } => producer_id::allocate_block(image, *broker),
         ControllerRequest::RegisterBroker(registration) => broker::register(image, registration, env.random),

@@ -6,6 +6,7 @@
 
 pub mod broker;
 pub mod client;
+pub mod client_quota;
 pub mod config;
 pub mod decide;
 #[cfg(test)]
@@ -28,5 +29,5 @@ pub use driver::{Controller, SystemRandom};
 pub use record::MetadataRecord;
 pub use request::{
     ApiError, BrokerRegistration, ConfigAlteration, ControllerError, ControllerRequest, ControllerResponse, CreatedTopic, DeletedTopic,
-    NewPartitions, NewTopic, TopicSelector,
+    NewPartitions, NewTopic, QuotaAlteration, TopicSelector,
 };

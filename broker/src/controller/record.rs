@@ -7,6 +7,7 @@
 use coreline_wire::ids::{BrokerId, LeaderEpoch, PartitionIndex};
 use serde::{Deserialize, Serialize};
 
+use crate::metadata::client_quota::QuotaEntityType;
 use crate::metadata::{ConfigResourceKind, Endpoint};
 
 /// Version byte of the batch encoding written by this build.
@@ -111,6 +112,15 @@ pub enum MetadataRecord {
         broker: BrokerId,
         /// First id that is still free.
         next_producer_id: i64,
+    },
+    /// A quota of an entity.
+    ClientQuota {
+        /// Type and name of each part; no name is the default.
+        entity: Vec<(QuotaEntityType, Option<String>)>,
+        /// Key.
+        key: String,
+        /// The bits of the value, a 64-bit float; `None` removes the quota.
+        value: Option<u64>,
     },
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use coreline_wire::ids::{TopicId, TopicPartition};
 
+use super::client_quota;
 use super::record::MetadataRecord;
 use crate::metadata::image::{ConfigMap, PartitionImage, TopicImage};
 use crate::metadata::{BrokerImage, ConfigResource, MetadataDelta, MetadataImage, topic_name};
@@ -44,6 +45,10 @@ pub fn replay(image: &mut MetadataImage, delta: &mut MetadataDelta, record: &Met
         MetadataRecord::Config { kind, resource, key, value } => {
             let resource = ConfigResource { kind: *kind, name: Arc::from(resource.as_str()) };
             config(image, delta, resource, key, value.as_deref());
+        }
+        MetadataRecord::ClientQuota { entity, key, value } => {
+            client_quota::replay(image, entity, key, *value);
+            delta.client_quotas_changed = true;
         }
         MetadataRecord::ProducerIdBlock { next_producer_id, .. } => {
             // Ids are never given twice, whatever the record says.

@@ -36,6 +36,13 @@ pub enum ControllerRequest {
         /// Decide and answer, but change nothing.
         validate_only: bool,
     },
+    /// Set and remove client quotas.
+    AlterClientQuotas {
+        /// One per entity.
+        entries: Vec<QuotaAlteration>,
+        /// Decide and answer, but change nothing.
+        validate_only: bool,
+    },
     /// The next block of producer ids.
     AllocateProducerIds {
         /// The broker that will hand them out.
@@ -63,6 +70,8 @@ pub enum ControllerResponse {
     CreatePartitions(Vec<Result<(), ApiError>>),
     /// To `AlterConfigs`.
     AlterConfigs(Vec<Result<(), ApiError>>),
+    /// To `AlterClientQuotas`: the distinct entities with what became of them.
+    AlterClientQuotas(Vec<(Vec<(String, Option<String>)>, Result<(), ApiError>)>),
     /// To `AllocateProducerIds`: ids `first .. first + len` belong to the caller alone.
     ProducerIds {
         /// First id of the block.
@@ -156,6 +165,15 @@ pub struct ConfigAlteration {
     pub replace_all: bool,
     /// Key and value; `None` removes the override.
     pub entries: Vec<(String, Option<String>)>,
+}
+
+/// The change of one entity's quotas.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuotaAlteration {
+    /// Type and name of each part as on the wire, not yet validated; no name is the default.
+    pub entity: Vec<(String, Option<String>)>,
+    /// Key and value; `None` removes the quota.
+    pub ops: Vec<(String, Option<f64>)>,
 }
 
 /// What a broker says of itself when it starts.

@@ -4,6 +4,7 @@
 //! `dispatch`). It never writes to the socket. Handlers are listed one per line in alphabetical order.
 
 pub mod admin;
+pub mod alter_client_quotas;
 pub mod alter_configs;
 pub mod api_versions;
 pub mod codec;
@@ -11,6 +12,7 @@ pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_records;
 pub mod delete_topics;
+pub mod describe_client_quotas;
 pub mod describe_cluster;
 pub mod describe_configs;
 pub mod describe_topic_partitions;

@@ -26,6 +26,8 @@ pub struct MetadataDelta {
     pub brokers_changed: BTreeSet<BrokerId>,
     /// A feature level changed.
     pub features_changed: bool,
+    /// A client quota changed.
+    pub client_quotas_changed: bool,
     /// The metadata quorum is led by another node.
     pub controller_changed: bool,
 }
@@ -41,6 +43,7 @@ impl MetadataDelta {
             configs_changed: image.configs().map(|(resource, _)| resource.clone()).collect(),
             brokers_changed: image.brokers().map(|broker| broker.id).collect(),
             features_changed: image.features().next().is_some(),
+            client_quotas_changed: !image.client_quotas.is_empty(),
             controller_changed: image.controller_id >= 0,
         }
     }
@@ -64,6 +67,7 @@ impl MetadataDelta {
         let brokers = before.brokers().chain(after.brokers()).map(|broker| broker.id);
         delta.brokers_changed = brokers.filter(|id| before.broker(*id) != after.broker(*id)).collect();
         delta.features_changed = before.features != after.features;
+        delta.client_quotas_changed = before.client_quotas != after.client_quotas;
         delta.controller_changed = before.controller_id != after.controller_id;
         delta
     }
@@ -86,6 +90,7 @@ impl MetadataDelta {
         self.configs_changed.extend(later.configs_changed.iter().cloned());
         self.brokers_changed.extend(&later.brokers_changed);
         self.features_changed |= later.features_changed;
+        self.client_quotas_changed |= later.client_quotas_changed;
         self.controller_changed |= later.controller_changed;
     }
 

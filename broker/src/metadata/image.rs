@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use coreline_wire::ids::{BrokerId, LeaderEpoch, PartitionIndex, TopicId, TopicPartition};
 
+use super::client_quota::ClientQuotas;
 use super::shared_map::{BucketKey, SharedMap, fnv1a};
 use super::topic_name;
 
@@ -41,6 +42,7 @@ pub struct MetadataImage {
     pub(crate) topic_forms: SharedMap<Arc<str>, Arc<str>>,
     pub(crate) configs: SharedMap<ConfigResource, Arc<ConfigMap>>,
     pub(crate) features: Arc<BTreeMap<Arc<str>, i16>>,
+    pub(crate) client_quotas: Arc<ClientQuotas>,
     pub(crate) partition_count: usize,
     pub(crate) removed_topics: RemovedTopics,
 }
@@ -263,6 +265,11 @@ impl MetadataImage {
                 .enumerate()
                 .map(|(index, partition)| (TopicPartition { topic: topic.id, partition: index as PartitionIndex }, partition))
         })
+    }
+
+    /// Client quotas by entity.
+    pub fn client_quotas(&self) -> &Arc<ClientQuotas> {
+        &self.client_quotas
     }
 
     /// A broker, fenced or not.

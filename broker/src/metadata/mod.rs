@@ -4,6 +4,7 @@
 //! `topic_name` what a topic may be called,
 //! `shared_map` the map that lets two versions of an image share what did not change.
 
+pub mod client_quota;
 pub mod delta;
 pub mod image;
 pub mod publish;

@@ -11,6 +11,7 @@ use rkyv::rancor;
 use rkyv::util::AlignedVec;
 
 use super::stored::{StoredLogId, StoredMembershipConfig};
+use crate::metadata::client_quota::{QuotaEntity, QuotaEntityType, QuotaValues};
 use crate::metadata::image::{ConfigMap, PartitionImage};
 use crate::metadata::{BrokerImage, ConfigResource, ConfigResourceKind, Endpoint, ImagePosition, MetadataImage, TopicImage, topic_name};
 
@@ -95,7 +96,11 @@ impl SnapshotContent {
             next_producer_id: image.next_producer_id,
             brokers: image.brokers().map(|broker| store_broker(broker)).collect(),
             topics: image.topics_sorted().into_iter().map(|topic| store_topic(topic)).collect(),
-            configs: configs.into_iter().map(|(resource, overrides)| store_config(resource, overrides)).collect(),
+            configs: configs
+                .into_iter()
+                .map(|(resource, overrides)| store_config(resource, overrides))
+                .chain(image.client_quotas().iter().map(|(entity, values)| store_quotas(entity, values)))
+                .collect(),
             features: image.features().map(|(name, level)| (name.to_string(), level)).collect(),
         }
     }
@@ -136,6 +141,11 @@ impl SnapshotContent {
             }
         }
         for stored in &self.configs {
+            if stored.kind == CLIENT_QUOTAS {
+                let (entity, values) = load_quotas(stored)?;
+                Arc::make_mut(&mut image.client_quotas).insert(entity, values);
+                continue;
+            }
             let kind = ConfigResourceKind::from_code(stored.kind)
                 .ok_or_else(|| format!("unknown kind {} of configuration resource in the metadata snapshot", stored.kind))?;
             let overrides: ConfigMap =
@@ -220,11 +230,33 @@ fn store_config(resource: &ConfigResource, overrides: &ConfigMap) -> StoredConfi
     }
 }
 
+/// Client quotas are kept among the configurations, as a kind of their own, with the entity as a name: so format 1 holds them.
+const CLIENT_QUOTAS: i8 = 64;
+
+fn store_quotas(entity: &QuotaEntity, values: &QuotaValues) -> StoredConfig {
+    let parts: Vec<(QuotaEntityType, Option<&str>)> = entity.parts().collect();
+    StoredConfig {
+        kind: CLIENT_QUOTAS,
+        name: serde_json::to_string(&parts).expect("plain data"),
+        // Bits, so that every value comes back as it was.
+        overrides: values.iter().map(|(key, value)| (key.to_string(), value.to_bits().to_string())).collect(),
+    }
+}
+
+fn load_quotas(stored: &StoredConfig) -> Result<(QuotaEntity, QuotaValues), String> {
+    let wrong = |what: &str| format!("the quotas of entity {} in the metadata snapshot: {what}", stored.name);
+    let parts: Vec<(QuotaEntityType, Option<String>)> = serde_json::from_str(&stored.name).map_err(|error| wrong(&error.to_string()))?;
+    let entity = QuotaEntity::of(parts.iter().map(|(kind, name)| (*kind, name.as_deref())));
+    let value = |(key, bits): &(String, String)| Some((Arc::from(key.as_str()), f64::from_bits(bits.parse().ok()?)));
+    let values: Option<QuotaValues> = stored.overrides.iter().map(value).collect();
+    Ok((entity, values.ok_or_else(|| wrong("a value is no number"))?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::controller::testing::World;
-    use crate::controller::{ConfigAlteration, NewTopic};
+    use crate::controller::{ConfigAlteration, ControllerRequest, NewTopic, QuotaAlteration};
 
     fn sample() -> MetadataImage {
         let mut world = World::with_topics(&["a", "b.c", "d"]);
@@ -242,6 +274,13 @@ mod tests {
             entries: vec![("k".into(), Some("v".into()))],
         };
         world.alter(broker).expect("altered");
+        for (entity, value) in [(vec![("user", Some("a \"b\"")), ("client-id", None)], 0.1), (vec![("ip", Some("::1"))], 7.0)] {
+            let key = if entity.len() == 1 { "connection_creation_rate" } else { "request_percentage" };
+            let entity = entity.into_iter().map(|(kind, name)| (kind.to_owned(), name.map(str::to_owned))).collect();
+            let entries = vec![QuotaAlteration { entity, ops: vec![(key.to_owned(), Some(value))] }];
+            let _ = world.submit(&ControllerRequest::AlterClientQuotas { entries, validate_only: false });
+        }
+        assert_eq!(world.image.client_quotas().len(), 2);
         world.image
     }
 

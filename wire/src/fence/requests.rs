@@ -2,7 +2,7 @@
 //!
 //! Versions below an API's minimum are not described. Callers: `fence`.
 
-use super::schema::{BOOL, BYTES, Field, I8, I16, I32, I64, Kind, STRING, Struct, UUID, field};
+use super::schema::{BOOL, BYTES, F64, Field, I8, I16, I32, I64, Kind, STRING, Struct, UUID, field};
 use crate::api::ApiKey;
 
 /// The structure of an API's request.
@@ -28,6 +28,8 @@ pub(super) fn request(api: ApiKey) -> Option<&'static Struct> {
         ApiKey::AlterConfigs => &ALTER_CONFIGS,
         ApiKey::CreatePartitions => &CREATE_PARTITIONS,
         ApiKey::IncrementalAlterConfigs => &INCREMENTAL_ALTER_CONFIGS,
+        ApiKey::DescribeClientQuotas => &DESCRIBE_CLIENT_QUOTAS,
+        ApiKey::AlterClientQuotas => &ALTER_CLIENT_QUOTAS,
         ApiKey::DescribeCluster => &DESCRIBE_CLUSTER,
         ApiKey::DescribeTopicPartitions => &DESCRIBE_TOPIC_PARTITIONS,
     })
@@ -271,6 +273,26 @@ static INCREMENTAL_ALTER_CONFIGS: Struct = Struct {
                 field("resource_type", I8),
                 field("resource_name", STRING),
                 field("configs", structs![field("name", STRING), field("config_operation", I8), field("value", STRING).nullable(0)],),
+            ],
+        ),
+        field("validate_only", BOOL),
+    ],
+};
+
+static DESCRIBE_CLIENT_QUOTAS: Struct = Struct {
+    fields: &[
+        field("components", structs![field("entity_type", STRING), field("match_type", I8), field("match", STRING).nullable(0)]),
+        field("strict", BOOL),
+    ],
+};
+
+static ALTER_CLIENT_QUOTAS: Struct = Struct {
+    fields: &[
+        field(
+            "entries",
+            structs![
+                field("entity", structs![field("entity_type", STRING), field("entity_name", STRING).nullable(0)]),
+                field("ops", structs![field("key", STRING), field("value", F64), field("remove", BOOL)]),
             ],
         ),
         field("validate_only", BOOL),

@@ -117,7 +117,8 @@ fn through_kafka_protocol(api: ApiKey, version: i16, body: &[u8]) -> Result<Vec<
         DeleteRecords => DeleteRecordsRequest, InitProducerId => InitProducerIdRequest,
         OffsetForLeaderEpoch => OffsetForLeaderEpochRequest, DescribeConfigs => DescribeConfigsRequest,
         AlterConfigs => AlterConfigsRequest, CreatePartitions => CreatePartitionsRequest,
-        IncrementalAlterConfigs => IncrementalAlterConfigsRequest, DescribeCluster => DescribeClusterRequest,
+        IncrementalAlterConfigs => IncrementalAlterConfigsRequest, DescribeClientQuotas => DescribeClientQuotasRequest,
+        AlterClientQuotas => AlterClientQuotasRequest, DescribeCluster => DescribeClusterRequest,
         DescribeTopicPartitions => DescribeTopicPartitionsRequest,
     }
 }

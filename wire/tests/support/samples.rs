@@ -3,11 +3,12 @@
 use bytes::{Bytes, BytesMut};
 use coreline_wire::ApiKey;
 use kafka_protocol::messages::{
-    self as kp, BrokerId, GroupId, ProducerId, TopicName, TransactionalId, alter_configs_request as alter,
-    create_partitions_request as grow, create_topics_request as create, delete_records_request as purge, delete_topics_request as delete,
-    describe_configs_request as configs, describe_topic_partitions_request as describe, incremental_alter_configs_request as incremental,
-    join_group_request as join, leave_group_request as leave, list_offsets_request as list, metadata_request as metadata,
-    offset_commit_request as commit, offset_fetch_request as fetch, offset_for_leader_epoch_request as epoch, sync_group_request as sync,
+    self as kp, BrokerId, GroupId, ProducerId, TopicName, TransactionalId, alter_client_quotas_request as alter_quotas,
+    alter_configs_request as alter, create_partitions_request as grow, create_topics_request as create, delete_records_request as purge,
+    delete_topics_request as delete, describe_client_quotas_request as describe_quotas, describe_configs_request as configs,
+    describe_topic_partitions_request as describe, incremental_alter_configs_request as incremental, join_group_request as join,
+    leave_group_request as leave, list_offsets_request as list, metadata_request as metadata, offset_commit_request as commit,
+    offset_fetch_request as fetch, offset_for_leader_epoch_request as epoch, sync_group_request as sync,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use uuid::Uuid;
@@ -101,6 +102,21 @@ pub(crate) fn body(api: ApiKey, v: i16) -> Option<Bytes> {
             let resource = incremental::AlterConfigsResource::default().with_resource_type(2).with_resource_name(s("events"));
             let resource = resource.with_configs(vec![config(0, Some(s("compact"))), config(1, None)]);
             encode(kp::IncrementalAlterConfigsRequest::default().with_resources(vec![resource]).with_validate_only(true), v)
+        }
+        ApiKey::DescribeClientQuotas => {
+            let part =
+                |kind, how, name| describe_quotas::ComponentData::default().with_entity_type(s(kind)).with_match_type(how).with_match(name);
+            let components = vec![part("user", 0, Some(s("alice"))), part("client-id", 1, None)];
+            encode(kp::DescribeClientQuotasRequest::default().with_components(components).with_strict(true), v)
+        }
+        ApiKey::AlterClientQuotas => {
+            let part = |kind, name| alter_quotas::EntityData::default().with_entity_type(s(kind)).with_entity_name(name);
+            let set = alter_quotas::OpData::default().with_key(s("producer_byte_rate")).with_value(1e6);
+            let remove = alter_quotas::OpData::default().with_key(s("request_percentage")).with_remove(true);
+            let entry = alter_quotas::EntryData::default()
+                .with_entity(vec![part("user", Some(s("alice"))), part("client-id", None)])
+                .with_ops(vec![set, remove]);
+            encode(kp::AlterClientQuotasRequest::default().with_entries(vec![entry]).with_validate_only(true), v)
         }
         ApiKey::DescribeCluster => {
             let mut request = kp::DescribeClusterRequest::default().with_include_cluster_authorized_operations(true);
@@ -288,7 +304,8 @@ pub(crate) fn debug(api: ApiKey, version: i16, body: &Bytes) -> Result<String, S
         DeleteRecords => DeleteRecordsRequest, InitProducerId => InitProducerIdRequest,
         OffsetForLeaderEpoch => OffsetForLeaderEpochRequest, DescribeConfigs => DescribeConfigsRequest,
         AlterConfigs => AlterConfigsRequest, CreatePartitions => CreatePartitionsRequest,
-        IncrementalAlterConfigs => IncrementalAlterConfigsRequest, DescribeCluster => DescribeClusterRequest,
+        IncrementalAlterConfigs => IncrementalAlterConfigsRequest, DescribeClientQuotas => DescribeClientQuotasRequest,
+        AlterClientQuotas => AlterClientQuotasRequest, DescribeCluster => DescribeClusterRequest,
         DescribeTopicPartitions => DescribeTopicPartitionsRequest,
     }
 }
