@@ -65,6 +65,18 @@ bugs! {
     TornTailNotCut,
     /// Recovery writes its table before the segments are flushed.
     RecoveryTableBeforeSync,
+    /// Retention moves log starts, and its segments go, without the table that says so.
+    RetentionNotPersisted,
+    /// Compacted segments are not flushed before the exchange.
+    CompactedNotFlushed,
+    /// A start takes compacted files of whatever exchange for those that count.
+    UndecidedExchangeTaken,
+    /// A start removes the compacted files of the exchange that was decided.
+    DecidedExchangeUndone,
+    /// Old indexes and sums are removed without a directory flush before new segments take the names.
+    ExchangeNotOrdered,
+    /// Compaction leaves tombstones out at once, before readers had their time.
+    TombstonesAtOnce,
 }
 
 thread_local! {

@@ -190,7 +190,9 @@ impl Pass {
             let keep = !discard
                 && (header.attributes.is_control()
                     || offset > self.keys.latest()
-                    || record.key.is_some_and(|key| offset >= self.keys.get(key).unwrap_or(-1) && (record.value.is_some() || !passed)));
+                    || record.key.is_some_and(|key| {
+                        offset >= self.keys.get(key).unwrap_or(-1) && (record.value.is_some() || !(passed || planted!(TombstonesAtOnce)))
+                    }));
             verdicts.tombstones |= keep && record.value.is_none() && !header.attributes.is_control();
             verdicts.kept.push(keep);
         }

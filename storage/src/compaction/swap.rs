@@ -124,7 +124,9 @@ impl<D: Disk> NewSegment<D> {
         }
         if let Some(file) = &self.file {
             judged(store, file.truncate(u64::from(self.size)).await)?;
-            judged(store, file.sync().await)?;
+            if !planted!(CompactedNotFlushed) {
+                judged(store, file.sync().await)?;
+            }
         }
         Ok(true)
     }
@@ -315,7 +317,9 @@ async fn apply<D: Disk>(disk: &D, dir: &Path, generation: u64, content: &SwapCon
             disk.remove_file(&dir.join(&file.name)).await?;
         }
     }
-    disk.sync_dir(dir).await?;
+    if !planted!(ExchangeNotOrdered) {
+        disk.sync_dir(dir).await?;
+    }
     for base in staged {
         disk.rename(&dir.join(name::compacted_file(base, generation)), &dir.join(name::log_file(base))).await?;
     }
@@ -357,7 +361,8 @@ pub(crate) async fn settle<D: Disk>(disk: &D, dir: &Path, files: &[DirEntry]) ->
         return Ok(false);
     }
     let swap = SwapFile::open(disk, dir).await?;
-    let generation = swap.file.sequence();
+    let newest = staged.iter().map(|(_, of)| *of).max().filter(|_| planted!(UndecidedExchangeTaken));
+    let generation = newest.unwrap_or(swap.file.sequence());
     if let Some(damaged) = swap.damaged.filter(|_| staged.iter().any(|(_, of)| *of > generation)) {
         // It may be the one that says that these files count.
         return Err(StorageError::corrupt(
@@ -371,7 +376,11 @@ pub(crate) async fn settle<D: Disk>(disk: &D, dir: &Path, files: &[DirEntry]) ->
             if swap.content.old.binary_search(&base).is_ok() && swap.content.new.binary_search(&base).is_err())
     };
     let unfinished = staged.iter().any(|(_, of)| *of == generation) || files.iter().any(is_old);
-    if unfinished {
+    if planted!(DecidedExchangeUndone) {
+        for (base, of) in &staged {
+            disk.remove_file(&dir.join(name::compacted_file(*base, *of))).await?;
+        }
+    } else if unfinished {
         apply(disk, dir, generation, &swap.content).await?;
         tracing::info!(dir = %dir.display(), generation, "finished a compaction that was interrupted");
     }

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 
 use coreline_storage::data_dir::{DataDir, JournalId, Meta};
 use coreline_storage::io::sim::{CrashMode, Rng, SimDisk};
@@ -12,7 +13,8 @@ use coreline_storage::{
 use coreline_wire::TopicPartition;
 use futures_lite::future::{block_on, or};
 
-use super::history::{Expectations, Expected, Outcome};
+use super::compacted;
+use super::history::{Expectations, Expected, Outcome, Seen};
 use super::workload::Setup;
 
 pub(crate) const ROOT: &str = "/data";
@@ -124,7 +126,8 @@ fn recovered(disk: &SimDisk, setup: &Setup, expected: &Expectations) -> Result<(
         let events = disk.stats().events;
         let mut outcome = Outcome::new();
         for (tp, log) in &opened.logs {
-            let range = check_log(log, &expected[tp]).await.map_err(|why| format!("{tp}: {why} (notes: {:?})", opened.report.notes))?;
+            let range =
+                check_log(log, setup, *tp, &expected[tp]).await.map_err(|why| format!("{tp}: {why} (notes: {:?})", opened.report.notes))?;
             outcome.insert(*tp, range);
         }
         for (tp, log) in &opened.logs {
@@ -134,7 +137,7 @@ fn recovered(disk: &SimDisk, setup: &Setup, expected: &Expectations) -> Result<(
     })
 }
 
-async fn check_log(log: &Log<SimDisk>, expected: &Expected) -> Result<(i64, i64), String> {
+async fn check_log(log: &Log<SimDisk>, setup: &Setup, tp: TopicPartition, expected: &Expected) -> Result<(i64, i64, u32), String> {
     let (start, end) = (log.log_start_offset(), log.log_end_offset());
     if end < expected.end_min {
         return Err(format!("acknowledged up to {}, recovered up to {end}", expected.end_min));
@@ -148,12 +151,30 @@ async fn check_log(log: &Log<SimDisk>, expected: &Expected) -> Result<(i64, i64)
     if start < expected.start_min || start > expected.start_max {
         return Err(format!("log start {start} outside {}..={}", expected.start_min, expected.start_max));
     }
+    let found = read(log, setup.compacts(tp)).await?;
+    if setup.compacts(tp) {
+        compacted::check(&compacted::lines(&found, start)?, expected, start..end, setup.log.delete_retention_ms)?;
+        return Ok((start, end, crc32fast::hash(&found)));
+    }
     let there = expected.batches.iter().filter(|b| b.next_offset > start && b.next_offset <= end);
     let wanted = there.map(|b| &b.bytes[..]).collect::<Vec<_>>().concat();
-    let mut found = Vec::with_capacity(wanted.len());
+    if found != wanted {
+        let at = found.iter().zip(&wanted).position(|(a, b)| a != b).unwrap_or(found.len().min(wanted.len()));
+        return Err(format!("{} bytes in {start}..{end}, {} appended, different from byte {at} on", found.len(), wanted.len()));
+    }
+    Ok((start, end, crc32fast::hash(&found)))
+}
+
+/// All bytes of a log from its start to its end. Of one with gaps nothing may be left at its end.
+async fn read(log: &Log<SimDisk>, gaps: bool) -> Result<Vec<u8>, String> {
+    let (start, end) = (log.log_start_offset(), log.log_end_offset());
+    let mut found = Vec::new();
     let mut offset = start;
     while offset < end {
         let plan = log.read(offset, 1 << 20, i64::MAX, true).await.map_err(|e| format!("read at {offset}: {e}"))?;
+        if plan.bytes == 0 && gaps {
+            break;
+        }
         if plan.next_offset <= offset {
             return Err(format!("nothing to read at {offset} of {start}..{end}"));
         }
@@ -165,11 +186,13 @@ async fn check_log(log: &Log<SimDisk>, expected: &Expected) -> Result<(i64, i64)
         }
         offset = plan.next_offset;
     }
-    if found != wanted {
-        let at = found.iter().zip(&wanted).position(|(a, b)| a != b).unwrap_or(found.len().min(wanted.len()));
-        return Err(format!("{} bytes in {start}..{end}, {} appended, different from byte {at} on", found.len(), wanted.len()));
-    }
-    Ok((start, end))
+    Ok(found)
+}
+
+/// What readers of a compacted log find in it.
+pub(crate) async fn seen(log: &Log<SimDisk>) -> Result<Seen, String> {
+    let lines = compacted::lines(&read(log, true).await?, log.log_start_offset())?;
+    Ok(Seen { end: log.log_end_offset(), offsets: Rc::new(lines.iter().map(|line| line.offset).collect()) })
 }
 
 /// Retries of what is there are found as such; what the crash took is not known any more.

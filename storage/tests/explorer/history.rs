@@ -1,10 +1,19 @@
 //! What a life did and promised, with the event of the disk at which it did: so that for a crash at any event it is known what must be there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use coreline_wire::TopicPartition;
 use coreline_wire::record::ValidBatch;
+
+/// A record as a reader sees it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub(crate) offset: i64,
+    pub(crate) timestamp: i64,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+}
 
 /// A batch as it lies in the log.
 pub(crate) struct Batch {
@@ -15,6 +24,8 @@ pub(crate) struct Batch {
     pub(crate) producer: Option<(i64, i32)>,
     /// As it was handed in.
     pub(crate) raw: ValidBatch,
+    /// Its records; only of a log that is compacted.
+    pub(crate) lines: Rc<Vec<Line>>,
     /// Event of the disk when it was appended.
     pub(crate) at: usize,
 }
@@ -33,6 +44,19 @@ pub(crate) struct LogHistory {
     pub(crate) start_asked: Vec<(usize, i64)>,
     /// Log starts that were answered.
     pub(crate) start_answered: Vec<(usize, i64)>,
+    /// Compactions that were asked for: event, offset below which they may look, wall clock.
+    pub(crate) clean_asked: Vec<(usize, i64, i64)>,
+    /// Offsets below which a compaction has answered that it looked at every record.
+    pub(crate) clean_answered: Vec<(usize, i64)>,
+    /// What readers of a compacted log found when it was opened.
+    pub(crate) seen: Option<(usize, Seen)>,
+}
+
+/// Offsets of the records below `end` that were there.
+#[derive(Clone)]
+pub(crate) struct Seen {
+    pub(crate) end: i64,
+    pub(crate) offsets: Rc<BTreeSet<i64>>,
 }
 
 /// What a crash at one event must leave of one log.
@@ -47,13 +71,19 @@ pub(crate) struct Expected {
     /// The recovered start lies between these.
     pub(crate) start_min: i64,
     pub(crate) start_max: i64,
+    /// Compactions that may have happened: offset below which they looked, wall clock.
+    pub(crate) clean_asked: Vec<(i64, i64)>,
+    /// Every record below was looked at by a compaction.
+    pub(crate) clean_min: i64,
+    /// What is not in here does not come back.
+    pub(crate) seen: Option<Seen>,
 }
 
 pub(crate) type Histories = BTreeMap<TopicPartition, LogHistory>;
 pub(crate) type Expectations = BTreeMap<TopicPartition, Expected>;
 
-/// Start and end of each recovered log.
-pub(crate) type Outcome = BTreeMap<TopicPartition, (i64, i64)>;
+/// Start and end of each recovered log, and the checksum of what is read in between.
+pub(crate) type Outcome = BTreeMap<TopicPartition, (i64, i64, u32)>;
 
 fn largest(list: &[(usize, i64)], event: usize) -> i64 {
     list.iter().filter(|(at, _)| *at <= event).map(|(_, value)| *value).max().unwrap_or(0)
@@ -85,6 +115,9 @@ impl LogHistory {
             end_min_written: largest(&self.acked, event).max(largest(&self.written, event)),
             start_min: largest(&self.start_answered, event),
             start_max: largest(&self.start_asked, event),
+            clean_asked: self.clean_asked.iter().filter(|(at, ..)| *at <= event).map(|(_, below, now_ms)| (*below, *now_ms)).collect(),
+            clean_min: largest(&self.clean_answered, event),
+            seen: self.seen.as_ref().filter(|(at, _)| *at <= event).map(|(_, seen)| seen.clone()),
         }
     }
 
@@ -93,7 +126,8 @@ impl LogHistory {
         let kept = self.batches.iter().filter(|b| b.next_offset <= end);
         let batches = kept.map(|b| {
             let Batch { base_offset, next_offset, producer, .. } = **b;
-            Rc::new(Batch { base_offset, next_offset, bytes: b.bytes.clone(), producer, raw: b.raw.clone(), at: 0 })
+            let (bytes, raw, lines) = (b.bytes.clone(), b.raw.clone(), b.lines.clone());
+            Rc::new(Batch { base_offset, next_offset, bytes, producer, raw, lines, at: 0 })
         });
         LogHistory {
             created_at: 0,
@@ -103,13 +137,17 @@ impl LogHistory {
             written: Vec::new(),
             start_asked: vec![(0, start)],
             start_answered: vec![(0, promised.start_min)],
+            clean_asked: promised.clean_asked.iter().map(|(below, now_ms)| (0, *below, *now_ms)).collect(),
+            clean_answered: vec![(0, promised.clean_min)],
+            seen: promised.seen.clone().map(|seen| (0, seen)),
         }
     }
 
     /// Readers see what is there from this event on.
-    pub(crate) fn opened(&mut self, event: usize, start: i64) {
+    pub(crate) fn opened(&mut self, event: usize, start: i64, seen: Option<Seen>) {
         self.acked.push((event, self.end()));
         self.start_answered.push((event, start));
+        self.seen = seen.map(|seen| (event, seen)).or(self.seen.take());
     }
 }
 
@@ -121,5 +159,5 @@ pub(crate) fn expectations(histories: &Histories, event: usize) -> Expectations 
 
 /// The histories that the next life begins with.
 pub(crate) fn recovered(histories: &Histories, promised: &Expectations, outcome: &Outcome) -> Histories {
-    outcome.iter().map(|(tp, (start, end))| (*tp, histories[tp].recovered(&promised[tp], *start, *end))).collect()
+    outcome.iter().map(|(tp, (start, end, _))| (*tp, histories[tp].recovered(&promised[tp], *start, *end))).collect()
 }

@@ -5,6 +5,7 @@
 //! process died. Each is recovered and checked (`check.rs`) against what was promised by that event (`history.rs`).
 
 mod check;
+mod compacted;
 mod history;
 mod image;
 mod trace;
@@ -50,6 +51,14 @@ pub(crate) struct Explored {
     /// Of the images: the process died, not the power.
     pub(crate) kills: u64,
     pub(crate) second_crashes: u64,
+    /// Of the images: a compaction was interrupted, its files wait beside the segments.
+    pub(crate) exchanges: u64,
+    /// Compactions that replaced segments, in all lives.
+    pub(crate) compactions: u64,
+    /// Segments that went below log starts, in all lives.
+    pub(crate) segments_removed: u64,
+    /// Deleted logs whose directories were removed, in all lives.
+    pub(crate) logs_removed: u64,
     /// Of all events, the order of everything that happened.
     pub(crate) hash: u64,
 }
@@ -80,7 +89,11 @@ pub(crate) fn explore(seed: u64, effort: Effort, images_max: u64, total: &mut Ex
         let recording = disk.take_recording().expect("it was recording");
         total.hash = trace::hash(total.hash, &recording);
         match lived {
-            Ok(Ok(())) => {}
+            Ok(Ok(cleaned)) => {
+                total.compactions += cleaned.compactions;
+                total.segments_removed += cleaned.segments_removed;
+                total.logs_removed += cleaned.logs_removed;
+            }
             Ok(Err(why)) => return fail(format!("life {life}: {why}"), total.images),
             Err(panic) => return fail(format!("life {life}: panic: {:?}", panic.downcast_ref::<String>()), total.images),
         }
@@ -127,7 +140,9 @@ fn look_at(
             total.images += 1;
             total.kills += u64::from(plan.kill);
             total.second_crashes += u64::from(again);
-            let tried = check::check(&plan.image(&sweep), &world.setup, &expected, plan.kill, seed, again);
+            let image = plan.image(&sweep);
+            total.exchanges += u64::from(image.files().iter().any(|f| f.to_string_lossy().contains(".compacted.")));
+            let tried = check::check(&image, &world.setup, &expected, plan.kill, seed, again);
             if let Err(why) = tried {
                 let fails =
                     |plan: &image::Plan| check::check(&plan.image(&sweep), &world.setup, &expected, plan.kill, seed, again).is_err();

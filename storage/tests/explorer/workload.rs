@@ -6,17 +6,18 @@ use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
-use coreline_storage::config::DurabilityClass;
+use coreline_storage::compaction::CompactionConfig;
+use coreline_storage::config::{CleanupPolicy, DurabilityClass};
 use coreline_storage::io::sim::{Rng, SimDisk};
 use coreline_storage::journal::SyncMode;
-use coreline_storage::{AppendContext, AppendError, AppendOrigin, Log, LogConfig, Store, StoreConfig};
+use coreline_storage::{AppendContext, AppendError, AppendOrigin, CleanedStats, Log, LogConfig, Store, StoreConfig};
 use coreline_wire::record::batch::{patch_base_offset, patch_leader_epoch};
-use coreline_wire::record::{BatchBuilder, Origin, RawBatch, ValidBatch};
+use coreline_wire::record::{BatchBuilder, Compression, Origin, RawBatch, ValidBatch};
 use coreline_wire::{TopicId, TopicPartition};
 use futures_lite::future::{or, pending, yield_now, zip};
 
-use super::check;
-use super::history::{Batch, Histories, LogHistory};
+use super::history::{Batch, Histories, Line, LogHistory};
+use super::{check, compacted};
 
 const SLOTS: usize = 4;
 
@@ -28,6 +29,11 @@ pub(crate) struct Setup {
     pub(crate) stores: usize,
     /// Durability class of each slot.
     classes: [DurabilityClass; SLOTS],
+    /// What happens to old records in each slot.
+    policies: [CleanupPolicy; SLOTS],
+    /// Keys of compacted logs.
+    keys: u64,
+    compaction: CompactionConfig,
 }
 
 impl Setup {
@@ -61,11 +67,30 @@ impl Setup {
             classes[2] = DurabilityClass::Replicated;
             classes[3] = [DurabilityClass::Replicated, DurabilityClass::Memory][rng.below(2) as usize];
         }
-        Setup { log, store, stores, classes }
+        if rng.percent(20) {
+            log.retention_ms = 100;
+        }
+        let mut policies = [CleanupPolicy::default(); SLOTS];
+        for slot in [1, 3] {
+            if rng.percent(60) {
+                policies[slot] = CleanupPolicy { compact: true, delete: rng.percent(30) };
+            }
+        }
+        log.min_cleanable_dirty_ppm = [0, 0, 300_000][rng.below(3) as usize];
+        log.delete_retention_ms = [0, 40, 86_400_000][rng.below(3) as usize];
+        let keys = 1 + rng.below(30);
+        // Room for all keys, for some, for hardly any.
+        let keys_bytes = [1 << 20, 1 << 20, 240, 0][rng.below(4) as usize];
+        let compaction = CompactionConfig { keys_bytes, ..CompactionConfig::default() };
+        Setup { log, store, stores, classes, policies, keys, compaction }
+    }
+
+    pub(crate) fn compacts(&self, tp: TopicPartition) -> bool {
+        self.policies[tp.partition as usize].compact
     }
 
     pub(crate) fn log_of(&self, tp: TopicPartition) -> LogConfig {
-        LogConfig { durability: self.class(tp), ..self.log.clone() }
+        LogConfig { durability: self.class(tp), cleanup_policy: self.policies[tp.partition as usize], ..self.log.clone() }
     }
 
     fn class(&self, tp: TopicPartition) -> DurabilityClass {
@@ -84,6 +109,8 @@ enum Phase {
     Large(u64),
     /// A few batches and nothing waited for.
     Few(u64),
+    /// Enough records with keys for several segments, checkpointed, and a compaction.
+    Keyed(u64),
 }
 
 /// What a seed carries through its lives.
@@ -146,7 +173,9 @@ impl World {
     }
 
     fn phase(&self) -> Phase {
+        let compacts = self.setup.policies.iter().any(|p| p.compact);
         match self.below(12) {
+            0..=3 if compacts => Phase::Keyed(5 + self.below(25)),
             0..=5 => Phase::Mixed(self.below(60)),
             6 => Phase::Tiny(self.below(40)),
             7 => Phase::Large(self.below(15)),
@@ -171,13 +200,14 @@ struct Life<'a> {
     logs: RefCell<BTreeMap<TopicPartition, Log<SimDisk>>>,
 }
 
-/// One life: recovery, work, and perhaps a clean end. The disk records.
-pub(crate) async fn live(world: &World, disk: &SimDisk) -> Result<(), String> {
+/// One life: recovery, work, and perhaps a clean end. The disk records. Answers with what became of old data.
+pub(crate) async fn live(world: &World, disk: &SimDisk) -> Result<CleanedStats, String> {
     let alive: Vec<_> = world.slots.borrow().clone();
     let fresh = 0xabc0 + 64 * world.epoch.get() as u64;
     let opened = check::open(disk, &world.setup, &alive, world.setup.stores, fresh).await?;
     for (tp, log) in &opened.logs {
-        world.with(*tp, |h| h.opened(disk.recorded_events(), log.log_start_offset()));
+        let seen = if world.setup.compacts(*tp) { Some(check::seen(log).await?) } else { None };
+        world.with(*tp, |h| h.opened(disk.recorded_events(), log.log_start_offset(), seen));
     }
     for tp in &opened.report.unknown {
         opened.stores[0].delete_log(*tp).await.map_err(|e| e.to_string())?;
@@ -203,7 +233,14 @@ pub(crate) async fn live(world: &World, disk: &SimDisk) -> Result<(), String> {
         }
         Ok(())
     };
-    life.beside(work).await
+    life.beside(work).await?;
+    let mut cleaned = CleanedStats::default();
+    for stats in life.stores.iter().map(|s| s.stats().cleaned) {
+        cleaned.compactions += stats.compactions;
+        cleaned.segments_removed += stats.segments_removed;
+        cleaned.logs_removed += stats.logs_removed;
+    }
+    Ok(cleaned)
 }
 
 impl Life<'_> {
@@ -259,6 +296,7 @@ impl Life<'_> {
                         18 => self.delete_records(tp).await?,
                         19 if world.percent(30) => self.delete_topic(tp).await?,
                         20 => self.apply_retention().await?,
+                        21 => self.compact().await?,
                         _ => {
                             for _ in 0..world.below(150) {
                                 yield_now().await;
@@ -281,6 +319,26 @@ impl Life<'_> {
                     self.acknowledge(tp).await?;
                 }
             }
+            Phase::Keyed(steps) => {
+                let compacted: Vec<_> = (0..SLOTS).filter(|slot| world.setup.policies[*slot].compact).collect();
+                for _ in 0..1 + world.below(2) {
+                    let slot = compacted[world.below(compacted.len() as u64) as usize];
+                    let bytes_max = 6 * u64::from(world.setup.log.segment_bytes.min(64 << 10)) / steps;
+                    for _ in 0..steps {
+                        let tp = self.partitions()[slot];
+                        self.append(tp, bytes_max).await?;
+                    }
+                    self.acknowledge(self.partitions()[slot]).await?;
+                    // Only what a checkpoint covers can be compacted.
+                    for _ in 0..500 {
+                        if self.stores.iter().all(|s| s.stats().dirty_logs == 0) {
+                            break;
+                        }
+                        yield_now().await;
+                    }
+                    self.compact().await?;
+                }
+            }
             Phase::Few(steps) => {
                 for _ in 0..steps {
                     let tp = self.any();
@@ -294,14 +352,17 @@ impl Life<'_> {
         Ok(())
     }
 
-    fn build(&self, producer: Option<(i64, i32)>, bytes_max: u64) -> ValidBatch {
+    fn build(&self, producer: Option<(i64, i32)>, bytes_max: u64, keyed: bool) -> ValidBatch {
         let world = self.world;
         let mut builder = BatchBuilder::new();
+        if keyed && world.percent(20) {
+            builder = builder.compression(Compression::ALL[world.below(Compression::ALL.len() as u64) as usize], None);
+        }
         if let Some((id, sequence)) = producer {
             builder = builder.producer(id, 0, sequence);
         }
-        let records = 1 + world.below(3);
-        let len = world.below(bytes_max / records);
+        let records = 1 + world.below(if keyed { 6 } else { 3 });
+        let len = world.below((bytes_max / records).max(1));
         for _ in 0..records {
             world.now_ms.set(world.now_ms.get() + world.below(4) as i64);
             // No two sectors alike, or a torn write could look whole.
@@ -309,7 +370,9 @@ impl Life<'_> {
             let period: [u8; 509] = std::array::from_fn(|_| rng.next_u64() as u8);
             let mut value = period.repeat(len as usize / 509 + 1);
             value.truncate(len as usize);
-            builder.push(world.now_ms.get(), None, Some(&value), &[]);
+            let key = (keyed && !world.percent(5)).then(|| world.below(world.setup.keys).to_le_bytes());
+            let value = (!keyed || !world.percent(15)).then_some(&value[..]);
+            builder.push(world.now_ms.get(), key.as_ref().map(|k| &k[..]), value, &[]);
         }
         RawBatch::new(builder.build().expect("a batch")).validate(Origin::Client { zstd_allowed: true }).expect("valid")
     }
@@ -320,7 +383,8 @@ impl Life<'_> {
             let id = 100 + world.below(3) as i64;
             (id, world.with(tp, |h| h.next_sequence(id)))
         });
-        let batch = self.build(producer, bytes_max);
+        let keyed = world.setup.compacts(tp);
+        let batch = self.build(producer, bytes_max, keyed);
         if batch.size_bytes() > world.setup.log.segment_bytes as usize {
             return Ok(());
         }
@@ -346,7 +410,9 @@ impl Life<'_> {
             let next_offset = appended.last_offset + 1;
             let records = (next_offset - appended.base_offset) as i32;
             let producer = producer.map(|(id, first)| (id, first + records - 1));
-            history.batches.push(Rc::new(Batch { base_offset: appended.base_offset, next_offset, bytes, producer, raw: batch, at }));
+            let lines = if keyed { compacted::lines(&bytes, 0)? } else { Vec::<Line>::new() };
+            let base_offset = appended.base_offset;
+            history.batches.push(Rc::new(Batch { base_offset, next_offset, bytes, producer, raw: batch, lines: Rc::new(lines), at }));
             Ok(())
         })
     }
@@ -385,9 +451,57 @@ impl Life<'_> {
         Ok(())
     }
 
-    /// Deletes what is beyond the configured size, in all logs.
+    /// What a broker without replicas says: everything durable may be read, and goes for good when it goes.
+    fn raise_high_watermark(&self, tp: TopicPartition) -> i64 {
+        let log = self.log(tp);
+        let end = log.durable_end_offset();
+        log.set_high_watermark(end);
+        self.note_acked(tp, end);
+        end
+    }
+
+    /// One compaction in each store, alone or beside other work on the same logs.
+    async fn compact(&self) -> Result<(), String> {
+        let world = self.world;
+        for store in &self.stores {
+            for tp in self.partitions().into_iter().filter(|tp| world.setup.compacts(*tp) && store.log(*tp).is_some()) {
+                let below = self.raise_high_watermark(tp);
+                let (event, now_ms) = (self.event(), world.now_ms.get());
+                world.with(tp, |h| h.clean_asked.push((event, below, now_ms)));
+            }
+            let beside = async {
+                match world.below(8) {
+                    0 | 1 => {
+                        for _ in 0..world.below(6) {
+                            let tp = self.any();
+                            self.append(tp, 3000).await?;
+                            self.acknowledge(tp).await?;
+                        }
+                        Ok(())
+                    }
+                    2 => self.delete_records(self.any()).await,
+                    3 => self.apply_retention().await,
+                    4 if world.percent(30) => self.delete_topic(self.any()).await,
+                    _ => Ok(()),
+                }
+            };
+            let (compacted, beside) = zip(store.compact_next(world.now_ms.get(), &world.setup.compaction), beside).await;
+            beside?;
+            if let Some(report) = compacted.map_err(|e| format!("compaction: {e}"))? {
+                let event = self.event();
+                let mut histories = world.histories.borrow_mut();
+                if let Some(history) = histories.get_mut(&report.partition) {
+                    history.clean_answered.push((event, report.cleaned_to));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes what is beyond the configured size and age, in all logs.
     async fn apply_retention(&self) -> Result<(), String> {
         for tp in self.partitions() {
+            self.raise_high_watermark(tp);
             let event = self.event();
             self.world.with(tp, |h| h.start_asked.push((event, h.end())));
         }
