@@ -10,18 +10,14 @@ use coreline_wire::error_code::ErrorCode;
 
 use super::decide::Decision;
 use super::record::MetadataRecord;
-use super::request::{ApiError, QuotaAlteration};
+use super::request::{AlteredQuotas, ApiError, QuotaAlteration};
 use crate::metadata::MetadataImage;
 use crate::metadata::client_quota::{QuotaEntity, QuotaEntityType, QuotaKey, QuotaValues};
 
 /// One result per distinct entity, in the order of their first mention.
-pub fn alter_client_quotas(
-    image: &MetadataImage,
-    alterations: &[QuotaAlteration],
-    validate_only: bool,
-) -> Decision<Vec<(Vec<(String, Option<String>)>, Result<(), ApiError>)>> {
+pub fn alter_client_quotas(image: &MetadataImage, alterations: &[QuotaAlteration], validate_only: bool) -> Decision<Vec<AlteredQuotas>> {
     let mut records = Vec::new();
-    let mut answer: Vec<(Vec<(String, Option<String>)>, Result<(), ApiError>)> = Vec::new();
+    let mut answer: Vec<AlteredQuotas> = Vec::new();
     for alteration in alterations {
         let entity = distinct(&alteration.entity);
         let twice = |ops: &[(String, Option<f64>)]| {

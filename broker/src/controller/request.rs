@@ -71,7 +71,7 @@ pub enum ControllerResponse {
     /// To `AlterConfigs`.
     AlterConfigs(Vec<Result<(), ApiError>>),
     /// To `AlterClientQuotas`: the distinct entities with what became of them.
-    AlterClientQuotas(Vec<(Vec<(String, Option<String>)>, Result<(), ApiError>)>),
+    AlterClientQuotas(Vec<AlteredQuotas>),
     /// To `AllocateProducerIds`: ids `first .. first + len` belong to the caller alone.
     ProducerIds {
         /// First id of the block.
@@ -175,6 +175,9 @@ pub struct QuotaAlteration {
     /// Key and value; `None` removes the quota.
     pub ops: Vec<(String, Option<f64>)>,
 }
+
+/// An entity as asked, each type once, and what became of it.
+pub type AlteredQuotas = (Vec<(String, Option<String>)>, Result<(), ApiError>);
 
 /// What a broker says of itself when it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
