@@ -11,12 +11,14 @@ mod common;
 mod differential {
     pub mod allowed;
     pub mod configs;
+    pub mod consumer_groups;
     pub mod fetch;
     pub mod golden;
     pub mod group_admin;
     pub mod groups;
     pub mod log_reads;
     pub mod metadata;
+    pub mod migration;
     pub mod produce;
     pub mod session;
     pub mod topics;
@@ -25,7 +27,9 @@ mod differential {
 
 use differential::golden::{Part, Words};
 use differential::session::Session;
-use differential::{allowed, configs, fetch, golden, group_admin, groups, log_reads, metadata, produce, topics, two_clients};
+use differential::{
+    allowed, configs, consumer_groups, fetch, golden, group_admin, groups, log_reads, metadata, migration, produce, topics, two_clients,
+};
 
 /// Settings that both brokers run with, as `--set` takes them.
 const SETTINGS: &[&str] = &["offsets.topic.num.partitions=8", "group.initial.rebalance.delay.ms=0"];
@@ -76,5 +80,15 @@ fn groups_answer_what_kafka_answers() {
     check(&Part { file: "kafka-4.3-groups.txt", allowed: allowed::GROUPS, words: Words::Present }, |session| {
         groups::ready(session);
         group_admin::cases(session);
+    });
+}
+
+#[test]
+fn consumer_groups_answer_what_kafka_answers() {
+    let part = Part { file: "kafka-4.3-consumer-groups.txt", allowed: allowed::CONSUMER_GROUPS, words: Words::Present };
+    check(&part, |session| {
+        groups::ready(session);
+        consumer_groups::cases(session);
+        migration::cases(session);
     });
 }

@@ -90,3 +90,6 @@ pub const LOG_AND_METADATA: &[(&str, &str)] = &[
 /// Classic groups and what operators ask about them.
 pub const GROUPS: &[(&str, &str)] =
     &[("LeaveGroup v5 pending member", "to come"), ("OffsetFetch v7 after forgetting", "to come"), ("OffsetFetch v7 deleted v", "to come")];
+
+/// Groups of the consumer protocol.
+pub const CONSUMER_GROUPS: &[(&str, &str)] = &[];

@@ -34,7 +34,7 @@ pub fn describe(session: &Session, names: &[&str]) -> DescribeGroupsRequest {
 }
 
 /// The answer with members in order of their masked ids: Kafka's order is that of a hash map.
-fn tell_groups(session: &Session, response: &DescribeGroupsResponse) -> String {
+pub fn tell_groups(session: &Session, response: &DescribeGroupsResponse) -> String {
     let mut response = response.clone();
     for group in &mut response.groups {
         group.members.sort_by_key(|m| session.masked(&m.member_id));

@@ -48,6 +48,8 @@ pub struct Session {
     served: BTreeMap<i16, (i16, i16)>,
     /// Names of APIs, with versions, that were wanted but are not advertised.
     pub skipped: BTreeSet<String>,
+    /// The cases that are left could not be asked, since the API that they are about is not advertised.
+    pub rest_skipped: bool,
 }
 
 /// The API's name in the protocol guide.
@@ -88,6 +90,7 @@ impl Session {
             answers: Vec::new(),
             served: BTreeMap::new(),
             skipped: BTreeSet::new(),
+            rest_skipped: false,
         }
     }
 
@@ -110,6 +113,11 @@ impl Session {
     /// A name of this run.
     pub fn name(&self, name: &str) -> String {
         format!("{}{name}", self.run)
+    }
+
+    /// The whole name of a group of this run.
+    pub fn group_name(&self, name: &str) -> String {
+        if name.is_empty() { String::new() } else { self.name(name) }
     }
 
     /// A topic of this run.
@@ -249,6 +257,12 @@ impl Session {
     /// Notes that a case could not be asked, since the broker does not advertise what it takes.
     pub fn skip(&mut self, case: &str) {
         self.push(case, None);
+    }
+
+    /// Asks nothing further of this part, since the API that it is about is not advertised.
+    pub fn skip_the_rest(&mut self) {
+        assert!(!self.skipped.is_empty(), "nothing is missing");
+        self.rest_skipped = true;
     }
 
     /// Records an observation, or a case skipped when what it takes was not served.
