@@ -75,6 +75,19 @@ pub enum ProducerError {
     },
 }
 
+/// What is remembered of one producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActiveProducer {
+    /// Producer id.
+    pub producer_id: i64,
+    /// Its epoch.
+    pub epoch: i16,
+    /// Sequence of its last record, -1 when no batch is remembered.
+    pub last_sequence: i32,
+    /// When it was seen last, ms since 1970.
+    pub last_seen_ms: i64,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Producer {
     epoch: i16,
@@ -102,6 +115,19 @@ impl ProducerTable {
     /// Producers with the offset of their last record: the batches that hold them stay when a log is compacted.
     pub fn last_offsets(&self) -> impl Iterator<Item = (i64, i64)> {
         self.producers.iter().filter_map(|(id, p)| p.marks.back().map(|mark| (*id, mark.last_offset)))
+    }
+
+    /// What is remembered of each producer, by id.
+    pub fn active(&self) -> Vec<ActiveProducer> {
+        let one = |(id, p): (&i64, &Producer)| ActiveProducer {
+            producer_id: *id,
+            epoch: p.epoch,
+            last_sequence: p.marks.back().map_or(-1, |mark| mark.last_sequence),
+            last_seen_ms: p.last_seen_ms,
+        };
+        let mut all: Vec<_> = self.producers.iter().map(one).collect();
+        all.sort_unstable_by_key(|producer| producer.producer_id);
+        all
     }
 
     /// Decides about a batch of a client.
@@ -354,6 +380,16 @@ mod tests {
         let mut many = bytes.clone();
         many[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
         assert!(ProducerTable::decode(&many).is_err());
+    }
+
+    #[test]
+    fn producers_are_told_by_id_with_their_last_sequence() {
+        let mut t = ProducerTable::default();
+        for (producer_id, at) in [(9, 50), (3, 60)] {
+            t.apply(&ProducerBatch { producer_id, epoch: 1, first_sequence: 4, last_offset_delta: 2 }, 0, -1, at, 10);
+        }
+        let told: Vec<_> = t.active().iter().map(|p| (p.producer_id, p.epoch, p.last_sequence, p.last_seen_ms)).collect();
+        assert_eq!(told, [(3, 1, 6, 60), (9, 1, 6, 50)]);
     }
 
     #[test]

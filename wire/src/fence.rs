@@ -7,6 +7,7 @@
 //!
 //! Produce and Fetch have decoders of their own and are not in the tables. Callers: the broker's `handler/codec`.
 
+mod admin_requests;
 mod requests;
 mod schema;
 

@@ -3,11 +3,13 @@
 //! Each start of a broker raises the leader epoch of every partition it leads (KIP-320): offsets that were given and not durable may
 //! be given again after a crash, and only the epoch tells a client that it happened.
 
+use coreline_wire::error_code::ErrorCode;
 use coreline_wire::ids::{BrokerId, TopicPartition};
 
 use super::decide::{Decision, Randomness};
+use super::features;
 use super::record::MetadataRecord;
-use super::request::{BrokerRegistration, ControllerResponse};
+use super::request::{ApiError, BrokerRegistration, ControllerResponse};
 use crate::metadata::image::PartitionImage;
 use crate::metadata::{MetadataImage, TopicImage};
 
@@ -53,11 +55,26 @@ pub fn fence(image: &MetadataImage, id: BrokerId, epoch: i64) -> Decision<Contro
     Decision { records, answer: ControllerResponse::BrokerFenced }
 }
 
+/// Forgets a broker that does not run; what it held stays assigned to it, as in Kafka.
+pub fn unregister(image: &MetadataImage, id: BrokerId) -> Decision<Result<(), ApiError>> {
+    let refuse = |code, message: String| Decision { records: Vec::new(), answer: Err(ApiError::new(code, message)) };
+    match image.broker(id) {
+        None => refuse(ErrorCode::BrokerIdNotRegistered, format!("Broker ID {id} is not currently registered")),
+        // Diverges: Kafka forgets it and the broker registers again.
+        Some(broker) if !broker.fenced => {
+            refuse(ErrorCode::InvalidRequest, format!("Broker {id} is running; stop it before its registration is taken back"))
+        }
+        Some(broker) => Decision { records: vec![MetadataRecord::UnregisterBroker { id, epoch: broker.epoch }], answer: Ok(()) },
+    }
+}
+
 fn found_cluster(image: &MetadataImage, random: &mut dyn Randomness) -> Vec<MetadataRecord> {
     let mut records = Vec::new();
     if image.cluster_id.is_empty() {
         // Kafka's cluster ids are uuids in the same form as topic ids.
         records.push(MetadataRecord::ClusterId { id: random.topic_id().to_string() });
+        let others = features::supported().filter(|feature| feature.name != METADATA_VERSION_FEATURE && feature.initial > 0);
+        records.extend(others.map(|feature| MetadataRecord::FeatureLevel { name: feature.name.to_owned(), level: feature.initial }));
     }
     if image.feature(METADATA_VERSION_FEATURE) != Some(METADATA_VERSION) {
         records.push(MetadataRecord::FeatureLevel { name: METADATA_VERSION_FEATURE.to_owned(), level: METADATA_VERSION });
@@ -123,6 +140,22 @@ mod tests {
         assert!(world.image.partitions().all(|(_, partition)| partition.leader == -1 && partition.leader_epoch == 1));
         world.register(1);
         assert!(world.image.partitions().all(|(_, partition)| partition.leader == 1 && partition.leader_epoch == 2));
+    }
+
+    #[test]
+    fn only_a_broker_that_does_not_run_is_forgotten() {
+        let mut world = World::new();
+        world.register(2);
+        let code = |world: &World, id| unregister(&world.image, id).answer.map_err(|error| error.code);
+        assert_eq!(code(&world, 7), Err(ErrorCode::BrokerIdNotRegistered));
+        assert_eq!(code(&world, 2), Err(ErrorCode::InvalidRequest));
+        let epoch = world.image.broker(2).expect("registered").epoch;
+        let fenced = fence(&world.image, 2, epoch).records;
+        world.apply(&fenced);
+        let decision = unregister(&world.image, 2);
+        assert_eq!(decision.answer, Ok(()));
+        world.apply(&decision.records);
+        assert_eq!(world.image.brokers().count(), 1);
     }
 
     #[test]

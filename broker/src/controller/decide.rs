@@ -7,7 +7,7 @@ use coreline_wire::ids::TopicId;
 
 use super::record::MetadataRecord;
 use super::request::{ControllerRequest, ControllerResponse};
-use super::{broker, client_quota, config, partitions, producer_id, topic};
+use super::{broker, client_quota, config, election, features, partitions, producer_id, reassign, topic};
 use crate::metadata::MetadataImage;
 
 /// Records to be committed, and the answer that is given once they are.
@@ -107,5 +107,15 @@ pub fn decide(image: &MetadataImage, request: &ControllerRequest, env: &mut Env<
         ControllerRequest::AllocateProducerIds { broker } => producer_id::allocate_block(image, *broker),
         ControllerRequest::RegisterBroker(registration) => broker::register(image, registration, env.random),
         ControllerRequest::FenceBroker { id, epoch } => broker::fence(image, *id, *epoch),
+        ControllerRequest::ElectLeaders { kind, topics } => {
+            election::elect_leaders(image, *kind, topics.as_deref()).map(ControllerResponse::ElectLeaders)
+        }
+        ControllerRequest::Reassign { partitions, factor_may_change } => {
+            reassign::reassign(image, partitions, *factor_may_change).map(ControllerResponse::Reassign)
+        }
+        ControllerRequest::UpdateFeatures { updates, validate_only, node } => {
+            features::update_features(image, updates, *validate_only, *node).map(ControllerResponse::UpdateFeatures)
+        }
+        ControllerRequest::UnregisterBroker { id } => broker::unregister(image, *id).map(ControllerResponse::UnregisterBroker),
     }
 }

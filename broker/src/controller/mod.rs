@@ -1,7 +1,8 @@
 //! The controller: turns each admin request or event into metadata records (decide), has them committed, and applies them (replay).
 //!
 //! `request` holds what can be asked and the answers, `record` the nouns of the metadata log, `replay` their meaning. The decisions
-//! are pure functions of (image, request, limits, randomness): `decide`, `topic`, `partitions`, `config`, `broker`, `producer_id`.
+//! are pure functions of (image, request, limits, randomness): `decide`, `topic`, `partitions`, `config`, `broker`, `producer_id`, `election`, `features`,
+//! `reassign`.
 //! `driver` runs them on the metadata shard, `client` is how every shard asks.
 
 pub mod broker;
@@ -12,9 +13,12 @@ pub mod decide;
 #[cfg(test)]
 mod decide_tests;
 pub mod driver;
+pub mod election;
+pub mod features;
 pub mod partitions;
 pub mod placement;
 pub mod producer_id;
+pub mod reassign;
 pub mod record;
 pub mod replay;
 pub mod request;

@@ -122,6 +122,13 @@ pub enum MetadataRecord {
         /// The bits of the value, a 64-bit float; `None` removes the quota.
         value: Option<u64>,
     },
+    /// A broker is forgotten.
+    UnregisterBroker {
+        /// Node id.
+        id: BrokerId,
+        /// Broker epoch that this is about; another one makes the record void.
+        epoch: i64,
+    },
 }
 
 /// Why a batch of records could not be read.

@@ -54,6 +54,15 @@ pub fn replay(image: &mut MetadataImage, delta: &mut MetadataDelta, record: &Met
             // Ids are never given twice, whatever the record says.
             image.next_producer_id = image.next_producer_id.max(*next_producer_id);
         }
+        MetadataRecord::UnregisterBroker { id, epoch } => {
+            let brokers = Arc::make_mut(&mut image.brokers);
+            if brokers.get(id).is_some_and(|broker| broker.epoch == *epoch) {
+                brokers.remove(id);
+                delta.brokers_changed.insert(*id);
+            } else {
+                tracing::error!(broker = id, epoch, "a registration that has passed is taken back: void");
+            }
+        }
     }
 }
 

@@ -5,6 +5,9 @@
 use coreline_wire::error_code::ErrorCode;
 use coreline_wire::ids::{BrokerId, PartitionIndex, TopicId};
 
+use super::election::{ElectionType, Elections, TopicPartitions};
+use super::features::FeatureUpdate;
+use super::reassign::Reassignment;
 use crate::metadata::{ConfigResource, Endpoint};
 
 /// A request to the controller.
@@ -57,6 +60,34 @@ pub enum ControllerRequest {
         /// The epoch its registration was answered with; an older one changes nothing.
         epoch: i64,
     },
+    /// Elect leaders.
+    ElectLeaders {
+        /// Who shall lead.
+        kind: ElectionType,
+        /// Of which partitions; of all when `None`.
+        topics: Option<Vec<TopicPartitions>>,
+    },
+    /// Move replicas, or cancel their moving.
+    Reassign {
+        /// What shall be where, in the client's order.
+        partitions: Vec<Reassignment>,
+        /// Whether a partition may get another number of replicas.
+        factor_may_change: bool,
+    },
+    /// Change finalized levels of features; all of them or none.
+    UpdateFeatures {
+        /// The levels.
+        updates: Vec<FeatureUpdate>,
+        /// Decide and answer, but change nothing.
+        validate_only: bool,
+        /// The node that is asked, named in refusals.
+        node: BrokerId,
+    },
+    /// Forget a broker that does not run.
+    UnregisterBroker {
+        /// Its node id.
+        id: BrokerId,
+    },
 }
 
 /// The answer to a [`ControllerRequest`], variant by variant.
@@ -86,6 +117,14 @@ pub enum ControllerResponse {
     },
     /// To `FenceBroker`.
     BrokerFenced,
+    /// To `ElectLeaders`.
+    ElectLeaders(Vec<Elections>),
+    /// To `Reassign`.
+    Reassign(Vec<Result<(), ApiError>>),
+    /// To `UpdateFeatures`.
+    UpdateFeatures(Result<(), ApiError>),
+    /// To `UnregisterBroker`.
+    UnregisterBroker(Result<(), ApiError>),
 }
 
 /// A topic to be created.

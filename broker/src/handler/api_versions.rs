@@ -1,10 +1,10 @@
 //! ApiVersions (key 18, v0-4): which APIs and versions are served, and the cluster's finalized features.
 //!
 //! - v3: flexible; the client names its software (KIP-511), which is checked and kept per connection; features (KIP-584)
-//! - v4: as v3 (supported features may have a minimum of 0, of which there are none)
+//! - v4: as v3, with the supported features whose lowest level is 0
 //!
-//! Everything comes from `coreline_wire::api::ALL`. A version that is not served is answered by `dispatch` in v0 (KIP-511). Left out:
-//! `transaction.version` and `group.version`, until what they stand for is served.
+//! Everything comes from `coreline_wire::api::ALL`. A version that is not served is answered by `dispatch` in v0 (KIP-511). Which
+//! features there are says `controller/features.rs`.
 
 use std::rc::Rc;
 
@@ -15,7 +15,7 @@ use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatu
 use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 
 use super::{HandlerResult, RequestContext, codec};
-use crate::controller::broker::{METADATA_VERSION, METADATA_VERSION_FEATURE};
+use crate::controller::features;
 use crate::metadata::MetadataImage;
 use crate::shard::Shard;
 
@@ -44,12 +44,12 @@ pub fn answer(image: &MetadataImage, request: &ApiVersionsRequest, version: i16)
     };
     let mut response = ApiVersionsResponse::default().with_api_keys(api::ALL.iter().map(entry).collect());
     if version >= 3 {
-        response.supported_features = vec![
-            SupportedFeatureKey::default()
-                .with_name(METADATA_VERSION_FEATURE.into())
-                .with_min_version(METADATA_VERSION)
-                .with_max_version(METADATA_VERSION),
-        ];
+        // Older Java clients throw at a minimum of 0 (KAFKA-17011).
+        let told = features::supported().filter(|feature| version >= 4 || feature.min > 0);
+        let supported = |feature: features::Feature| {
+            SupportedFeatureKey::default().with_name(feature.name.into()).with_min_version(feature.min).with_max_version(feature.max)
+        };
+        response.supported_features = told.map(supported).collect();
         let finalized = |(name, level): (&std::sync::Arc<str>, i16)| {
             FinalizedFeatureKey::default().with_name(name.to_string().into()).with_min_version_level(level).with_max_version_level(level)
         };
@@ -122,9 +122,13 @@ mod tests {
             if version < 3 {
                 assert!(names.is_empty());
             } else {
-                assert_eq!(names, ["metadata.version"]);
+                let known: Vec<_> = features::supported().map(|feature| feature.name).collect();
+                assert_eq!(names, known, "a new cluster starts with all of them");
                 assert!(response.finalized_features_epoch >= 0);
-                assert!(response.supported_features.iter().all(|feature| feature.min_version > 0), "older Java clients throw at 0");
+                assert!(
+                    response.supported_features.iter().all(|feature| version >= 4 || feature.min_version > 0),
+                    "older Java clients throw at 0"
+                );
             }
             assert!(response.compute_size(version).is_ok());
         }

@@ -1,5 +1,7 @@
-//! Offsets by time and by epoch: what ListOffsets and OffsetForLeaderEpoch ask of the owner shard.
+//! What is asked of the owner shard and changes nothing: offsets by time and by epoch, sizes, producers.
 
+use coreline_storage::producer_state::ActiveProducer;
+use coreline_wire::TopicPartition;
 use coreline_wire::error_code::ErrorCode;
 
 use super::request::{EpochFound, EpochQuery, OffsetFound, OffsetQuery};
@@ -82,4 +84,30 @@ fn epoch_end(partitions: &PartitionManager, query: &EpochQuery) -> EpochFound {
             EpochFound { error: ErrorCode::None, leader_epoch, end_offset }
         }
     }
+}
+
+/// Bytes of each log, in order; `None` for one that is not here or cannot be used.
+pub async fn log_sizes(partitions: &PartitionManager, asked: &[TopicPartition]) -> Vec<Option<u64>> {
+    let mut sizes = Vec::with_capacity(asked.len());
+    for some in asked.chunks(PARTITIONS_PER_TURN) {
+        sizes.extend(some.iter().map(|id| partitions.get(*id).ok().map(|partition| partition.log.size_bytes())));
+        glommio::yield_if_needed().await;
+    }
+    sizes
+}
+
+/// Partitions looked at before others have their turn.
+const PARTITIONS_PER_TURN: usize = 256;
+
+/// The producers that each log remembers, in order.
+pub async fn producers(partitions: &PartitionManager, asked: &[TopicPartition]) -> Vec<Result<Vec<ActiveProducer>, ErrorCode>> {
+    let mut all = Vec::with_capacity(asked.len());
+    for id in asked {
+        let found = match partitions.get(*id) {
+            Err(code) => Err(code),
+            Ok(partition) => partition.log.producers().await.map_err(|error| storage_error_code(&error)),
+        };
+        all.push(found);
+    }
+    all
 }

@@ -5,6 +5,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
+use coreline_storage::producer_state::ActiveProducer;
 use coreline_wire::TopicPartition;
 use coreline_wire::error_code::ErrorCode;
 use coreline_wire::ids::{LeaderEpoch, Offset};
@@ -209,6 +210,10 @@ pub enum PartitionRequest {
     EpochEnd(Vec<EpochQuery>),
     /// Move log start offsets: partition and first offset to keep, -1 for the high watermark.
     DeleteRecords(Vec<(TopicPartition, Offset)>),
+    /// Bytes of logs.
+    LogSizes(Vec<TopicPartition>),
+    /// The producers that logs remember.
+    Producers(Vec<TopicPartition>),
 }
 
 /// The answer to a [`PartitionRequest`], variant by variant.
@@ -226,6 +231,10 @@ pub enum PartitionReply {
     Epochs(Vec<EpochFound>),
     /// To `DeleteRecords`.
     Deleted(Vec<RecordsDeleted>),
+    /// To `LogSizes`: bytes, `None` for a partition that is not here or cannot be used.
+    LogSizes(Vec<Option<u64>>),
+    /// To `Producers`.
+    Producers(Vec<Result<Vec<ActiveProducer>, ErrorCode>>),
 }
 
 /// Answers a request for partitions of this shard. The part that has to happen in order is over at the first wait.
@@ -245,5 +254,7 @@ pub async fn serve(shard: &Rc<Shard>, request: PartitionRequest) -> PartitionRep
         PartitionRequest::ListOffsets(queries) => PartitionReply::Offsets(lookup::list_offsets(&shard.partitions, &queries).await),
         PartitionRequest::EpochEnd(queries) => PartitionReply::Epochs(lookup::epoch_ends(&shard.partitions, &queries)),
         PartitionRequest::DeleteRecords(parts) => PartitionReply::Deleted(delete_records::delete_records(&shard.partitions, &parts).await),
+        PartitionRequest::LogSizes(parts) => PartitionReply::LogSizes(lookup::log_sizes(&shard.partitions, &parts).await),
+        PartitionRequest::Producers(parts) => PartitionReply::Producers(lookup::producers(&shard.partitions, &parts).await),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use nix::sys::uio::pread;
 
@@ -22,6 +23,26 @@ pub async fn read_span(span: FileSpan) -> io::Result<Vec<u8>> {
                 }
             }
             Ok(bytes)
+        })
+        .await
+}
+
+/// The file system that a directory is on, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// All of it.
+    pub total: u64,
+    /// What this process may still use.
+    pub usable: u64,
+}
+
+/// Asks for the file system of a directory.
+pub async fn volume(dir: PathBuf) -> io::Result<Volume> {
+    glommio::executor()
+        .spawn_blocking(move || {
+            let found = nix::sys::statvfs::statvfs(&dir)?;
+            let bytes = |blocks: u64| blocks.saturating_mul(found.fragment_size());
+            Ok(Volume { total: bytes(found.blocks()), usable: bytes(found.blocks_available()) })
         })
         .await
 }

@@ -37,11 +37,12 @@ impl Metadata {
     }
 }
 
-/// Opens the quorum, registers this broker, recovers the store of the whole process. `dir` comes with whether it was formatted just now.
+/// Opens the quorum, registers this broker, recovers the store of the whole process. `dir` comes with whether it was formatted just
+/// now, and with its id.
 pub(super) async fn open(
     config: &Arc<Config>,
     disk: &HostDisk,
-    (dir, formatted): (&DataDir, bool),
+    (dir, formatted, directory_id): (&DataDir, bool, [u8; 16]),
     shards: u16,
     bound: SocketAddr,
     fail: impl Fn(Fatal) + 'static,
@@ -101,5 +102,8 @@ pub(super) async fn open(
     while journals.len() < usize::from(shards) {
         journals.push(JournalId(getrandom::u64().map_err(no_randomness)?));
     }
-    Ok((Boot { image, journals, segments: Arc::new(report.segments), removed, poison: Poison::new() }, Metadata { controller, running }))
+    Ok((
+        Boot { image, journals, segments: Arc::new(report.segments), removed, directory_id, poison: Poison::new() },
+        Metadata { controller, running },
+    ))
 }

@@ -98,6 +98,8 @@ pub struct Shard {
     pub lifecycle: Arc<Lifecycle>,
     /// Connections accepted here.
     pub net: Rc<Net>,
+    /// Random id of the data directory.
+    pub directory_id: [u8; 16],
     /// 0, and 1 once the broker drains: long polls wait for it too.
     pub stopping: Watermark,
 }

@@ -171,6 +171,8 @@ pub(super) struct Boot {
     pub(super) segments: Arc<SegmentListing>,
     /// Partitions that the metadata log says were deleted and whose files are still there.
     pub(super) removed: Vec<TopicPartition>,
+    /// Random id of the data directory.
+    pub(super) directory_id: [u8; 16],
     /// The first failure of the data directory's device, for all shards: after it nobody acknowledges anything.
     pub(super) poison: Poison,
 }
@@ -220,8 +222,8 @@ async fn shard_main(setup: Setup) -> Result<(), Fatal> {
     let disk = HostDisk::open(dir.root()).await.map_err(|error| failed("data directory", &error))?;
     let metadata = match id {
         ShardId::METADATA => {
-            let formatted = identify(&config, &disk, &dir).await.map_err(|error| preflight::judge_storage(&error))?;
-            let (opened, metadata) = metadata::open(&config, &disk, (&dir, formatted), mesh.count(), bound, {
+            let (formatted, directory_id) = identify(&config, &disk, &dir).await.map_err(|error| preflight::judge_storage(&error))?;
+            let (opened, metadata) = metadata::open(&config, &disk, (&dir, formatted, directory_id), mesh.count(), bound, {
                 let lifecycle = Arc::clone(&lifecycle);
                 move |fatal| lifecycle.fail(fatal)
             })
@@ -265,6 +267,7 @@ async fn shard_main(setup: Setup) -> Result<(), Fatal> {
         net: Rc::clone(&net),
         stopping: Watermark::new(0),
         coordinator: groups.clone(),
+        directory_id: boot.directory_id,
         controller,
     });
     let _ = known.set(Rc::clone(&shard));
@@ -337,8 +340,8 @@ async fn enter(id: ShardId, lifecycle: &Lifecycle, phase: Phase) {
 // What follows is called in this order by `shard_main`.
 
 /// Shard 0, first of all: whose directory this is and whether the last stop was clean. The cluster's id is in the metadata log, so the
-/// directory's own identity names only the node. True when the directory is new.
-async fn identify(config: &Config, disk: &HostDisk, dir: &DataDir) -> Result<bool, StorageError> {
+/// directory's own identity names only the node. The answer is whether the directory is new, and its id.
+async fn identify(config: &Config, disk: &HostDisk, dir: &DataDir) -> Result<(bool, [u8; 16]), StorageError> {
     let mut directory_id = [0; 16];
     // Only a name: a directory without a random one is still usable.
     let _ = getrandom::fill(&mut directory_id);
@@ -350,7 +353,7 @@ async fn identify(config: &Config, disk: &HostDisk, dir: &DataDir) -> Result<boo
         None if formatted => tracing::debug!("a new data directory"),
         None => tracing::warn!("the last stop was not clean: recovering from the journals"),
     }
-    Ok(formatted)
+    Ok((formatted, meta.directory_id))
 }
 
 /// Every shard, after `Recovered`.

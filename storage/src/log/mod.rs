@@ -31,6 +31,7 @@ use crate::error::StorageError;
 use crate::io::Disk;
 use crate::journal::Ticket;
 use crate::notify::Notify;
+use crate::producer_state::ActiveProducer;
 use crate::store::StoreInner;
 use read_plan::ReadRequest;
 use state::LogState;
@@ -478,6 +479,12 @@ impl<D: Disk> Log<D> {
             }
             Err(why) => tracing::error!(partition = %self.0.tp, why, "log configuration refused"),
         }
+    }
+
+    /// The producers that the log remembers, by id.
+    pub async fn producers(&self) -> Result<Vec<ActiveProducer>, StorageError> {
+        self.load().await?;
+        Ok(self.0.state.borrow().producers.active())
     }
 
     /// Forgets producers idle for longer than the configured time. Call now and then.

@@ -2,7 +2,8 @@
 //!
 //! Versions below an API's minimum are not described. Callers: `fence`.
 
-use super::schema::{BOOL, BYTES, F64, Field, I8, I16, I32, I64, Kind, STRING, Struct, UUID, field};
+use super::admin_requests as admin;
+use super::schema::{BOOL, BYTES, F64, Field, I8, I16, I32, I64, Kind, STRING, Struct, UUID, field, structs};
 use crate::api::ApiKey;
 
 /// The structure of an API's request.
@@ -26,20 +27,23 @@ pub(super) fn request(api: ApiKey) -> Option<&'static Struct> {
         ApiKey::OffsetForLeaderEpoch => &OFFSET_FOR_LEADER_EPOCH,
         ApiKey::DescribeConfigs => &DESCRIBE_CONFIGS,
         ApiKey::AlterConfigs => &ALTER_CONFIGS,
+        ApiKey::AlterReplicaLogDirs => &admin::ALTER_REPLICA_LOG_DIRS,
+        ApiKey::DescribeLogDirs => &admin::DESCRIBE_LOG_DIRS,
         ApiKey::CreatePartitions => &CREATE_PARTITIONS,
+        ApiKey::ElectLeaders => &admin::ELECT_LEADERS,
         ApiKey::IncrementalAlterConfigs => &INCREMENTAL_ALTER_CONFIGS,
+        ApiKey::AlterPartitionReassignments => &admin::ALTER_PARTITION_REASSIGNMENTS,
+        ApiKey::ListPartitionReassignments => &admin::LIST_PARTITION_REASSIGNMENTS,
         ApiKey::DescribeClientQuotas => &DESCRIBE_CLIENT_QUOTAS,
         ApiKey::AlterClientQuotas => &ALTER_CLIENT_QUOTAS,
+        ApiKey::DescribeQuorum => &admin::DESCRIBE_QUORUM,
+        ApiKey::UpdateFeatures => &admin::UPDATE_FEATURES,
         ApiKey::DescribeCluster => &DESCRIBE_CLUSTER,
+        ApiKey::DescribeProducers => &admin::DESCRIBE_PRODUCERS,
+        ApiKey::UnregisterBroker => &admin::UNREGISTER_BROKER,
+        ApiKey::ListConfigResources => &admin::LIST_CONFIG_RESOURCES,
         ApiKey::DescribeTopicPartitions => &DESCRIBE_TOPIC_PARTITIONS,
     })
-}
-
-/// An array of structures with these fields.
-macro_rules! structs {
-    ($($field:expr),* $(,)?) => {
-        Kind::Array(&Kind::Struct(&Struct { fields: &[$($field),*] }))
-    };
 }
 
 const STRINGS: Kind = Kind::Array(&STRING);

@@ -77,3 +77,11 @@ impl Field {
         version >= self.nullable_from
     }
 }
+
+/// An array of structures with these fields.
+macro_rules! structs {
+    ($($field:expr),* $(,)?) => {
+        $crate::fence::schema::Kind::Array(&$crate::fence::schema::Kind::Struct(&$crate::fence::schema::Struct { fields: &[$($field),*] }))
+    };
+}
+pub(super) use structs;

@@ -120,6 +120,11 @@ fn through_kafka_protocol(api: ApiKey, version: i16, body: &[u8]) -> Result<Vec<
         IncrementalAlterConfigs => IncrementalAlterConfigsRequest, DescribeClientQuotas => DescribeClientQuotasRequest,
         AlterClientQuotas => AlterClientQuotasRequest, DescribeCluster => DescribeClusterRequest,
         DescribeTopicPartitions => DescribeTopicPartitionsRequest,
+        AlterReplicaLogDirs => AlterReplicaLogDirsRequest, DescribeLogDirs => DescribeLogDirsRequest,
+        ElectLeaders => ElectLeadersRequest, AlterPartitionReassignments => AlterPartitionReassignmentsRequest,
+        ListPartitionReassignments => ListPartitionReassignmentsRequest, DescribeQuorum => DescribeQuorumRequest,
+        UpdateFeatures => UpdateFeaturesRequest, DescribeProducers => DescribeProducersRequest,
+        UnregisterBroker => UnregisterBrokerRequest, ListConfigResources => ListConfigResourcesRequest,
     }
 }
 

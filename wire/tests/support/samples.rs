@@ -13,17 +13,19 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use uuid::Uuid;
 
-const fn s(text: &'static str) -> StrBytes {
+use super::admin_samples;
+
+pub(super) const fn s(text: &'static str) -> StrBytes {
     StrBytes::from_static_str(text)
 }
 
-fn topic(text: &'static str) -> TopicName {
+pub(super) fn topic(text: &'static str) -> TopicName {
     TopicName(s(text))
 }
 
 const ID: Uuid = Uuid::from_u128(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10);
 
-fn encode<T: Encodable>(message: T, version: i16) -> Bytes {
+pub(super) fn encode<T: Encodable>(message: T, version: i16) -> Bytes {
     let mut out = BytesMut::new();
     message.encode(&mut out, version).expect("every field fits the version");
     out.freeze()
@@ -131,6 +133,16 @@ pub(crate) fn body(api: ApiKey, v: i16) -> Option<Bytes> {
             let request = kp::DescribeTopicPartitionsRequest::default().with_topics(topics).with_response_partition_limit(2000);
             encode(request.with_cursor(Some(cursor)), v)
         }
+        ApiKey::AlterReplicaLogDirs
+        | ApiKey::DescribeLogDirs
+        | ApiKey::ElectLeaders
+        | ApiKey::AlterPartitionReassignments
+        | ApiKey::ListPartitionReassignments
+        | ApiKey::DescribeQuorum
+        | ApiKey::UpdateFeatures
+        | ApiKey::DescribeProducers
+        | ApiKey::UnregisterBroker
+        | ApiKey::ListConfigResources => admin_samples::body(api, v),
     })
 }
 
@@ -307,5 +319,10 @@ pub(crate) fn debug(api: ApiKey, version: i16, body: &Bytes) -> Result<String, S
         IncrementalAlterConfigs => IncrementalAlterConfigsRequest, DescribeClientQuotas => DescribeClientQuotasRequest,
         AlterClientQuotas => AlterClientQuotasRequest, DescribeCluster => DescribeClusterRequest,
         DescribeTopicPartitions => DescribeTopicPartitionsRequest,
+        AlterReplicaLogDirs => AlterReplicaLogDirsRequest, DescribeLogDirs => DescribeLogDirsRequest,
+        ElectLeaders => ElectLeadersRequest, AlterPartitionReassignments => AlterPartitionReassignmentsRequest,
+        ListPartitionReassignments => ListPartitionReassignmentsRequest, DescribeQuorum => DescribeQuorumRequest,
+        UpdateFeatures => UpdateFeaturesRequest, DescribeProducers => DescribeProducersRequest,
+        UnregisterBroker => UnregisterBrokerRequest, ListConfigResources => ListConfigResourcesRequest,
     }
 }
