@@ -87,17 +87,9 @@ fn epoch_end(partitions: &PartitionManager, query: &EpochQuery) -> EpochFound {
 }
 
 /// Bytes of each log, in order; `None` for one that is not here or cannot be used.
-pub async fn log_sizes(partitions: &PartitionManager, asked: &[TopicPartition]) -> Vec<Option<u64>> {
-    let mut sizes = Vec::with_capacity(asked.len());
-    for some in asked.chunks(PARTITIONS_PER_TURN) {
-        sizes.extend(some.iter().map(|id| partitions.get(*id).ok().map(|partition| partition.log.size_bytes())));
-        glommio::yield_if_needed().await;
-    }
-    sizes
+pub fn log_sizes(partitions: &PartitionManager, asked: &[TopicPartition]) -> Vec<Option<u64>> {
+    asked.iter().map(|id| partitions.get(*id).ok().map(|partition| partition.log.size_bytes())).collect()
 }
-
-/// Partitions looked at before others have their turn.
-const PARTITIONS_PER_TURN: usize = 256;
 
 /// The producers that each log remembers, in order.
 pub async fn producers(partitions: &PartitionManager, asked: &[TopicPartition]) -> Vec<Result<Vec<ActiveProducer>, ErrorCode>> {
