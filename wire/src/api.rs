@@ -48,6 +48,8 @@ api_keys! {
     (Heartbeat, 12),
     (LeaveGroup, 13),
     (SyncGroup, 14),
+    (DescribeGroups, 15),
+    (ListGroups, 16),
     (ApiVersions, 18),
     (CreateTopics, 19),
     (DeleteTopics, 20),
@@ -59,10 +61,12 @@ api_keys! {
     (AlterReplicaLogDirs, 34),
     (DescribeLogDirs, 35),
     (CreatePartitions, 37),
+    (DeleteGroups, 42),
     (ElectLeaders, 43),
     (IncrementalAlterConfigs, 44),
     (AlterPartitionReassignments, 45),
     (ListPartitionReassignments, 46),
+    (OffsetDelete, 47),
     (DescribeClientQuotas, 48),
     (AlterClientQuotas, 49),
     (DescribeQuorum, 55),
@@ -138,6 +142,9 @@ const fn row(key: ApiKey, min: i16, max: i16, first_flexible: i16) -> ApiSpec {
     ApiSpec { key, name: key.name(), advertised_min, min, max, first_flexible }
 }
 
+/// The first flexible version of an API that has none.
+const NEVER_FLEXIBLE: i16 = i16::MAX;
+
 /// Every served API, by ascending key.
 pub const ALL: &[ApiSpec] = &[
     row(ApiKey::Produce, 3, 13, 9),
@@ -151,6 +158,8 @@ pub const ALL: &[ApiSpec] = &[
     row(ApiKey::Heartbeat, 0, 4, 4),
     row(ApiKey::LeaveGroup, 0, 5, 4),
     row(ApiKey::SyncGroup, 0, 5, 4),
+    row(ApiKey::DescribeGroups, 0, 6, 5),
+    row(ApiKey::ListGroups, 0, 5, 3),
     row(ApiKey::ApiVersions, 0, 4, 3),
     row(ApiKey::CreateTopics, 2, 7, 5),
     row(ApiKey::DeleteTopics, 1, 6, 4),
@@ -162,10 +171,12 @@ pub const ALL: &[ApiSpec] = &[
     row(ApiKey::AlterReplicaLogDirs, 1, 2, 2),
     row(ApiKey::DescribeLogDirs, 1, 4, 2),
     row(ApiKey::CreatePartitions, 0, 3, 2),
+    row(ApiKey::DeleteGroups, 0, 2, 2),
     row(ApiKey::ElectLeaders, 0, 2, 2),
     row(ApiKey::IncrementalAlterConfigs, 0, 1, 1),
     row(ApiKey::AlterPartitionReassignments, 0, 1, 0),
     row(ApiKey::ListPartitionReassignments, 0, 0, 0),
+    row(ApiKey::OffsetDelete, 0, 0, NEVER_FLEXIBLE),
     row(ApiKey::DescribeClientQuotas, 0, 1, 1),
     row(ApiKey::AlterClientQuotas, 0, 1, 1),
     row(ApiKey::DescribeQuorum, 0, 2, 0),
@@ -196,9 +207,11 @@ mod tests {
             Produce => ProduceRequest, Fetch => FetchRequest, ListOffsets => ListOffsetsRequest, Metadata => MetadataRequest,
             OffsetCommit => OffsetCommitRequest, OffsetFetch => OffsetFetchRequest, FindCoordinator => FindCoordinatorRequest,
             JoinGroup => JoinGroupRequest, Heartbeat => HeartbeatRequest, LeaveGroup => LeaveGroupRequest, SyncGroup => SyncGroupRequest,
+            DescribeGroups => DescribeGroupsRequest, ListGroups => ListGroupsRequest,
             ApiVersions => ApiVersionsRequest, CreateTopics => CreateTopicsRequest, DeleteTopics => DeleteTopicsRequest,
             DeleteRecords => DeleteRecordsRequest, InitProducerId => InitProducerIdRequest,
             OffsetForLeaderEpoch => OffsetForLeaderEpochRequest, DescribeConfigs => DescribeConfigsRequest,
+            DeleteGroups => DeleteGroupsRequest, IncrementalAlterConfigs => IncrementalAlterConfigsRequest,
             AlterConfigs => AlterConfigsRequest, AlterReplicaLogDirs => AlterReplicaLogDirsRequest,
             DescribeLogDirs => DescribeLogDirsRequest, CreatePartitions => CreatePartitionsRequest,
             ElectLeaders => ElectLeadersRequest, IncrementalAlterConfigs => IncrementalAlterConfigsRequest,
@@ -209,6 +222,10 @@ mod tests {
             UpdateFeatures => UpdateFeaturesRequest, DescribeCluster => DescribeClusterRequest,
             DescribeProducers => DescribeProducersRequest, UnregisterBroker => UnregisterBrokerRequest,
             ListConfigResources => ListConfigResourcesRequest, DescribeTopicPartitions => DescribeTopicPartitionsRequest,
+            AlterConfigs => AlterConfigsRequest, CreatePartitions => CreatePartitionsRequest,
+            OffsetDelete => OffsetDeleteRequest, DescribeClientQuotas => DescribeClientQuotasRequest,
+            AlterClientQuotas => AlterClientQuotasRequest, DescribeCluster => DescribeClusterRequest,
+            DescribeTopicPartitions => DescribeTopicPartitionsRequest,
         }
     }
 

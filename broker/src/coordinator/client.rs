@@ -9,8 +9,8 @@ use coreline_wire::error_code::ErrorCode;
 
 use super::LocalFuture;
 use super::request::{
-    CommitAnswer, FetchAnswer, GroupRequest, GroupResponse, Heartbeat, JoinAnswer, JoinGroup, LeaveAnswer, LeaveGroup, OffsetCommit,
-    OffsetFetch, SyncAnswer, SyncGroup,
+    CommitAnswer, DescribeAnswer, FetchAnswer, GroupRequest, GroupResponse, Heartbeat, JoinAnswer, JoinGroup, LeaveAnswer, LeaveGroup,
+    ListAnswer, ListGroups, OffsetCommit, OffsetDelete, OffsetDeleteAnswer, OffsetFetch, SyncAnswer, SyncGroup,
 };
 
 /// Carries a request to the driver and its answer back. Implemented by [`super::GroupDriver`] and by the mesh.
@@ -97,6 +97,38 @@ impl GroupClient {
         match self.call(GroupRequest::Fetch(request)).await {
             GroupResponse::Fetch(answer) => answer,
             other => FetchAnswer { error: mismatch(&other), topics: Vec::new() },
+        }
+    }
+
+    /// ListGroups.
+    pub async fn list(&self, request: ListGroups) -> ListAnswer {
+        match self.call(GroupRequest::List(request)).await {
+            GroupResponse::Listed(answer) => answer,
+            other => ListAnswer { error: mismatch(&other), groups: Vec::new() },
+        }
+    }
+
+    /// DescribeGroups of one group.
+    pub async fn describe(&self, group_id: String) -> DescribeAnswer {
+        match self.call(GroupRequest::Describe(group_id)).await {
+            GroupResponse::Described(answer) => answer,
+            other => DescribeAnswer { error: mismatch(&other), ..DescribeAnswer::default() },
+        }
+    }
+
+    /// DeleteGroups of one group.
+    pub async fn delete(&self, group_id: String) -> ErrorCode {
+        match self.call(GroupRequest::Delete(group_id)).await {
+            GroupResponse::Deleted(error) => error,
+            other => mismatch(&other),
+        }
+    }
+
+    /// OffsetDelete.
+    pub async fn delete_offsets(&self, request: OffsetDelete) -> OffsetDeleteAnswer {
+        match self.call(GroupRequest::DeleteOffsets(request)).await {
+            GroupResponse::DeletedOffsets(answer) => answer,
+            other => OffsetDeleteAnswer { error: mismatch(&other), topics: Vec::new() },
         }
     }
 }

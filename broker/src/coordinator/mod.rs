@@ -17,6 +17,7 @@ pub mod partition;
 pub mod record;
 mod remote;
 pub mod request;
+mod request_admin;
 mod timer;
 
 use std::future::Future;

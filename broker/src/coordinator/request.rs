@@ -7,6 +7,8 @@ use bytes::Bytes;
 use coreline_wire::TopicId;
 use coreline_wire::error_code::ErrorCode;
 
+pub use super::request_admin::{DescribeAnswer, DescribedMember, ListAnswer, ListGroups, ListedGroup, OffsetDelete, OffsetDeleteAnswer};
+
 /// A request to the group coordinator.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum GroupRequest {
@@ -24,6 +26,14 @@ pub enum GroupRequest {
     Commit(OffsetCommit),
     /// OffsetFetch of one group.
     Fetch(OffsetFetch),
+    /// ListGroups, of all partitions of this coordinator.
+    List(ListGroups),
+    /// DescribeGroups, one group by its name.
+    Describe(String),
+    /// DeleteGroups, one group by its name. Parked until durable.
+    Delete(String),
+    /// OffsetDelete. Parked until durable.
+    DeleteOffsets(OffsetDelete),
 }
 
 /// The answer to a [`GroupRequest`], variant by variant.
@@ -43,6 +53,14 @@ pub enum GroupResponse {
     Commit(CommitAnswer),
     /// To `Fetch`.
     Fetch(FetchAnswer),
+    /// To `List`.
+    Listed(ListAnswer),
+    /// To `Describe`.
+    Described(DescribeAnswer),
+    /// To `Delete`.
+    Deleted(ErrorCode),
+    /// To `DeleteOffsets`.
+    DeletedOffsets(OffsetDeleteAnswer),
 }
 
 /// A member wants to be part of the next generation.
@@ -284,13 +302,15 @@ impl GroupRequest {
     /// The group that is asked about; `None` for a request that is not about one group.
     pub fn group_id(&self) -> Option<&str> {
         match self {
-            GroupRequest::Locate => None,
+            GroupRequest::Locate | GroupRequest::List(_) => None,
             GroupRequest::Join(request) => Some(&request.group_id),
             GroupRequest::Sync(request) => Some(&request.group_id),
             GroupRequest::Heartbeat(request) => Some(&request.group_id),
             GroupRequest::Leave(request) => Some(&request.group_id),
             GroupRequest::Commit(request) => Some(&request.group_id),
             GroupRequest::Fetch(request) => Some(&request.group_id),
+            GroupRequest::Describe(group_id) | GroupRequest::Delete(group_id) => Some(group_id),
+            GroupRequest::DeleteOffsets(request) => Some(&request.group_id),
         }
     }
 
@@ -309,6 +329,10 @@ impl GroupRequest {
             GroupRequest::Leave(_) => GroupResponse::Leave(LeaveAnswer { error, members: Vec::new() }),
             GroupRequest::Commit(request) => GroupResponse::Commit(request.refuse(error)),
             GroupRequest::Fetch(_) => GroupResponse::Fetch(FetchAnswer { error, topics: Vec::new() }),
+            GroupRequest::List(_) => GroupResponse::Listed(ListAnswer { error, groups: Vec::new() }),
+            GroupRequest::Describe(_) => GroupResponse::Described(DescribeAnswer { error, ..DescribeAnswer::default() }),
+            GroupRequest::Delete(_) => GroupResponse::Deleted(error),
+            GroupRequest::DeleteOffsets(_) => GroupResponse::DeletedOffsets(OffsetDeleteAnswer { error, topics: Vec::new() }),
         }
     }
 }

@@ -15,6 +15,8 @@ pub const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
 pub const TOPIC_OPERATIONS: i32 = bits(&[3, 4, 5, 6, 7, 8, 10, 11]);
 /// What everybody may do with the cluster: create, alter, describe, cluster action, describe and alter configs, idempotent write.
 pub const CLUSTER_OPERATIONS: i32 = bits(&[5, 7, 8, 9, 10, 11, 12]);
+/// What everybody may do with a group: read, delete, describe, and both for configs.
+pub const GROUP_OPERATIONS: i32 = bits(&[3, 6, 8, 10, 11]);
 
 const fn bits(operations: &[u8]) -> i32 {
     let (mut set, mut i) = (0, 0);

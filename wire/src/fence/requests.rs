@@ -19,6 +19,8 @@ pub(super) fn request(api: ApiKey) -> Option<&'static Struct> {
         ApiKey::Heartbeat => &HEARTBEAT,
         ApiKey::LeaveGroup => &LEAVE_GROUP,
         ApiKey::SyncGroup => &SYNC_GROUP,
+        ApiKey::DescribeGroups => &DESCRIBE_GROUPS,
+        ApiKey::ListGroups => &LIST_GROUPS,
         ApiKey::ApiVersions => &API_VERSIONS,
         ApiKey::CreateTopics => &CREATE_TOPICS,
         ApiKey::DeleteTopics => &DELETE_TOPICS,
@@ -30,10 +32,12 @@ pub(super) fn request(api: ApiKey) -> Option<&'static Struct> {
         ApiKey::AlterReplicaLogDirs => &admin::ALTER_REPLICA_LOG_DIRS,
         ApiKey::DescribeLogDirs => &admin::DESCRIBE_LOG_DIRS,
         ApiKey::CreatePartitions => &CREATE_PARTITIONS,
+        ApiKey::DeleteGroups => &DELETE_GROUPS,
         ApiKey::ElectLeaders => &admin::ELECT_LEADERS,
         ApiKey::IncrementalAlterConfigs => &INCREMENTAL_ALTER_CONFIGS,
         ApiKey::AlterPartitionReassignments => &admin::ALTER_PARTITION_REASSIGNMENTS,
         ApiKey::ListPartitionReassignments => &admin::LIST_PARTITION_REASSIGNMENTS,
+        ApiKey::OffsetDelete => &OFFSET_DELETE,
         ApiKey::DescribeClientQuotas => &DESCRIBE_CLIENT_QUOTAS,
         ApiKey::AlterClientQuotas => &ALTER_CLIENT_QUOTAS,
         ApiKey::DescribeQuorum => &admin::DESCRIBE_QUORUM,
@@ -176,6 +180,10 @@ static SYNC_GROUP: Struct = Struct {
     ],
 };
 
+static DESCRIBE_GROUPS: Struct = Struct { fields: &[field("groups", STRINGS), field("include_authorized_operations", BOOL).since(3)] };
+
+static LIST_GROUPS: Struct = Struct { fields: &[field("states_filter", STRINGS).since(4), field("types_filter", STRINGS).since(5)] };
+
 static API_VERSIONS: Struct =
     Struct { fields: &[field("client_software_name", STRING).since(3), field("client_software_version", STRING).since(3)] };
 
@@ -266,6 +274,15 @@ static CREATE_PARTITIONS: Struct = Struct {
         ),
         field("timeout_ms", I32),
         field("validate_only", BOOL),
+    ],
+};
+
+static DELETE_GROUPS: Struct = Struct { fields: &[field("groups_names", STRINGS)] };
+
+static OFFSET_DELETE: Struct = Struct {
+    fields: &[
+        field("group_id", STRING),
+        field("topics", structs![topic_name("name"), field("partitions", structs![field("partition_index", I32)])]),
     ],
 };
 

@@ -8,7 +8,7 @@ use kafka_protocol::messages::{
     delete_topics_request as delete, describe_client_quotas_request as describe_quotas, describe_configs_request as configs,
     describe_topic_partitions_request as describe, incremental_alter_configs_request as incremental, join_group_request as join,
     leave_group_request as leave, list_offsets_request as list, metadata_request as metadata, offset_commit_request as commit,
-    offset_fetch_request as fetch, offset_for_leader_epoch_request as epoch, sync_group_request as sync,
+    offset_delete_request as forget, offset_fetch_request as fetch, offset_for_leader_epoch_request as epoch, sync_group_request as sync,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use uuid::Uuid;
@@ -48,6 +48,15 @@ pub(crate) fn body(api: ApiKey, v: i16) -> Option<Bytes> {
         }
         ApiKey::LeaveGroup => encode(leave_group(v), v),
         ApiKey::SyncGroup => encode(sync_group(v), v),
+        ApiKey::DescribeGroups => {
+            let request = kp::DescribeGroupsRequest::default().with_groups(vec![GroupId(s("group")), GroupId(s("other"))]);
+            encode(request.with_include_authorized_operations(v >= 3), v)
+        }
+        ApiKey::ListGroups => {
+            let states = if v >= 4 { vec![s("Stable"), s("Empty")] } else { Vec::new() };
+            let types = if v >= 5 { vec![s("classic")] } else { Vec::new() };
+            encode(kp::ListGroupsRequest::default().with_states_filter(states).with_types_filter(types), v)
+        }
         ApiKey::ApiVersions => {
             let mut request = kp::ApiVersionsRequest::default();
             if v >= 3 {
@@ -97,6 +106,9 @@ pub(crate) fn body(api: ApiKey, v: i16) -> Option<Bytes> {
             let topics = vec![one.with_assignments(None), two];
             encode(kp::CreatePartitionsRequest::default().with_topics(topics).with_timeout_ms(30_000).with_validate_only(true), v)
         }
+        ApiKey::DeleteGroups => {
+            encode(kp::DeleteGroupsRequest::default().with_groups_names(vec![GroupId(s("group")), GroupId(s("other"))]), v)
+        }
         ApiKey::IncrementalAlterConfigs => {
             let config = |operation, value| {
                 incremental::AlterableConfig::default().with_name(s("cleanup.policy")).with_config_operation(operation).with_value(value)
@@ -104,6 +116,11 @@ pub(crate) fn body(api: ApiKey, v: i16) -> Option<Bytes> {
             let resource = incremental::AlterConfigsResource::default().with_resource_type(2).with_resource_name(s("events"));
             let resource = resource.with_configs(vec![config(0, Some(s("compact"))), config(1, None)]);
             encode(kp::IncrementalAlterConfigsRequest::default().with_resources(vec![resource]).with_validate_only(true), v)
+        }
+        ApiKey::OffsetDelete => {
+            let partition = forget::OffsetDeleteRequestPartition::default().with_partition_index(4);
+            let topics = vec![forget::OffsetDeleteRequestTopic::default().with_name(topic("events")).with_partitions(vec![partition])];
+            encode(kp::OffsetDeleteRequest::default().with_group_id(GroupId(s("group"))).with_topics(topics), v)
         }
         ApiKey::DescribeClientQuotas => {
             let part =
@@ -312,11 +329,13 @@ pub(crate) fn debug(api: ApiKey, version: i16, body: &Bytes) -> Result<String, S
         ListOffsets => ListOffsetsRequest, Metadata => MetadataRequest, OffsetCommit => OffsetCommitRequest,
         OffsetFetch => OffsetFetchRequest, FindCoordinator => FindCoordinatorRequest, JoinGroup => JoinGroupRequest,
         Heartbeat => HeartbeatRequest, LeaveGroup => LeaveGroupRequest, SyncGroup => SyncGroupRequest,
+        DescribeGroups => DescribeGroupsRequest, ListGroups => ListGroupsRequest,
         ApiVersions => ApiVersionsRequest, CreateTopics => CreateTopicsRequest, DeleteTopics => DeleteTopicsRequest,
         DeleteRecords => DeleteRecordsRequest, InitProducerId => InitProducerIdRequest,
         OffsetForLeaderEpoch => OffsetForLeaderEpochRequest, DescribeConfigs => DescribeConfigsRequest,
         AlterConfigs => AlterConfigsRequest, CreatePartitions => CreatePartitionsRequest,
-        IncrementalAlterConfigs => IncrementalAlterConfigsRequest, DescribeClientQuotas => DescribeClientQuotasRequest,
+        DeleteGroups => DeleteGroupsRequest, IncrementalAlterConfigs => IncrementalAlterConfigsRequest,
+        OffsetDelete => OffsetDeleteRequest, DescribeClientQuotas => DescribeClientQuotasRequest,
         AlterClientQuotas => AlterClientQuotasRequest, DescribeCluster => DescribeClusterRequest,
         DescribeTopicPartitions => DescribeTopicPartitionsRequest,
         AlterReplicaLogDirs => AlterReplicaLogDirsRequest, DescribeLogDirs => DescribeLogDirsRequest,

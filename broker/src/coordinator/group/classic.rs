@@ -50,6 +50,8 @@ pub struct ClassicGroup {
     pub(super) assignment_write: Option<WriteId>,
     /// The log does not have this state, because the write of it failed.
     pub(super) unwritten: bool,
+    /// What the members of this generation read, when they are consumers and told it in a way that we can read.
+    pub(super) subscribed: Option<BTreeSet<String>>,
 }
 
 impl ClassicGroup {
@@ -72,6 +74,7 @@ impl ClassicGroup {
             initial_delay: None,
             assignment_write: None,
             unwritten: false,
+            subscribed: None,
         }
     }
 
@@ -87,6 +90,7 @@ impl ClassicGroup {
             group.add(Member::from_value(member, &protocol));
         }
         group.leader = value.leader.as_deref().and_then(|id| group.members.get_key_value(id)).map(|(id, _)| id.clone());
+        group.subscribed = group.subscriptions();
         group
     }
 

@@ -177,6 +177,7 @@ impl ClassicGroup {
             }
             self.touch(ctx, &new_id);
             if self.select_protocol() == self.protocol_name {
+                self.subscribed = self.subscriptions();
                 let value = self.settled_value();
                 let rejoin = StaticRejoin { token, old, new_id, old_leader, supports_skip_assignment };
                 let record = Record::Group { group: self.id.to_string(), value };
@@ -255,6 +256,7 @@ impl ClassicGroup {
         if was_awaited {
             self.pending_syncs.insert(old_id.clone());
         }
+        self.subscribed = self.subscriptions();
         self.touch(ctx, &old_id);
     }
 }

@@ -4,6 +4,7 @@
 //! decision wants to keep is an [`Action::Append`]; its answers wait for [`Event::Appended`] or [`Event::AppendFailed`]. Requests that
 //! wait for other members are parked under their [`Token`]. Callers: the driver; the tests.
 
+mod admin;
 mod classic;
 mod consumer;
 mod heartbeat;
@@ -16,6 +17,7 @@ mod offset;
 mod rebalance;
 mod retention;
 mod state;
+mod subscription;
 mod sync;
 mod write;
 
@@ -276,10 +278,14 @@ impl GroupCoordinator {
 
     fn request(&mut self, token: Token, request: GroupRequest, nonce: [u8; 16], now: Now) -> Vec<Action> {
         let refuse = |error| vec![Action::Answer(token, request.refuse(error))];
+        if let GroupRequest::List(request) = &request {
+            return vec![Action::Answer(token, GroupResponse::Listed(self.list(request)))];
+        }
         let Some(group_id) = request.group_id() else { return refuse(ErrorCode::InvalidRequest) };
         // As in Kafka, offsets may belong to the group without a name; members may not.
-        let nameless = group_id.is_empty() && !matches!(request, GroupRequest::Commit(_) | GroupRequest::Fetch(_));
-        if nameless || group_id.len() > TEXT_BYTES_MAX {
+        let needs_name =
+            !matches!(request, GroupRequest::Commit(_) | GroupRequest::Fetch(_) | GroupRequest::Describe(_) | GroupRequest::Delete(_));
+        if needs_name && group_id.is_empty() || group_id.len() > TEXT_BYTES_MAX {
             return refuse(ErrorCode::InvalidGroupId);
         }
         if self.slots.is_empty() {
@@ -293,17 +299,28 @@ impl GroupCoordinator {
             let calm = matches!(request, GroupRequest::Heartbeat(_));
             return refuse(if calm { ErrorCode::None } else { ErrorCode::CoordinatorLoadInProgress });
         }
-        if writes_full && matches!(request, GroupRequest::Commit(_) | GroupRequest::Sync(_) | GroupRequest::Join(_)) {
+        let writes = matches!(
+            request,
+            GroupRequest::Commit(_)
+                | GroupRequest::Sync(_)
+                | GroupRequest::Join(_)
+                | GroupRequest::Delete(_)
+                | GroupRequest::DeleteOffsets(_)
+        );
+        if writes_full && writes {
             return refuse(ErrorCode::CoordinatorNotAvailable);
         }
         match request {
-            GroupRequest::Locate => {}
+            GroupRequest::Locate | GroupRequest::List(_) => {}
             GroupRequest::Join(request) => slot.join(&mut ctx, token, request, nonce, is_full),
             GroupRequest::Sync(request) => slot.sync(&mut ctx, token, request),
             GroupRequest::Heartbeat(request) => slot.heartbeat(&mut ctx, token, &request),
             GroupRequest::Leave(request) => slot.leave(&mut ctx, token, request),
             GroupRequest::Commit(request) => slot.commit(&mut ctx, token, request, is_full),
             GroupRequest::Fetch(request) => slot.fetch(&mut ctx, token, request),
+            GroupRequest::Describe(group_id) => slot.describe(&mut ctx, token, &group_id),
+            GroupRequest::Delete(group_id) => slot.delete(&mut ctx, token, &group_id),
+            GroupRequest::DeleteOffsets(request) => slot.delete_offsets(&mut ctx, token, request),
         }
         ctx.actions
     }

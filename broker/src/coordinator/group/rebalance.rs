@@ -110,6 +110,7 @@ impl ClassicGroup {
         self.new_member_added = false;
         self.generation_id = self.generation_id.checked_add(1).unwrap_or(1);
         self.protocol_name = self.select_protocol();
+        self.subscribed = self.subscriptions();
         if self.members.is_empty() { self.become_empty(ctx) } else { self.begin_sync_phase(ctx) }
     }
 

@@ -10,7 +10,7 @@ use super::state::ClassicState;
 use super::{Action, ClassicGroup, Context, Group, GroupCoordinator, Slot, Token, WriteId, append_error};
 use crate::coordinator::Now;
 use crate::coordinator::record::{GroupValue, Record};
-use crate::coordinator::request::{CommitAnswer, GroupResponse};
+use crate::coordinator::request::{CommitAnswer, GroupResponse, OffsetDeleteAnswer};
 
 /// What waits for a write.
 #[derive(Debug)]
@@ -25,6 +25,12 @@ pub(super) enum PendingWrite {
     StaticRejoin(Box<StaticRejoin>),
     /// Committed offsets.
     Commit { token: Token, answer: CommitAnswer },
+    /// Tombstones of offsets for which nobody waits.
+    Offsets,
+    /// Tombstones of the offsets that an administrator deletes.
+    DeletedOffsets { token: Token, answer: OffsetDeleteAnswer },
+    /// The last tombstones of a group that an administrator deletes.
+    Deleted { token: Token },
 }
 
 /// What is needed to tell a static member that it is back, or to undo it.
@@ -68,6 +74,14 @@ impl Writes {
 
     pub(super) fn len(&self) -> usize {
         self.in_flight.len()
+    }
+
+    /// The records of a group that are on their way, in their order.
+    pub(super) fn records_of_group<'a>(&'a self, group_id: &'a str) -> impl Iterator<Item = &'a Record> {
+        let writes = self.any_of_group(group_id).then(|| self.in_flight.values());
+        // Every write is about one group.
+        let of_group = move |write: &&Write| write.records.first().is_some_and(|record| record.group() == group_id);
+        writes.into_iter().flatten().filter(of_group).flat_map(|write| write.records.iter())
     }
 
     pub(super) fn any_of_group(&self, group_id: &str) -> bool {
@@ -126,6 +140,19 @@ impl Slot {
                 }
             }
             PendingWrite::Commit { token, answer } => self.commit_written(ctx, group_id, token, answer, outcome),
+            PendingWrite::Offsets => {
+                if let Err(error) = outcome {
+                    tracing::warn!(group = group_id, %error, "offsets could not be removed; it is tried again later");
+                }
+            }
+            PendingWrite::DeletedOffsets { token, answer } => {
+                let refuse = |error| OffsetDeleteAnswer { error: append_error(error), topics: Vec::new() };
+                ctx.answer(token, GroupResponse::DeletedOffsets(outcome.map_or_else(refuse, |()| answer)));
+            }
+            PendingWrite::Deleted { token } => {
+                self.tombstone_written(ctx, group_id, outcome);
+                ctx.answer(token, GroupResponse::Deleted(outcome.map_or_else(append_error, |()| ErrorCode::None)));
+            }
         }
     }
 

@@ -37,7 +37,7 @@ const STATES: [(&str, &[&str]); 5] = [
 ];
 
 /// Events, each as a command whose answer has the label `x`.
-const EVENTS: [(&str, &str); 20] = [
+const EVENTS: [(&str, &str); 23] = [
     ("a new member joins (v3)", "join x v=3 protocols=range:c"),
     ("a new member joins (v4)", "join x v=4 protocols=range:c"),
     ("a member of another type joins", "join x v=3 type=connect"),
@@ -57,6 +57,9 @@ const EVENTS: [(&str, &str); 20] = [
     ("a member commits", "commit x member=m2 gen=1 t/0:7"),
     ("a member commits, wrong generation", "commit x member=m2 gen=9 t/0:7"),
     ("a simple consumer commits", "commit x t/0:7"),
+    ("the group is described", "describe x"),
+    ("the group is deleted", "delete x"),
+    ("an offset is deleted", "forget x t/0"),
     ("sessions end", "wait 11000"),
 ];
 

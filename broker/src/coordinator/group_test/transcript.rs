@@ -15,8 +15,8 @@ use coreline_wire::error_code::ErrorCode;
 use crate::coordinator::group::{Action, Event, GroupCoordinator, Timer, Token, WriteId};
 use crate::coordinator::record::Record;
 use crate::coordinator::request::{
-    GroupRequest, GroupResponse, Heartbeat, JoinGroup, LeaveGroup, LeavingMember, OffsetCommit, OffsetFetch, PartitionCommit, SyncGroup,
-    TopicCommit,
+    DescribedMember, GroupRequest, GroupResponse, Heartbeat, JoinGroup, LeaveGroup, LeavingMember, ListGroups, OffsetCommit, OffsetDelete,
+    OffsetFetch, PartitionCommit, SyncGroup, TopicCommit,
 };
 use crate::coordinator::timer::TimerSet;
 use crate::coordinator::{GroupConfig, Now};
@@ -156,6 +156,11 @@ impl Runner {
             "commit" => self.commit(label, &words),
             // fetch LABEL [topic/partition ...]
             "fetch" => self.fetch(label, &words),
+            // list LABEL [states=,] [types=,]; describe LABEL; delete LABEL; forget LABEL topic/partition ...
+            "list" => self.list(label, &words),
+            "describe" => self.request(label, GroupRequest::Describe(words.text("group", "g").to_owned())),
+            "delete" => self.request(label, GroupRequest::Delete(words.text("group", "g").to_owned())),
+            "forget" => self.forget(label, &words),
             // cancel LABEL: its client is gone.
             "cancel" => self.cancel(&label),
             // wait MILLISECONDS: timers fire on the way.
@@ -193,7 +198,8 @@ impl Runner {
 
     fn join(&mut self, label: String, words: &Words<'_>) {
         let version = words.number("v", 5);
-        let blob = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+        // `+a+b` is the blob of a consumer that reads a and b.
+        let blob = |text: &str| text.strip_prefix('+').map_or(Bytes::copy_from_slice(text.as_bytes()), subscription);
         let protocol = |word: &str| word.split_once(':').map_or((word.to_owned(), Bytes::new()), |(name, b)| (name.to_owned(), blob(b)));
         let protocols = words.text("protocols", "range:x");
         let request = JoinGroup {
@@ -287,6 +293,20 @@ impl Runner {
             label,
             GroupRequest::Fetch(OffsetFetch { group_id: words.text("group", "g").to_owned(), topics, require_stable: true }),
         );
+    }
+
+    fn list(&mut self, label: String, words: &Words<'_>) {
+        let filter = |name| words.text(name, "").split(',').filter(|word| !word.is_empty()).map(str::to_owned).collect();
+        self.request(label, GroupRequest::List(ListGroups { states: filter("states"), types: filter("types") }));
+    }
+
+    fn forget(&mut self, label: String, words: &Words<'_>) {
+        let place = |word: &&str| {
+            let (topic, partition) = word.split_once('/').expect("topic/partition");
+            (topic.to_owned(), vec![partition.parse().expect("a partition")])
+        };
+        let topics = words.plain[2..].iter().map(place).collect();
+        self.request(label, GroupRequest::DeleteOffsets(OffsetDelete { group_id: words.text("group", "g").to_owned(), topics }));
     }
 
     fn cancel(&mut self, label: &str) {
@@ -419,7 +439,23 @@ fn error_named(name: &str) -> ErrorCode {
     *ErrorCode::ALL.iter().find(|error| error.name() == name).unwrap_or_else(|| panic!("no such error: {name}"))
 }
 
+/// What a consumer that reads these topics gives with its protocol.
+pub(super) fn subscription(topics: &str) -> Bytes {
+    let topics: Vec<&str> = topics.split('+').collect();
+    let mut blob = 0i16.to_be_bytes().to_vec();
+    blob.extend((topics.len() as i32).to_be_bytes());
+    for topic in topics {
+        blob.extend((topic.len() as i16).to_be_bytes());
+        blob.extend(topic.as_bytes());
+    }
+    Bytes::from(blob)
+}
+
 fn blob(bytes: &[u8]) -> String {
+    if bytes.first() == Some(&0) {
+        return "(topics)".to_owned();
+    }
+
     String::from_utf8_lossy(bytes).into_owned()
 }
 
@@ -461,6 +497,26 @@ pub(super) fn describe_response(response: &GroupResponse) -> String {
             let offsets =
                 topics.map(|(topic, p)| format!("{topic}/{} offset {} epoch {} {:?}", p.partition, p.offset, p.leader_epoch, p.metadata));
             format!("fetched {} [{}]", answer.error.name(), offsets.collect::<Vec<String>>().join(", "))
+        }
+        GroupResponse::Listed(answer) => {
+            let groups = answer.groups.iter().map(|g| format!("{} {:?} {} {}", g.group_id, g.protocol_type, g.state, g.kind));
+            format!("listed {} [{}]", answer.error.name(), groups.collect::<Vec<String>>().join(", "))
+        }
+        GroupResponse::Described(answer) => {
+            let member = |m: &DescribedMember| {
+                let name = m.instance_id.as_ref().map_or(String::new(), |name| format!("@{name}"));
+                format!("{}{name} of {} {} {}={}", m.member_id, m.client_id, m.client_host, blob(&m.metadata), blob(&m.assignment))
+            };
+            let members: Vec<String> = answer.members.iter().map(member).collect();
+            let error = if answer.error.is_ok() { "" } else { answer.error.name() };
+            let text = format!("{error} {} {:?} {:?} [{}]", answer.state, answer.protocol_type, answer.protocol, members.join(", "));
+            format!("described {}", text.trim_start())
+        }
+        GroupResponse::Deleted(error) => format!("deleted {}", error.name()),
+        GroupResponse::DeletedOffsets(answer) => {
+            let topics = answer.topics.iter().flat_map(|(topic, partitions)| partitions.iter().map(move |p| (topic, p)));
+            let outcomes: Vec<String> = topics.map(|(topic, (partition, error))| format!("{topic}/{partition} {}", error.name())).collect();
+            format!("forgotten {} [{}]", answer.error.name(), outcomes.join(", "))
         }
     }
 }

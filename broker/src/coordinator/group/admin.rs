@@ -1,0 +1,166 @@
+//! ListGroups, DescribeGroups, DeleteGroups, OffsetDelete: what an administrator sees of the groups and may take away.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use coreline_wire::error_code::ErrorCode;
+
+use super::member::Member;
+use super::state::ClassicState;
+use super::write::PendingWrite;
+use super::{ClassicGroup, Context, GroupCoordinator, Slot, Token};
+use crate::coordinator::record::Record;
+use crate::coordinator::request::{
+    DescribeAnswer, DescribedMember, GroupResponse, ListAnswer, ListGroups, ListedGroup, OffsetDelete, OffsetDeleteAnswer,
+};
+
+/// The type of these groups in lists.
+const CLASSIC: &str = "classic";
+/// Tombstones of one write; a group with more offsets takes several.
+pub(super) const TOMBSTONES_PER_WRITE: usize = 1_000;
+
+impl GroupCoordinator {
+    /// The groups of all partitions that pass the filters.
+    pub(super) fn list(&self, request: &ListGroups) -> ListAnswer {
+        if self.slots.iter().any(|slot| !slot.loaded) {
+            return ListAnswer { error: ErrorCode::CoordinatorLoadInProgress, groups: Vec::new() };
+        }
+        let passes =
+            |filter: &[String], value: &str| filter.is_empty() || filter.iter().any(|text| text.trim().eq_ignore_ascii_case(value));
+        let groups = self.slots.iter().flat_map(|slot| slot.groups.values()).map(ClassicGroup::listed);
+        let groups = groups.filter(|group| passes(&request.states, group.state) && passes(&request.types, group.kind));
+        ListAnswer { error: ErrorCode::None, groups: groups.collect() }
+    }
+}
+
+impl Slot {
+    pub(super) fn describe(&self, ctx: &mut Context<'_>, token: Token, group_id: &str) {
+        let answer = match self.groups.get(group_id) {
+            Some(group) => group.described(),
+            None => DescribeAnswer {
+                error: ErrorCode::GroupIdNotFound,
+                message: Some(format!("Group {group_id} not found.")),
+                state: ClassicState::Dead.name(),
+                ..DescribeAnswer::default()
+            },
+        };
+        ctx.answer(token, GroupResponse::Described(answer));
+    }
+
+    /// Takes a group without members away, with all of its offsets.
+    pub(super) fn delete(&mut self, ctx: &mut Context<'_>, token: Token, group_id: &str) {
+        let refusal = match self.groups.get(group_id) {
+            None => Some(ErrorCode::GroupIdNotFound),
+            Some(group) if !group.is(ClassicState::Empty) => Some(ErrorCode::NonEmptyGroup),
+            Some(_) => None,
+        };
+        if let Some(error) = refusal {
+            return ctx.answer(token, GroupResponse::Deleted(error));
+        }
+        let mut records = self.offset_tombstones(ctx, group_id);
+        records.push(Record::Group { group: group_id.to_owned(), value: None });
+        append_in_parts(ctx, records, PendingWrite::Deleted { token });
+    }
+
+    /// Takes offsets away that no member uses.
+    pub(super) fn delete_offsets(&mut self, ctx: &mut Context<'_>, token: Token, request: OffsetDelete) {
+        let error = self.groups.get(request.group_id.as_str()).map_or(ErrorCode::GroupIdNotFound, ClassicGroup::validate_offset_delete);
+        if !error.is_ok() {
+            return ctx.answer(token, GroupResponse::DeletedOffsets(OffsetDeleteAnswer { error, topics: Vec::new() }));
+        }
+        let Some(group) = self.groups.get(request.group_id.as_str()) else { return };
+        let outcome = |topic: &str| if group.is_subscribed(topic) { ErrorCode::GroupSubscribedToTopic } else { ErrorCode::None };
+        let topics = request.topics.into_iter().map(|(topic, partitions)| {
+            let error = outcome(&topic);
+            (topic, partitions.into_iter().map(|partition| (partition, error)).collect::<Vec<_>>())
+        });
+        let answer = OffsetDeleteAnswer { error: ErrorCode::None, topics: topics.collect() };
+        let asked =
+            answer.topics.iter().flat_map(|(topic, partitions)| partitions.iter().map(move |(p, error)| (topic.as_str(), *p, *error)));
+        let asked = asked.filter(|(.., error)| error.is_ok()).map(|(topic, partition, _)| (topic, partition));
+        let on_the_way = offsets_on_the_way(ctx, &request.group_id);
+        let known = |(topic, partition): &(&str, i32)| {
+            self.image.offset(&request.group_id, topic, *partition).is_some() || on_the_way.contains(&(*topic, *partition))
+        };
+        let keys: BTreeSet<(&str, i32)> = asked.filter(known).collect();
+        let records: Vec<Record> = keys.into_iter().map(|(topic, partition)| tombstone(&request.group_id, topic, partition)).collect();
+        if records.is_empty() {
+            return ctx.answer(token, GroupResponse::DeletedOffsets(answer));
+        }
+        append_in_parts(ctx, records, PendingWrite::DeletedOffsets { token, answer });
+    }
+
+    /// Tombstones for all offsets of a group, those that are on their way to the log included.
+    fn offset_tombstones(&self, ctx: &Context<'_>, group_id: &str) -> Vec<Record> {
+        let mut keys = offsets_on_the_way(ctx, group_id);
+        for (topic, partitions) in self.image.offsets.get(group_id).into_iter().flatten() {
+            keys.extend(partitions.keys().map(|partition| (topic.as_str(), *partition)));
+        }
+        keys.into_iter().map(|(topic, partition)| tombstone(group_id, topic, partition)).collect()
+    }
+}
+
+/// Offsets of a group whose commit is not durable yet.
+fn offsets_on_the_way<'a>(ctx: &'a Context<'_>, group_id: &'a str) -> BTreeSet<(&'a str, i32)> {
+    let key = |record: &'a Record| match record {
+        Record::Offset { topic, partition, value: Some(_), .. } => Some((topic.as_str(), *partition)),
+        _ => None,
+    };
+    ctx.writes.records_of_group(group_id).filter_map(key).collect()
+}
+
+/// What removes an offset from the log.
+pub(super) fn tombstone(group_id: &str, topic: &str, partition: i32) -> Record {
+    Record::Offset { group: group_id.to_owned(), topic: topic.to_owned(), partition, value: None }
+}
+
+/// Appends records in writes of a bounded size; `last` waits for the last of them, and so for all.
+pub(super) fn append_in_parts(ctx: &mut Context<'_>, mut records: Vec<Record>, last: PendingWrite) {
+    while records.len() > TOMBSTONES_PER_WRITE {
+        let rest = records.split_off(TOMBSTONES_PER_WRITE);
+        ctx.append(std::mem::replace(&mut records, rest), PendingWrite::Offsets);
+    }
+    ctx.append(records, last);
+}
+
+impl ClassicGroup {
+    fn listed(&self) -> ListedGroup {
+        ListedGroup {
+            group_id: self.id.to_string(),
+            protocol_type: self.protocol_type.clone().unwrap_or_default(),
+            state: self.state.name(),
+            kind: CLASSIC,
+        }
+    }
+
+    /// Metadata only of a stable generation: while members rejoin it is not known which protocol theirs will be of.
+    fn described(&self) -> DescribeAnswer {
+        let protocol = self.protocol_name.clone().filter(|_| self.is(ClassicState::Stable));
+        let describe = |member: &Member| DescribedMember {
+            member_id: member.id.to_string(),
+            instance_id: member.instance_id.clone(),
+            client_id: member.client_id.clone(),
+            client_host: member.client_host.clone(),
+            metadata: protocol.as_deref().map_or_else(Bytes::new, |protocol| member.metadata(protocol)),
+            assignment: member.assignment.clone(),
+        };
+        DescribeAnswer {
+            error: ErrorCode::None,
+            message: None,
+            state: self.state.name(),
+            protocol_type: self.protocol_type.clone().unwrap_or_default(),
+            members: self.members.values().map(describe).collect(),
+            protocol: protocol.clone().unwrap_or_default(),
+        }
+    }
+
+    /// Only groups of consumers tell which offsets they use; the others use all while they have members.
+    fn validate_offset_delete(&self) -> ErrorCode {
+        match self.state {
+            ClassicState::Dead => ErrorCode::GroupIdNotFound,
+            ClassicState::Empty => ErrorCode::None,
+            _ if self.is_of_consumers() => ErrorCode::None,
+            _ => ErrorCode::NonEmptyGroup,
+        }
+    }
+}
