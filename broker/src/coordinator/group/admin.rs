@@ -7,8 +7,9 @@ use coreline_wire::error_code::ErrorCode;
 
 use super::member::Member;
 use super::state::ClassicState;
+use super::subscription::CONSUMER;
 use super::write::PendingWrite;
-use super::{ClassicGroup, Context, GroupCoordinator, Slot, Token};
+use super::{ClassicGroup, Context, Group, GroupCoordinator, Slot, Token};
 use crate::coordinator::record::Record;
 use crate::coordinator::request::{
     DescribeAnswer, DescribedMember, GroupResponse, ListAnswer, ListGroups, ListedGroup, OffsetDelete, OffsetDeleteAnswer,
@@ -27,7 +28,7 @@ impl GroupCoordinator {
         }
         let passes =
             |filter: &[String], value: &str| filter.is_empty() || filter.iter().any(|text| text.trim().eq_ignore_ascii_case(value));
-        let groups = self.slots.iter().flat_map(|slot| slot.groups.values()).map(ClassicGroup::listed);
+        let groups = self.slots.iter().flat_map(|slot| slot.groups.values()).map(Group::listed);
         let groups = groups.filter(|group| passes(&request.states, group.state) && passes(&request.types, group.kind));
         ListAnswer { error: ErrorCode::None, groups: groups.collect() }
     }
@@ -35,14 +36,16 @@ impl GroupCoordinator {
 
 impl Slot {
     pub(super) fn describe(&self, ctx: &mut Context<'_>, token: Token, group_id: &str) {
+        let missing = |message: String| DescribeAnswer {
+            error: ErrorCode::GroupIdNotFound,
+            message: Some(message),
+            state: ClassicState::Dead.name(),
+            ..DescribeAnswer::default()
+        };
         let answer = match self.groups.get(group_id) {
-            Some(group) => group.described(),
-            None => DescribeAnswer {
-                error: ErrorCode::GroupIdNotFound,
-                message: Some(format!("Group {group_id} not found.")),
-                state: ClassicState::Dead.name(),
-                ..DescribeAnswer::default()
-            },
+            Some(Group::Classic(group)) => group.described(),
+            Some(Group::Consumer(_)) => missing(format!("Group {group_id} is not a classic group.")),
+            None => missing(format!("Group {group_id} not found.")),
         };
         ctx.answer(token, GroupResponse::Described(answer));
     }
@@ -51,7 +54,7 @@ impl Slot {
     pub(super) fn delete(&mut self, ctx: &mut Context<'_>, token: Token, group_id: &str) {
         let refusal = match self.groups.get(group_id) {
             None => Some(ErrorCode::GroupIdNotFound),
-            Some(group) if !group.is(ClassicState::Empty) => Some(ErrorCode::NonEmptyGroup),
+            Some(group) if !group.has_no_members() => Some(ErrorCode::NonEmptyGroup),
             Some(_) => None,
         };
         if let Some(error) = refusal {
@@ -64,7 +67,7 @@ impl Slot {
 
     /// Takes offsets away that no member uses.
     pub(super) fn delete_offsets(&mut self, ctx: &mut Context<'_>, token: Token, request: OffsetDelete) {
-        let error = self.groups.get(request.group_id.as_str()).map_or(ErrorCode::GroupIdNotFound, ClassicGroup::validate_offset_delete);
+        let error = self.groups.get(request.group_id.as_str()).map_or(ErrorCode::GroupIdNotFound, Group::validate_offset_delete);
         if !error.is_ok() {
             return ctx.answer(token, GroupResponse::DeletedOffsets(OffsetDeleteAnswer { error, topics: Vec::new() }));
         }
@@ -121,6 +124,43 @@ pub(super) fn append_in_parts(ctx: &mut Context<'_>, mut records: Vec<Record>, l
         ctx.append(std::mem::replace(&mut records, rest), PendingWrite::Offsets);
     }
     ctx.append(records, last);
+}
+
+impl Group {
+    fn listed(&self) -> ListedGroup {
+        match self {
+            Group::Classic(group) => group.listed(),
+            Group::Consumer(group) => ListedGroup {
+                group_id: group.id.to_string(),
+                protocol_type: CONSUMER.to_owned(),
+                state: ClassicState::Empty.name(),
+                kind: CONSUMER,
+            },
+        }
+    }
+
+    /// A group with members cannot be deleted.
+    fn has_no_members(&self) -> bool {
+        match self {
+            Group::Classic(group) => group.is(ClassicState::Empty),
+            Group::Consumer(_) => true,
+        }
+    }
+
+    /// Whether offsets of this topic are in use.
+    pub(super) fn is_subscribed(&self, topic: &str) -> bool {
+        match self {
+            Group::Classic(group) => group.is_subscribed(topic),
+            Group::Consumer(_) => false,
+        }
+    }
+
+    fn validate_offset_delete(&self) -> ErrorCode {
+        match self {
+            Group::Classic(group) => group.validate_offset_delete(),
+            Group::Consumer(_) => ErrorCode::None,
+        }
+    }
 }
 
 impl ClassicGroup {
