@@ -51,7 +51,7 @@ pub struct ClassicGroup {
     /// The log does not have this state, because the write of it failed.
     pub(super) unwritten: bool,
     /// What the members of this generation read, when they are consumers and told it in a way that we can read.
-    pub(super) subscribed: Option<Box<BTreeSet<String>>>,
+    pub(super) subscribed: Option<BTreeSet<String>>,
 }
 
 impl ClassicGroup {

@@ -5,6 +5,7 @@ use crate::coordinator::group::consumer::ConsumerGroup;
 
 /// A live group.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[allow(clippy::large_enum_variant)] // Most groups are classic.
 pub enum Group {
     /// Members coordinate by JoinGroup and SyncGroup; also a group that only has offsets.
     Classic(ClassicGroup),

@@ -24,20 +24,20 @@ impl ClassicGroup {
     }
 
     /// What the members read, for the generation that begins. `None` when that is not known.
-    pub(super) fn subscriptions(&self) -> Option<Box<BTreeSet<String>>> {
+    pub(super) fn subscriptions(&self) -> Option<BTreeSet<String>> {
         if !self.is_of_consumers() {
             return None;
         }
         let mut topics = BTreeSet::new();
         if self.is(ClassicState::Empty) && self.members.is_empty() {
-            return Some(Box::new(topics));
+            return Some(topics);
         }
         let protocol = self.protocol_name.as_deref();
         for member in self.members.values() {
             let metadata = member.metadata(protocol?);
             topics.extend(subscribed_topics(&metadata)?.map(str::to_owned));
         }
-        Some(Box::new(topics))
+        Some(topics)
     }
 }
 
