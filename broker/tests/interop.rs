@@ -26,6 +26,8 @@ mod kcat;
 mod probe;
 #[path = "interop/process.rs"]
 mod process;
+#[path = "interop/recipes.rs"]
+mod recipes;
 #[path = "interop/records.rs"]
 mod records;
 #[path = "interop/scenario.rs"]
@@ -40,77 +42,27 @@ use std::io::Write;
 use std::time::Instant;
 use toolchain::Recipe;
 
-static JAVA: Family = Family {
-    name: "java",
-    recipe: Some(Recipe {
-        folder: "java",
-        needs: &[&["java", "-version"], &["mvn", "-v"]],
-        build: &[&["mvn", "-q", "-B", "package"]],
-        run: &[
-            "java",
-            "-Xmx512m",
-            "-XX:TieredStopAtLevel=1",
-            "-XX:+UseSerialGC",
-            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-            "-cp",
-            "./target/interop-java-1.jar:./target/libs/*",
-            "interop.Main",
-        ],
-    }),
-    able: Abilities::ALL,
-};
+static JAVA: Family = Family { name: "java", recipe: Some(&recipes::JAVA), able: Abilities::ALL };
 
-static FRANZ: Family = Family {
-    name: "franz-go",
-    recipe: Some(Recipe {
-        folder: "go-franz",
-        needs: &[&["go", "version"]],
-        build: &[&["go", "build", "-mod=readonly", "-o", "interop-go-franz", "."]],
-        run: &["./interop-go-franz"],
-    }),
-    able: Abilities::ALL,
-};
+static FRANZ: Family = Family { name: "franz-go", recipe: Some(&recipes::FRANZ), able: Abilities::ALL };
 
 static PYTHON: Family = Family {
     name: "kafka-python",
-    recipe: Some(Recipe {
-        folder: "python",
-        needs: &[&["python3", "-c", "import venv, ensurepip"]],
-        build: &[
-            &["python3", "-m", "venv", "venv"],
-            &[
-                "venv/bin/pip",
-                "install",
-                "-q",
-                "--disable-pip-version-check",
-                "--only-binary",
-                ":all:",
-                "--require-hashes",
-                "-r",
-                "requirements.txt",
-            ],
-        ],
-        run: &["./venv/bin/python", "./main.py"],
-    }),
+    recipe: Some(&recipes::PYTHON),
     // It refuses null header values, and a record with neither key nor value.
     able: Abilities { null_headers: false, null_key_and_value: false, ..Abilities::ALL },
 };
 
 static NODE: Family = Family {
     name: "kafkajs",
-    recipe: Some(Recipe {
-        folder: "node",
-        needs: &[&["node", "--version"], &["npm", "--version"]],
-        build: &[&["npm", "ci", "--no-audit", "--no-fund"]],
-        run: &["node", "./main.js"],
-    }),
+    recipe: Some(&recipes::NODE),
     // Its headers are an object, and it cannot measure a null value there.
     able: Abilities { null_headers: false, interleaved_headers: false, ..Abilities::ALL },
 };
 
 static PLATFORMATIC: Family = Family {
     name: "platformatic",
-    recipe: Some(Recipe {
+    recipe: Some(&Recipe {
         folder: "node-platformatic",
         needs: &[&["node", "--version"], &["npm", "--version"]],
         build: &[&["npm", "ci", "--no-audit", "--no-fund"]],
@@ -120,16 +72,7 @@ static PLATFORMATIC: Family = Family {
     able: Abilities { codecs: &["none", "gzip", "snappy", "lz4"], reads_all: false, ..Abilities::ALL },
 };
 
-static LIBRDKAFKA: Family = Family {
-    name: "librdkafka",
-    recipe: Some(Recipe {
-        folder: "rust-rdkafka",
-        needs: &[&["cc", "--version"], &["c++", "--version"], &["make", "--version"]],
-        build: &[&["cargo", "build", "--locked"]],
-        run: &["./target/debug/interop-rust-rdkafka"],
-    }),
-    able: Abilities::ALL,
-};
+static LIBRDKAFKA: Family = Family { name: "librdkafka", recipe: Some(&recipes::LIBRDKAFKA), able: Abilities::ALL };
 
 static KCAT: Family = Family {
     name: "kcat",

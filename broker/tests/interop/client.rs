@@ -21,7 +21,7 @@ const GRACE: Duration = Duration::from_secs(15);
 pub(crate) struct Family {
     pub(crate) name: &'static str,
     /// None: kcat, which is not built here.
-    pub(crate) recipe: Option<Recipe>,
+    pub(crate) recipe: Option<&'static Recipe>,
     pub(crate) able: Abilities,
 }
 
@@ -89,7 +89,7 @@ pub(crate) struct Client {
 impl Client {
     /// None when the toolchain is missing, which is then printed.
     pub(crate) fn prepare(family: &'static Family) -> Option<Client> {
-        let command = match &family.recipe {
+        let command = match family.recipe {
             Some(recipe) => toolchain::prepare(recipe)?,
             None => match probe::available(&["kcat", "-V"]) {
                 Ok(()) => vec!["kcat".to_owned()],

@@ -46,14 +46,17 @@ pub(crate) struct Broker {
     second_port: u16,
     folder: tempfile::TempDir,
     child: Option<Child>,
+    settings: Vec<String>,
 }
 
 impl Broker {
-    pub(crate) fn start(target: Target, shards: u16) -> Result<Broker, String> {
+    /// With `settings`, each `KEY=VALUE`, beside the usual ones.
+    pub(crate) fn start_with(target: Target, shards: u16, settings: &[&str]) -> Result<Broker, String> {
         // Beside the build, on a real disk: the system's temporary folder may be memory.
         let folder = tempfile::Builder::new().prefix("interop-").tempdir_in(env!("CARGO_TARGET_TMPDIR"));
         let folder = folder.map_err(|error| format!("no temporary folder: {error}"))?;
-        let mut broker = Broker { target, port: free_port(), second_port: free_port(), folder, child: None };
+        let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        let mut broker = Broker { target, port: free_port(), second_port: free_port(), folder, child: None, settings };
         broker.start_again(shards).map_err(|reason| format!("{reason}; its last lines:\n{}", broker.log_tail()))?;
         Ok(broker)
     }
@@ -124,6 +127,9 @@ impl Broker {
         for setting in [format!("num.partitions={PARTITIONS}"), "group.initial.rebalance.delay.ms=0".to_owned()] {
             command.args(["--set", &setting]);
         }
+        for setting in &self.settings {
+            command.args(["--set", setting]);
+        }
         command
     }
 
@@ -139,6 +145,7 @@ impl Broker {
              share.coordinator.state.topic.replication.factor=1\nshare.coordinator.state.topic.min.isr=1\nnum.partitions={PARTITIONS}\n",
             data.display()
         );
+        let text = format!("{text}{}\n", self.settings.join("\n"));
         fs::write(&properties, text).map_err(|error| format!("server.properties: {error}"))?;
         let classes = format!("{}/*", libs.display());
         if !data.join("meta.properties").exists() {

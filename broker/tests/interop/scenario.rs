@@ -35,7 +35,7 @@ pub(crate) struct Scenario<'a> {
 
 impl<'a> Scenario<'a> {
     pub(crate) fn start(client: &'a Client, shards: u16, seed: Seed) -> Result<Scenario<'a>, String> {
-        let broker = Broker::start(Target::from_env(), shards)?;
+        let broker = Broker::start_with(Target::from_env(), shards, &[])?;
         Ok(Scenario { client, broker, seed, contents: Contents::new(), log: Vec::new(), start: Instant::now() })
     }
 
@@ -394,7 +394,7 @@ fn last(all: &[Expected], records: &[Record]) -> Vec<Expected> {
 
 /// Every client produces with every codec it has; every client reads all of it.
 pub(crate) fn cross(clients: &[Client], seed: Seed) -> Result<Vec<String>, String> {
-    let mut broker = Broker::start(Target::from_env(), 2)?;
+    let mut broker = Broker::start_with(Target::from_env(), 2, &[])?;
     let done = cross_steps(clients, seed, &mut broker);
     done.map_err(|reason| format!("{reason}\n\nthe broker's last lines:\n{}", broker.log_tail()))
 }

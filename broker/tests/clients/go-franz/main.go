@@ -52,6 +52,12 @@ func (a *args) run() error {
 		return a.consume(ctx)
 	case "group-consume":
 		return a.groupConsume(ctx)
+	case "member":
+		return a.member()
+	case "group-offsets":
+		return a.groupOffsets(ctx)
+	case "group-reset":
+		return a.groupReset(ctx)
 	}
 	return fmt.Errorf("unknown command %q", a.word(0))
 }

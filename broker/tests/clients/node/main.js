@@ -5,16 +5,20 @@ const crypto = require('node:crypto')
 const fs = require('node:fs')
 const readline = require('node:readline')
 const { Kafka, CompressionCodecs, CompressionTypes, logLevel } = require('kafkajs')
+const group = require('./member.js')
 
 const CODECS = { none: 'None', gzip: 'GZIP', snappy: 'Snappy', lz4: 'LZ4', zstd: 'ZSTD' }
 const FLAGS = new Set(['idempotent', 'commit'])
 
 async function main(argv) {
   const args = parse(argv)
-  const commands = { version, create, delete: remove, describe, 'list-offsets': listOffsets, produce, consume, 'group-consume': groupConsume }
+  const commands = {
+    version, create, delete: remove, describe, 'list-offsets': listOffsets, produce, consume, 'group-consume': groupConsume,
+    member: group.member, 'group-offsets': group.groupOffsets, 'group-reset': group.groupReset,
+  }
   const command = commands[args.words[0]]
   if (!command) throw new Error(`unknown command ${args.words[0]}`)
-  await command(args)
+  await command(args, { client, retry, print, withAdmin })
 }
 
 async function version() {

@@ -11,6 +11,8 @@ import kafka
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
+import member
+
 FLAGS = {"idempotent", "commit"}
 
 
@@ -173,7 +175,9 @@ def encode(value):
 
 
 COMMANDS = {"version": version, "create": create, "delete": delete, "describe": describe, "list-offsets": list_offsets,
-            "produce": produce, "consume": consume, "group-consume": group_consume}
+            "produce": produce, "consume": consume, "group-consume": group_consume,
+            "member": lambda args: member.Member(args, show).run(), "group-offsets": lambda args: member.group_offsets(args, show),
+            "group-reset": lambda args: member.group_reset(args, show)}
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING)

@@ -1,5 +1,7 @@
 //! The librdkafka client program: the common command line of `broker/tests/clients/README.md` over the `rdkafka` crate.
 
+mod member;
+
 use base64::{Engine, engine::general_purpose::STANDARD as B64};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::{ClientContext, DefaultClientContext};
@@ -43,6 +45,10 @@ fn run(args: &Args) -> Result<(), Failure> {
         "produce" => produce(args),
         "consume" => consume(args),
         "group-consume" => group_consume(args),
+        "member" => member::member(args),
+        "watch" => member::watch(args),
+        "group-offsets" => member::group_offsets(args),
+        "group-reset" => member::group_reset(args),
         other => Err(format!("unknown command {other}").into()),
     }
 }

@@ -48,13 +48,13 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 import org.apache.kafka.common.utils.AppInfoParser;
 
 public final class Main {
-    private static final ObjectMapper JSON = new ObjectMapper();
+    static final ObjectMapper JSON = new ObjectMapper();
     private static final BufferedWriter OUT = new BufferedWriter(
             new OutputStreamWriter(new FileOutputStream(FileDescriptor.out), StandardCharsets.UTF_8));
     private static final Set<String> FLAGS = Set.of("idempotent", "commit");
 
-    private final List<String> words = new ArrayList<>();
-    private final Map<String, String> options = new HashMap<>();
+    final List<String> words = new ArrayList<>();
+    final Map<String, String> options = new HashMap<>();
 
     public static void main(String[] args) {
         try {
@@ -89,6 +89,9 @@ public final class Main {
             case "produce" -> produce();
             case "consume" -> consume();
             case "group-consume" -> groupConsume();
+            case "member" -> new Member(this).run();
+            case "group-offsets" -> Member.groupOffsets(this);
+            case "group-reset" -> Member.groupReset(this);
             default -> throw new IllegalArgumentException("unknown command " + words.get(0));
         }
     }
@@ -122,7 +125,7 @@ public final class Main {
         }
     }
 
-    private TopicDescription described(Admin admin, String topic) throws Exception {
+    TopicDescription described(Admin admin, String topic) throws Exception {
         return admin.describeTopics(List.of(topic)).allTopicNames().get(timeout(), TimeUnit.SECONDS).get(topic);
     }
 
@@ -146,7 +149,7 @@ public final class Main {
         }
     }
 
-    private Map<TopicPartition, ListOffsetsResultInfo> offsets(Admin admin, List<TopicPartition> partitions, OffsetSpec spec) throws Exception {
+    Map<TopicPartition, ListOffsetsResultInfo> offsets(Admin admin, List<TopicPartition> partitions, OffsetSpec spec) throws Exception {
         Map<TopicPartition, OffsetSpec> request = new HashMap<>();
         partitions.forEach(partition -> request.put(partition, spec));
         return admin.listOffsets(request).all().get(timeout(), TimeUnit.SECONDS);
@@ -272,22 +275,22 @@ public final class Main {
 
     // Helpers
 
-    private Properties properties() {
+    Properties properties() {
         Properties config = new Properties();
         config.put("bootstrap.servers", option("bootstrap", "127.0.0.1:9092"));
         config.put("reconnect.backoff.max.ms", 500);
         return config;
     }
 
-    private String option(String name, String absent) {
+    String option(String name, String absent) {
         return options.getOrDefault(name, absent);
     }
 
-    private int timeout() {
+    int timeout() {
         return Integer.parseInt(option("timeout", "60"));
     }
 
-    private List<String> topics() {
+    List<String> topics() {
         return Arrays.asList(words.get(1).split(","));
     }
 
@@ -299,7 +302,7 @@ public final class Main {
         return bytes == null ? null : Base64.getEncoder().encodeToString(bytes);
     }
 
-    private static synchronized void print(ObjectNode line) {
+    static synchronized void print(ObjectNode line) {
         try {
             OUT.write(JSON.writeValueAsString(line));
             OUT.newLine();

@@ -1,0 +1,124 @@
+//! Real clients in consumer groups against the real process: members join, are added, killed and leave, the broker is stopped and killed under
+//! them, offsets are reset; from what the members tell it is checked that every partition has one owner at a time and per generation, that
+//! committed offsets never go back by themselves, and that no record is lost or read by two owners in one generation.
+//!
+//! The members are the client programs of `broker/tests/clients/`, driven by lines (`member`, in its README). The variables of
+//! `interop.rs` hold here too: `CORELINE_INTEROP_VERBOSE=1` prints the steps, `CORELINE_INTEROP_TARGET=kafka KAFKA_LIBS=DIR` is the control,
+//! `CORELINE_GROUP_ROUNDS=20` repeats every life so often, `CORELINE_GROUP_ONLY=python` leaves out the kinds without that in their name.
+
+#![allow(clippy::disallowed_methods, reason = "a test process has no shards: it waits for child processes")]
+
+mod groups {
+    pub(crate) mod group;
+    pub(crate) mod history;
+    pub(crate) mod member;
+    pub(crate) mod scenario;
+}
+#[path = "interop/harness.rs"]
+mod harness;
+#[path = "interop/probe.rs"]
+mod probe;
+#[path = "interop/process.rs"]
+mod process;
+#[path = "interop/recipes.rs"]
+mod recipes;
+#[path = "interop/toolchain.rs"]
+mod toolchain;
+
+use groups::group::{HELPER, Kind, Programs};
+use groups::scenario::{life, storm};
+use std::io::Write;
+use std::thread;
+use std::time::Instant;
+use toolchain::Recipe;
+
+const CLIENTS: [(&str, &Recipe); 5] = [
+    ("java", &recipes::JAVA),
+    ("librdkafka", &recipes::LIBRDKAFKA),
+    ("franz-go", &recipes::FRANZ),
+    ("kafka-python", &recipes::PYTHON),
+    ("kafkajs", &recipes::NODE),
+];
+
+const fn classic(client: &'static str, assignor: &'static str, cooperative: bool, statics: bool) -> Kind {
+    Kind { client, protocol: "classic", assignor: Some(assignor), cooperative, statics }
+}
+
+const JAVA_RANGE: Kind = classic("java", "range", false, true);
+const LIBRDKAFKA_RANGE: Kind = classic("librdkafka", "range", false, true);
+
+#[test]
+fn classic_groups_of_java() {
+    lives("classic_groups_of_java", &[JAVA_RANGE, classic("java", "cooperative-sticky", true, false)]);
+}
+
+#[test]
+fn classic_groups_of_the_others() {
+    lives(
+        "classic_groups_of_the_others",
+        &[
+            LIBRDKAFKA_RANGE,
+            classic("librdkafka", "cooperative-sticky", true, false),
+            classic("franz-go", "range", false, false),
+            classic("franz-go", "cooperative-sticky", true, true),
+            classic("kafka-python", "range", false, true),
+            classic("kafka-python", "cooperative-sticky", true, false),
+            // It has neither cooperative assignors nor static members.
+            classic("kafkajs", "roundrobin", false, false),
+        ],
+    );
+}
+
+#[test]
+fn java_and_librdkafka_share_a_classic_group() {
+    let test = "java_and_librdkafka_share_a_classic_group";
+    let kinds = [JAVA_RANGE, LIBRDKAFKA_RANGE, JAVA_RANGE, LIBRDKAFKA_RANGE, LIBRDKAFKA_RANGE];
+    let Some(programs) = prepare(&kinds) else { return };
+    let start = Instant::now();
+    report(test, start, vec![storm(&programs, "java and librdkafka, range", &kinds)]);
+}
+
+/// Each life has a broker of its own and waits most of the time: all at once.
+fn lives(test: &str, kinds: &[Kind]) {
+    let only = std::env::var("CORELINE_GROUP_ONLY").unwrap_or_default();
+    let kinds: Vec<Kind> = kinds.iter().filter(|kind| kind.name().contains(&only)).copied().collect();
+    let Some(programs) = prepare(&kinds) else { return };
+    let rounds = std::env::var("CORELINE_GROUP_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1);
+    for _ in 0..rounds {
+        let start = Instant::now();
+        let results = thread::scope(|scope| {
+            let all: Vec<_> = kinds.iter().map(|kind| scope.spawn(|| life(&programs, *kind))).collect();
+            all.into_iter().map(|one| one.join().unwrap_or_else(|_| Err("the driver panicked".to_owned()))).collect()
+        });
+        report(test, start, results);
+    }
+}
+
+/// None, printed, when one of the clients cannot run here.
+fn prepare(kinds: &[Kind]) -> Option<Programs> {
+    let needed = |client: &str| client == HELPER || kinds.iter().any(|kind| kind.client == client);
+    let mut programs = Programs::new();
+    for (client, recipe) in CLIENTS.iter().filter(|(client, _)| needed(client)) {
+        programs.insert(client, toolchain::prepare(recipe)?);
+    }
+    Some(programs)
+}
+
+fn report(test: &str, start: Instant, results: Vec<Result<String, String>>) {
+    let mut failures = Vec::new();
+    for result in results {
+        match result {
+            Ok(line) => drop(writeln!(std::io::stderr(), "groups: {test} in {:.1} s: {line}", start.elapsed().as_secs_f32())),
+            Err(reason) => failures.push(reason),
+        }
+    }
+    let control = match harness::Target::from_env() {
+        harness::Target::Coreline => String::new(),
+        harness::Target::Kafka { libs } => format!("CORELINE_INTEROP_TARGET=kafka KAFKA_LIBS={} ", libs.display()),
+    };
+    assert!(
+        failures.is_empty(),
+        "{}\n\nrepeat with: {control}cargo test -p coreline-broker --test groups {test} -- --exact --nocapture",
+        failures.join("\n\n")
+    );
+}
