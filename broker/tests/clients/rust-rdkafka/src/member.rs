@@ -186,13 +186,14 @@ fn group_config(args: &Args) -> ClientConfig {
 /// The generation or member epoch: only the serialized form of the group's metadata tells it.
 fn generation(consumer: &BaseConsumer<Owned>) -> i32 {
     const MAGIC: usize = b"CGMDv2:".len();
-    // SAFETY: the handle lives as long as the consumer; what the library hands out is freed by its own functions, each once.
+    let (mut bytes, mut length) = (std::ptr::null_mut(), 0usize);
+    // SAFETY: the handle lives as long as the consumer; what the library hands out is freed by its own functions, each once, and the
+    // bytes are read before that.
     unsafe {
         let metadata = bindings::rd_kafka_consumer_group_metadata(consumer.client().native_ptr());
         if metadata.is_null() {
             return -1;
         }
-        let (mut bytes, mut length) = (std::ptr::null_mut(), 0usize);
         let error = bindings::rd_kafka_consumer_group_metadata_write(metadata, &mut bytes, &mut length);
         bindings::rd_kafka_consumer_group_metadata_destroy(metadata);
         if !error.is_null() || length < MAGIC + 4 {
