@@ -211,21 +211,16 @@ mod tests {
             ApiVersions => ApiVersionsRequest, CreateTopics => CreateTopicsRequest, DeleteTopics => DeleteTopicsRequest,
             DeleteRecords => DeleteRecordsRequest, InitProducerId => InitProducerIdRequest,
             OffsetForLeaderEpoch => OffsetForLeaderEpochRequest, DescribeConfigs => DescribeConfigsRequest,
-            DeleteGroups => DeleteGroupsRequest, IncrementalAlterConfigs => IncrementalAlterConfigsRequest,
             AlterConfigs => AlterConfigsRequest, AlterReplicaLogDirs => AlterReplicaLogDirsRequest,
             DescribeLogDirs => DescribeLogDirsRequest, CreatePartitions => CreatePartitionsRequest,
-            ElectLeaders => ElectLeadersRequest, IncrementalAlterConfigs => IncrementalAlterConfigsRequest,
+            DeleteGroups => DeleteGroupsRequest, ElectLeaders => ElectLeadersRequest, IncrementalAlterConfigs => IncrementalAlterConfigsRequest,
             AlterPartitionReassignments => AlterPartitionReassignmentsRequest,
-            ListPartitionReassignments => ListPartitionReassignmentsRequest,
+            ListPartitionReassignments => ListPartitionReassignmentsRequest, OffsetDelete => OffsetDeleteRequest,
             DescribeClientQuotas => DescribeClientQuotasRequest, AlterClientQuotas => AlterClientQuotasRequest,
             DescribeQuorum => DescribeQuorumRequest,
             UpdateFeatures => UpdateFeaturesRequest, DescribeCluster => DescribeClusterRequest,
             DescribeProducers => DescribeProducersRequest, UnregisterBroker => UnregisterBrokerRequest,
             ListConfigResources => ListConfigResourcesRequest, DescribeTopicPartitions => DescribeTopicPartitionsRequest,
-            AlterConfigs => AlterConfigsRequest, CreatePartitions => CreatePartitionsRequest,
-            OffsetDelete => OffsetDeleteRequest, DescribeClientQuotas => DescribeClientQuotasRequest,
-            AlterClientQuotas => AlterClientQuotasRequest, DescribeCluster => DescribeClusterRequest,
-            DescribeTopicPartitions => DescribeTopicPartitionsRequest,
         }
     }
 
