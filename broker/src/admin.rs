@@ -21,7 +21,7 @@ use crate::metrics::{ProcessFacts, render_prometheus};
 use crate::net::send;
 use crate::shard::lifecycle::{Lifecycle, Phase};
 use crate::shard::task_queue::{self, Queue, Task};
-use crate::shard::{Shard, ShardReply, ShardRequest};
+use crate::shard::{Shard, ShardReply, ShardRequest, clock};
 use crate::sys;
 
 /// What the answers come from.
@@ -51,7 +51,7 @@ async fn accept_loop(source: Rc<Source>, listener: PollableFd<OwnedFd>) {
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept admin connections");
-                glommio::timer::sleep(Duration::from_millis(100)).await;
+                clock::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
@@ -63,7 +63,7 @@ async fn accept_loop(source: Rc<Source>, listener: PollableFd<OwnedFd>) {
         open.set(open.get() + 1);
         task_queue::spawn(Queue::Background, async move {
             let answered = answer(&source, &socket);
-            let deadline = glommio::timer::sleep(Duration::from_secs(limits::ADMIN_SECONDS));
+            let deadline = clock::sleep(Duration::from_secs(limits::ADMIN_SECONDS));
             futures_lite::pin!(answered, deadline);
             futures_util::future::select(answered, deadline).await;
             open.set(open.get() - 1);
@@ -150,7 +150,7 @@ async fn health(source: &Source) -> Result<(), String> {
 }
 
 async fn within_seconds<T>(seconds: u64, future: impl Future<Output = T>) -> Option<T> {
-    let deadline = glommio::timer::sleep(Duration::from_secs(seconds));
+    let deadline = clock::sleep(Duration::from_secs(seconds));
     futures_lite::pin!(future, deadline);
     match futures_util::future::select(future, deadline).await {
         futures_util::future::Either::Left((out, _)) => Some(out),

@@ -22,9 +22,9 @@ use crate::error::Fatal;
 use crate::handler::ConnectionState;
 use crate::limits;
 use crate::metrics::{Counter, Gauge, ShardMetrics};
-use crate::shard::Shard;
 use crate::shard::credits::WakerCell;
 use crate::shard::task_queue::{self, Queue, Task};
+use crate::shard::{Shard, clock};
 
 /// The network side of one shard.
 pub struct Net {
@@ -69,7 +69,7 @@ impl Net {
     /// Closes connections that have been idle or stuck for too long, once a second.
     pub async fn sweep(self: Rc<Self>) {
         loop {
-            glommio::timer::sleep(Duration::from_secs(1)).await;
+            clock::sleep(Duration::from_secs(1)).await;
             let now = Instant::now();
             let all: Vec<_> = self.connections.borrow().values().cloned().collect();
             for connection in all {
@@ -85,7 +85,7 @@ impl Net {
             connection.drain();
         }
         let done = self.ended.wait_until(|| self.connections.borrow().is_empty());
-        let deadline = glommio::timer::sleep(at_most);
+        let deadline = clock::sleep(at_most);
         futures_lite::pin!(done, deadline);
         if let futures_util::future::Either::Right(_) = futures_util::future::select(done, deadline).await {
             tracing::warn!(connections = self.connections.borrow().len(), "requests were still in flight at the end of the drain time");
@@ -208,7 +208,7 @@ async fn accept_loop(shard: Rc<Shard>, net: Rc<Net>, listener: PollableFd<OwnedF
     loop {
         if let Err(wait) = rate.take(Instant::now()) {
             // The rest wait in the backlog.
-            glommio::timer::sleep(wait).await;
+            clock::sleep(wait).await;
             continue;
         }
         let accepted = loop {
@@ -234,7 +234,7 @@ async fn accept_loop(shard: Rc<Shard>, net: Rc<Net>, listener: PollableFd<OwnedF
             Err(error) => {
                 // Out of descriptors or memory: the connection stays in the backlog; try again when some may have been closed.
                 tracing::warn!(shard = shard.id.0, %error, "cannot accept connections");
-                glommio::timer::sleep(Duration::from_millis(100)).await;
+                clock::sleep(Duration::from_millis(100)).await;
             }
         }
     }

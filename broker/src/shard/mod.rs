@@ -6,6 +6,7 @@ pub mod blocking;
 pub mod cleaner;
 pub mod clock;
 pub mod credits;
+pub mod deadlines;
 pub mod group;
 pub mod lifecycle;
 pub mod maintenance;

@@ -33,7 +33,7 @@ use super::remote::{MeshController, MeshPublisher};
 use super::request::{self, ShardReply, ShardRequest};
 use super::rescue::{self, Pulse, Rescue};
 use super::task_queue::{self, Queue, Task};
-use super::{Shard, ShardId, cleaner, group, maintenance, metadata};
+use super::{Shard, ShardId, cleaner, clock, group, maintenance, metadata};
 use crate::admin;
 use crate::config::{Config, HostPort, effective};
 use crate::controller::ControllerClient;
@@ -207,6 +207,7 @@ async fn shard_main(setup: Setup) -> Result<(), Fatal> {
     let Setup { id, segment_files, sendfile, config, lifecycle, pulse, mesh, listener, bound, admin, quota, boot, .. } = setup;
     let failed = |what: &str, error: &dyn std::fmt::Display| Fatal::new(format!("shard {id}: {what}: {error}"));
     task_queue::create(Arc::clone(&pulse)).map_err(|error| failed("queues", &error))?;
+    let timekeeping = clock::start();
     let pokes = rescue::answer_pokes(id, Arc::clone(&pulse));
     let mesh = mesh.join().await;
     let known = Rc::new(OnceCell::new());
@@ -328,6 +329,7 @@ async fn shard_main(setup: Setup) -> Result<(), Fatal> {
     }
     shard.mesh.close().await;
     pokes.cancel().await;
+    timekeeping.cancel().await;
     Ok(())
 }
 

@@ -17,6 +17,7 @@ use glommio::{Latency, Shares, TaskQueueHandle};
 
 pub use glommio::Task;
 
+use super::clock;
 use super::rescue::Pulse;
 use super::stall::StallDetector;
 use crate::metrics::Counter;
@@ -107,7 +108,7 @@ pub async fn reactor_turn() {
     match pipe {
         // A failed poll still went through the reactor.
         Some(pipe) => drop(pipe.readable().await),
-        None => glommio::timer::sleep(Duration::from_millis(1)).await,
+        None => clock::sleep(Duration::from_millis(1)).await,
     }
 }
 

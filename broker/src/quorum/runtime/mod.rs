@@ -47,7 +47,7 @@ impl AsyncRuntime for GlommioRuntime {
     }
 
     fn sleep(duration: Duration) -> Sleep {
-        Sleep { timer: glommio::timer::Timer::new(duration) }
+        Sleep { until: Instant::now() + duration.min(LONGEST_SLEEP), timer: None }
     }
 
     fn sleep_until(deadline: Instant) -> Sleep {
@@ -138,16 +138,30 @@ fn panic_message(payload: &(dyn Any + Send)) -> String {
         .unwrap_or_else(|| "no message".to_owned())
 }
 
-/// A wait on the executor's timer.
+/// So that a time can be told at all.
+const LONGEST_SLEEP: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// A wait for time.
 pub struct Sleep {
-    timer: glommio::timer::Timer,
+    until: Instant,
+    /// A new one for each poll: the executor keeps one per poll until its time, and looks at each of them on every turn.
+    timer: Option<glommio::timer::Timer>,
 }
 
 impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.timer.poll_unpin(cx).map(|_| ())
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            self.timer = None;
+            return Poll::Ready(());
+        }
+        // The executor drops what is less than a millisecond; a timer that is early would make it spin.
+        let mut timer = glommio::timer::Timer::new(left + Duration::from_millis(1));
+        let polled = timer.poll_unpin(cx).map(|_| ());
+        self.timer = Some(timer);
+        polled
     }
 }
 
