@@ -53,6 +53,10 @@ fn respond(decided: Decided, answer: OffsetDeleteAnswer) -> OffsetDeleteResponse
             let error = error.unwrap_or_else(|| answered.next().map_or(ErrorCode::UnknownServerError, |(_, error)| error));
             outcomes.push(OffsetDeleteResponsePartition::default().with_partition_index(partition).with_error_code(error.code()));
         }
+        // As in Kafka, a topic of which no partition was named is not in the answer.
+        if outcomes.is_empty() {
+            continue;
+        }
         topics.push(OffsetDeleteResponseTopic::default().with_name(name).with_partitions(outcomes));
     }
     OffsetDeleteResponse::default().with_topics(topics)
@@ -73,11 +77,14 @@ mod tests {
                 .with_name(TopicName(StrBytes::from_static_str(name)))
                 .with_partitions(partitions.iter().map(partition).collect())
         };
-        let request = OffsetDeleteRequest::default().with_topics(vec![topic("gone", &[0]), topic("t", &[0, 9, 1])]);
+        let request = OffsetDeleteRequest::default().with_topics(vec![topic("gone", &[0]), topic("none", &[]), topic("t", &[0, 9, 1])]);
         let (asked, decided) = to_coordinator(request, |topic, partition| topic == "t" && partition < 2);
-        assert_eq!(asked.topics, [("gone".to_owned(), vec![]), ("t".to_owned(), vec![0, 1])]);
+        assert_eq!(asked.topics, [("gone".to_owned(), vec![]), ("none".to_owned(), vec![]), ("t".to_owned(), vec![0, 1])]);
         let outcomes = vec![(0, ErrorCode::GroupSubscribedToTopic), (1, ErrorCode::None)];
-        let answer = OffsetDeleteAnswer { error: ErrorCode::None, topics: vec![("gone".into(), vec![]), ("t".into(), outcomes)] };
+        let answer = OffsetDeleteAnswer {
+            error: ErrorCode::None,
+            topics: vec![("gone".into(), vec![]), ("none".into(), vec![]), ("t".into(), outcomes)],
+        };
         let response = respond(decided.clone(), answer);
         let told = |n: usize| response.topics[n].partitions.iter().map(|p| (p.partition_index, p.error_code)).collect::<Vec<_>>();
         assert_eq!((told(0), told(1)), (vec![(0, 3)], vec![(0, 86), (9, 3), (1, 0)]));

@@ -34,10 +34,6 @@ pub const NOT_SERVED: &[(&str, &str)] = &[
     ("ReadShareGroupStateSummary", "the same"),
     ("AddRaftVoter", "there is one node"),
     ("RemoveRaftVoter", "the same"),
-    ("OffsetDelete", "to come"),
-    ("DescribeGroups", "to come"),
-    ("ListGroups", "to come"),
-    ("DeleteGroups", "to come"),
     ("ConsumerGroupHeartbeat", "to come"),
     ("ConsumerGroupDescribe", "to come"),
     ("DescribeClientQuotas", "to come"),
@@ -80,7 +76,7 @@ pub const LOG_AND_METADATA: &[(&str, &str)] = &[
 
 /// Classic groups and what operators ask about them.
 pub const GROUPS: &[(&str, &str)] =
-    &[("LeaveGroup v5 pending member", "to come"), ("OffsetFetch v7 after forgetting", "to come"), ("OffsetFetch v7 deleted v", "to come")];
+    &[("stable twice and unknown", "groups in the order of the request; Kafka's is that of their partitions")];
 
 /// Groups of the consumer protocol.
 pub const CONSUMER_GROUPS: &[(&str, &str)] = &[];

@@ -50,6 +50,8 @@ pub struct ClassicGroup {
     pub(super) assignment_write: Option<WriteId>,
     /// The log does not have this state, because the write of it failed.
     pub(super) unwritten: bool,
+    /// The log has or had something of this group, so that it goes by retention or by an administrator alone.
+    pub(super) was_written: bool,
     /// What the members of this generation read, when they are consumers and told it in a way that we can read.
     pub(super) subscribed: Option<BTreeSet<String>>,
 }
@@ -74,6 +76,7 @@ impl ClassicGroup {
             initial_delay: None,
             assignment_write: None,
             unwritten: false,
+            was_written: false,
             subscribed: None,
         }
     }

@@ -269,6 +269,7 @@ impl GroupCoordinator {
                 Some(value) => ClassicGroup::from_value(id, value),
                 None => ClassicGroup::new(Rc::from(id.as_str()), now.wall_ms),
             };
+            group.was_written = true;
             group.resume(&mut ctx, config.max_size);
             group.check();
             slot.groups.insert(group.id.clone(), Group::Classic(group));
@@ -365,12 +366,14 @@ impl GroupCoordinator {
 }
 
 impl Slot {
-    /// After every change of a group: its relations hold, and it is forgotten when nothing is left of it.
+    /// After every change of a group: its relations hold, and it is forgotten when it never came to anything.
     fn settle(&mut self, ctx: &mut Context<'_>, group_id: &str) {
-        let Some(group) = self.classic(group_id) else { return };
+        let is_known = self.image.knows(group_id);
+        let Some(group) = self.classic_mut(group_id) else { return };
         group.check();
+        group.was_written |= is_known;
         let idle = group.is(ClassicState::Empty) && group.pending_joins.is_empty();
-        if idle && !self.image.knows(group_id) && !ctx.writes.any_of_group(group_id) {
+        if idle && !group.was_written && !ctx.writes.any_of_group(group_id) {
             self.groups.remove(group_id);
         }
     }

@@ -182,6 +182,15 @@ impl ClassicGroup {
         self.complete_when_all_joined(ctx);
     }
 
+    /// Members of an empty group that were only given an id do not count any more: the group is deleted.
+    pub(super) fn forget_pending_joins(&mut self, ctx: &mut Context<'_>) {
+        if self.is(ClassicState::Empty) {
+            for member_id in std::mem::take(&mut self.pending_joins) {
+                ctx.clear_timer(self.session_timer(&member_id));
+            }
+        }
+    }
+
     /// The client of a parked request is gone: the member has not rejoined, or waits for nothing. It has its session to come back.
     pub(super) fn cancel(&mut self, ctx: &mut Context<'_>, token: Token) {
         let Some((id, is_join)) = self.waiting(token) else { return };

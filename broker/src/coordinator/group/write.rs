@@ -150,6 +150,9 @@ impl Slot {
                 ctx.answer(token, GroupResponse::DeletedOffsets(outcome.map_or_else(refuse, |()| answer)));
             }
             PendingWrite::Deleted { token } => {
+                if let (Ok(()), Some(group)) = (outcome, self.classic_mut(group_id)) {
+                    group.forget_pending_joins(ctx);
+                }
                 self.tombstone_written(ctx, group_id, outcome);
                 ctx.answer(token, GroupResponse::Deleted(outcome.map_or_else(append_error, |()| ErrorCode::None)));
             }
