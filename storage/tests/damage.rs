@@ -1,15 +1,18 @@
 //! Damage: a changed bit, a cut and a missing file, in each kind of file of a data directory. Wrong bytes are never read, the other partition goes on, what is
-//! refused names a file, and what can be repaired is. Repeat with `cargo test -p coreline-storage --test damage`.
+//! refused names a file, what can be repaired is, and the offline walk (`coreline log verify`) names it too. Repeat with `cargo test -p coreline-storage --test damage`.
 #![allow(clippy::unwrap_used)] // what a test takes for granted may panic
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use coreline_storage::compaction::CompactionConfig;
+use coreline_storage::config::CleanupPolicy;
 use coreline_storage::data_dir::{CleanShutdown, DataDir, JournalId, Meta};
 use coreline_storage::io::Disk;
-use coreline_storage::io::sim::{CrashMode, SimDisk};
+use coreline_storage::io::sim::{CrashMode, Recording, SimDisk};
 use coreline_storage::journal::SyncMode;
+use coreline_storage::verify::{self, Item, Severity};
 use coreline_storage::{
     AppendContext, AppendError, AppendOrigin, Log, LogConfig, ReadError, ReadSpan, StorageError, Store, StoreConfig, recover,
 };
@@ -18,7 +21,9 @@ use coreline_wire::{TopicId, TopicPartition};
 use futures_lite::future::{block_on, or, pending};
 
 const ROOT: &str = "/data";
-const PARTITIONS: i32 = 2;
+const PARTITIONS: i32 = 3;
+/// The partition whose log is compacted.
+const COMPACTED: i32 = 2;
 
 fn tp(partition: i32) -> TopicPartition {
     TopicPartition { topic: TopicId([1; 16]), partition }
@@ -40,14 +45,20 @@ fn config() -> StoreConfig {
     }
 }
 
-fn log_config() -> LogConfig {
-    LogConfig { segment_bytes: 180 << 10, ..LogConfig::default() }
+fn log_config(partition: i32) -> LogConfig {
+    let compact = partition == COMPACTED;
+    LogConfig {
+        segment_bytes: if compact { 90 << 10 } else { 180 << 10 },
+        cleanup_policy: CleanupPolicy { compact, delete: !compact },
+        min_cleanable_dirty_ppm: 0,
+        ..LogConfig::default()
+    }
 }
 
 fn batch(number: usize) -> ValidBatch {
     let mut builder = BatchBuilder::new().producer(7 + number as i64 % 60, 0, (number / 60) as i32);
     let value: Vec<u8> = (0..3000 + number * 37 % 2000).map(|i| (i * 31 + number) as u8).collect();
-    builder.push(4_000 + number as i64, Some(b"key"), Some(&value), &[]);
+    builder.push(4_000 + number as i64, Some(&[number as u8 % 40]), Some(&value), &[]);
     RawBatch::new(builder.build().unwrap()).validate(Origin::Client { zstd_allowed: true }).unwrap()
 }
 
@@ -102,13 +113,54 @@ async fn read(log: &Log<SimDisk>) -> (Vec<u8>, Option<ReadError>) {
     (bytes, None)
 }
 
-/// A data directory, as a clean stop or a kill leaves it, and what its partitions hold.
-struct Image {
-    disk: SimDisk,
-    logs: Vec<Vec<u8>>,
+/// How a data directory was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// By a clean stop.
+    Clean,
+    /// By the end of the process.
+    Killed,
+    /// The same, while new segments of a compaction waited whose exchange was decided, or was not yet.
+    Exchanging { decided: bool },
 }
 
-fn image(clean: bool) -> Image {
+/// A data directory, and what its partitions may hold.
+struct Image {
+    disk: SimDisk,
+    left: Left,
+    logs: Vec<Vec<Vec<u8>>>,
+}
+
+async fn checkpointed(store: &Store<SimDisk>, disk: &SimDisk) {
+    while store.stats().dirty_logs > 0 {
+        disk.sleep(Duration::from_millis(1)).await;
+    }
+}
+
+async fn whole(log: &Log<SimDisk>) -> Vec<u8> {
+    let (bytes, error) = read(log).await;
+    assert!(error.is_none(), "{error:?}");
+    bytes
+}
+
+/// The disk as a compaction leaves it that ends after its new segments were written: before its decision or just behind it.
+fn interrupted(recording: &Recording, decided: bool) -> SimDisk {
+    let mut sweep = recording.sweep();
+    let mut waiting = None;
+    while sweep.step() {
+        let disk = sweep.crash(0, CrashMode::KeepAll);
+        let has = |part: &str| disk.files().iter().any(|f| f.to_str().unwrap().contains(part));
+        match has(".sums.compacted.2") && !has("compaction.new") && has("compaction.a") == decided {
+            true if decided => return disk,
+            true => waiting = Some(disk),
+            false if waiting.is_some() => break,
+            false => {}
+        }
+    }
+    waiting.expect("compacted segments wait at some time")
+}
+
+fn image(left: Left) -> Image {
     block_on(async {
         let disk = SimDisk::new(1);
         disk.mkdir(ROOT);
@@ -117,28 +169,50 @@ fn image(clean: bool) -> Image {
         beside(&store, async {
             let mut all = Vec::new();
             for partition in 0..PARTITIONS {
-                all.push(store.open_log(tp(partition), log_config()).await.unwrap());
+                all.push(store.open_log(tp(partition), log_config(partition)).await.unwrap());
                 // A producer snapshot too large for the checkpoint table becomes a file.
                 fill(&store, &all[partition as usize], 0..130).await;
             }
-            let checkpoints = store.stats().checkpoints;
-            while store.stats().checkpoints < checkpoints + 2 && store.stats().dirty_logs > 0 {
-                disk.sleep(Duration::from_millis(1)).await;
+            checkpointed(&store, &disk).await;
+            // Two compactions, so that both copies of their file are there.
+            let compacted = &all[COMPACTED as usize];
+            let mut before = Vec::new();
+            let mut recording = None;
+            for (round, batches) in [0..0, 130..220].into_iter().enumerate() {
+                fill(&store, compacted, batches).await;
+                checkpointed(&store, &disk).await;
+                compacted.set_high_watermark(compacted.log_end_offset());
+                before = whole(compacted).await;
+                if round == 1 && matches!(left, Left::Exchanging { .. }) {
+                    // Something that only the journal has goes into this image too.
+                    fill(&store, &all[0], 130..133).await;
+                    disk.record();
+                }
+                let report = store.compact_next(0, &CompactionConfig::default()).await.unwrap().unwrap();
+                assert!(report.segments_after > 1 && report.records_dropped > 10, "{report:?}");
+                recording = disk.take_recording();
             }
+            if let (Left::Exchanging { decided }, Some(recording)) = (left, recording) {
+                for log in &all {
+                    logs.push(vec![whole(log).await]);
+                }
+                let after = logs[COMPACTED as usize][0].clone();
+                logs[COMPACTED as usize] = if decided { vec![after, before] } else { vec![before] };
+                return Image { disk: interrupted(&recording, decided), left, logs };
+            }
+            checkpointed(&store, &disk).await;
             // Something that only the journal has, in the last block and behind it.
             fill(&store, &all[0], 130..133).await;
             for log in &all {
-                let (bytes, error) = read(log).await;
-                assert!(error.is_none(), "{error:?}");
-                logs.push(bytes);
+                logs.push(vec![whole(log).await]);
             }
-            if clean {
+            if left == Left::Clean {
                 store.shutdown().await.unwrap();
                 dir().write_clean_shutdown(&disk, CleanShutdown { broker_epoch: 3 }).await.unwrap();
             }
+            Image { disk: disk.crash(0, CrashMode::KeepAll), left, logs }
         })
-        .await;
-        Image { disk: disk.crash(0, CrashMode::KeepAll), logs }
+        .await
     })
 }
 
@@ -157,7 +231,7 @@ enum Outcome {
     Shorter,
 }
 
-fn try_start(image: &Image, damage: impl FnOnce(&SimDisk)) -> Result<Outcome, String> {
+fn try_start(image: &Image, damage: impl Fn(&SimDisk)) -> Result<Outcome, String> {
     let disk = image.disk.crash(0, CrashMode::KeepAll);
     damage(&disk);
     block_on(async {
@@ -170,13 +244,13 @@ fn try_start(image: &Image, damage: impl FnOnce(&SimDisk)) -> Result<Outcome, St
             let mut hurt = 0;
             for partition in 0..PARTITIONS {
                 let expected = &image.logs[partition as usize];
-                let outcome = match store.open_log(tp(partition), log_config()).await {
+                let outcome = match store.open_log(tp(partition), log_config(partition)).await {
                     Err(error) => names_a_file(&error.to_string()).map(|()| Outcome::Fenced)?,
                     Ok(log) => match read(&log).await {
-                        (bytes, _) if !expected.starts_with(&bytes) && !bytes.is_empty() => {
+                        (bytes, _) if !bytes.is_empty() && !expected.iter().any(|content| content.starts_with(&bytes)) => {
                             return Err(format!("partition {partition}: wrong bytes were read"));
                         }
-                        (bytes, None) if bytes.len() == expected.len() => Outcome::Whole,
+                        (bytes, None) if expected.contains(&bytes) => Outcome::Whole,
                         (_, None) => Outcome::Shorter,
                         (_, Some(error)) => names_a_file(&error.to_string()).map(|()| Outcome::Refused)?,
                     },
@@ -190,6 +264,28 @@ fn try_start(image: &Image, damage: impl FnOnce(&SimDisk)) -> Result<Outcome, St
     })
 }
 
+/// What the offline walk says of the same directory: the worst finding, if there is one.
+fn verified(image: &Image, damage: impl Fn(&SimDisk)) -> Option<Severity> {
+    let disk = image.disk.crash(0, CrashMode::KeepAll);
+    damage(&disk);
+    let root = tempfile::tempdir().unwrap();
+    for path in disk.files() {
+        let to = root.path().join(path.strip_prefix(ROOT).unwrap());
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::write(to, disk.peek(&path).unwrap()).unwrap();
+    }
+    let mut worst = None;
+    let mut visit = |item: Item<'_>| {
+        if let Item::Finding(finding) = item {
+            worst = worst.max(Some(finding.severity));
+        }
+    };
+    match block_on(verify::walk(&DataDir::new(root.path()), &|_| true, &mut visit)) {
+        Ok(()) => worst,
+        Err(_) => Some(Severity::Damage),
+    }
+}
+
 fn names_a_file(error: &str) -> Result<(), String> {
     if error.contains(ROOT) { Ok(()) } else { Err(format!("no file is named: {error}")) }
 }
@@ -199,6 +295,9 @@ fn kind(path: &Path) -> &'static str {
     let name = path.file_name().unwrap().to_str().unwrap();
     let folder = path.parent().unwrap().file_name().unwrap().to_str().unwrap();
     match (folder, name.rsplit('.').next().unwrap()) {
+        _ if name.contains(".log.compacted.") => "waiting log",
+        _ if name.contains(".sums.compacted.") => "waiting sums",
+        _ if name.starts_with("compaction.") => "compaction",
         ("data", _) if name.starts_with("meta") => "meta",
         ("data", _) if name.starts_with("clean") => "clean-shutdown",
         ("checkpoint", _) => "checkpoint",
@@ -214,9 +313,17 @@ fn kind(path: &Path) -> &'static str {
 }
 
 /// What may become of damage to a file of this kind.
-fn allowed(kind: &str, clean: bool) -> &'static [Outcome] {
+fn allowed(kind: &str, left: Left) -> &'static [Outcome] {
     use Outcome::*;
+    let clean = left == Left::Clean;
     match kind {
+        // The other copy is as good, unless files wait and it is not known whether they count.
+        "compaction" if matches!(left, Left::Exchanging { .. }) => &[Whole, Fenced],
+        "compaction" | "waiting sums" => &[Whole],
+        "waiting log" if left == (Left::Exchanging { decided: true }) => &[Refused, Fenced],
+        "waiting log" => &[Whole],
+        // What the exchange takes away does not count any more.
+        "log" if left == (Left::Exchanging { decided: true }) => &[Whole, Refused, Fenced],
         "meta" | "checkpoint" => &[NoStart],
         "clean-shutdown" | "index" | "timeindex" | "sums" | "producers" => &[Whole],
         "journal state" if clean => &[Whole],
@@ -233,20 +340,20 @@ fn allowed(kind: &str, clean: bool) -> &'static [Outcome] {
 }
 
 /// Positions to flip: every byte of a small file, else some at the front, at each field of the first batches, and spread over the rest.
-fn positions(kind: &str, bytes: &[u8]) -> Vec<usize> {
+fn positions(kind: &str, bytes: &[u8], left: Left) -> Vec<usize> {
     // Behind the last batch of the segment that is written to lies padding.
     let padding = bytes.iter().rev().take_while(|byte| **byte == 0).count();
-    let len = if kind == "log" { bytes.len() - padding } else { bytes.len() };
+    let len = if kind.ends_with("log") { bytes.len() - padding } else { bytes.len() };
     match kind {
-        _ if len <= 200 => (0..len).collect(),
-        "log" => (0..61).step_by(3).chain((61..len).step_by(len / 16)).chain([len - 1]).collect(),
+        _ if len <= 200 => (0..len).step_by(if left == Left::Clean { 1 } else { 5 }).collect(),
+        "log" | "waiting log" => (0..61).step_by(5).chain((61..len).step_by(len / 6)).chain([len - 1]).collect(),
         // Only where there is something: zeros behind the frames are nobody's.
         "frames" => (0..len).filter(|at| bytes[*at] != 0).step_by(4001).collect(),
-        _ => (0..64.min(len)).step_by(5).chain((64..len).step_by((len / 12).max(1))).chain([len - 1]).collect(),
+        _ => (0..64.min(len)).step_by(7).chain((64..len).step_by((len / 6).max(1))).chain([len - 1]).collect(),
     }
 }
 
-fn each_kind(image: &Image, clean: bool, mut check: impl FnMut(&str, &PathBuf, &[u8])) {
+fn each_kind(image: &Image, mut check: impl FnMut(&str, &PathBuf, &[u8])) {
     let mut kinds = std::collections::BTreeSet::new();
     for path in image.disk.files() {
         let bytes = image.disk.peek(&path).unwrap();
@@ -258,24 +365,54 @@ fn each_kind(image: &Image, clean: bool, mut check: impl FnMut(&str, &PathBuf, &
         kinds.insert(kind);
         check(kind, &path, &bytes);
     }
-    let mut expected = vec!["checkpoint", "frames", "index", "journal state", "log", "meta", "producers", "sums", "timeindex"];
-    if clean {
-        expected.insert(1, "clean-shutdown");
+    let mut expected =
+        vec!["checkpoint", "compaction", "frames", "index", "journal state", "log", "meta", "producers", "sums", "timeindex"];
+    match image.left {
+        Left::Clean => expected.insert(1, "clean-shutdown"),
+        Left::Killed => {}
+        Left::Exchanging { .. } => expected.extend(["waiting log", "waiting sums"]),
     }
     assert_eq!(kinds.into_iter().collect::<Vec<_>>(), expected);
 }
 
+const ALL: [Left; 4] = [Left::Clean, Left::Killed, Left::Exchanging { decided: false }, Left::Exchanging { decided: true }];
+
+/// Partition 1 is as partition 0, and there to go on. Of the images of an interrupted compaction only the compacted partition is new.
+fn is_new(image: &Image, path: &Path) -> bool {
+    let of = |partition| path.starts_with(dir().partition(tp(partition)));
+    match image.left {
+        Left::Clean | Left::Killed => !of(1),
+        Left::Exchanging { decided: true } => of(COMPACTED),
+        Left::Exchanging { decided: false } => of(COMPACTED) && path.to_str().unwrap().contains("compact"),
+    }
+}
+
+/// The offline walk names what the start refuses.
+fn agree(outcome: Outcome, severity: Option<Severity>, what: &str) {
+    if matches!(outcome, Outcome::Refused | Outcome::Fenced | Outcome::NoStart) {
+        assert_eq!(severity, Some(Severity::Damage), "{what}: {outcome:?}");
+    }
+}
+
 #[test]
 fn a_changed_bit_is_found_in_each_kind_of_file() {
-    for clean in [true, false] {
-        let image = image(clean);
-        assert_eq!(try_start(&image, |_| {}), Ok(Outcome::Whole));
-        each_kind(&image, clean, |kind, path, bytes| {
-            for at in positions(kind, bytes) {
-                let outcome = try_start(&image, |disk| disk.damage(path, at as u64, 1));
-                let what = format!("byte {at} of {}, clean {clean}", path.display());
+    for left in ALL {
+        let image = image(left);
+        assert_eq!(try_start(&image, |_| {}), Ok(Outcome::Whole), "{left:?}");
+        assert!(verified(&image, |_| {}) <= Some(Severity::Note), "{left:?}");
+        each_kind(&image, |kind, path, bytes| {
+            if !is_new(&image, path) {
+                return;
+            }
+            for (index, at) in positions(kind, bytes, left).into_iter().enumerate() {
+                let damage = |disk: &SimDisk| disk.damage(path, at as u64, 1);
+                let outcome = try_start(&image, damage);
+                let what = format!("byte {at} of {}, left {left:?}", path.display());
                 let outcome = outcome.unwrap_or_else(|why| panic!("{what}: {why}"));
-                assert!(allowed(kind, clean).contains(&outcome), "{what}: {outcome:?}");
+                assert!(allowed(kind, left).contains(&outcome), "{what}: {outcome:?}");
+                if index % 16 == 0 {
+                    agree(outcome, verified(&image, damage), &what);
+                }
             }
         });
     }
@@ -285,33 +422,45 @@ fn a_changed_bit_is_found_in_each_kind_of_file() {
 #[test]
 fn cut_and_missing_files_are_found() {
     use Outcome::*;
-    for clean in [true, false] {
-        let image = image(clean);
-        each_kind(&image, clean, |kind, path, bytes| {
+    for left in ALL {
+        let image = image(left);
+        each_kind(&image, |kind, path, bytes| {
+            if !is_new(&image, path) {
+                return;
+            }
             let mut lengths = vec![0, 1, bytes.len() / 3 + 1, bytes.len() - 1];
             lengths.dedup();
             let cuts = lengths.into_iter().map(Some).chain([None]);
             for cut in cuts {
-                let outcome = try_start(&image, |disk| {
+                let damage = |disk: &SimDisk| {
                     block_on(async {
                         match cut {
                             Some(len) => disk.write_file(path, &bytes[..len]).await.unwrap(),
                             None => disk.remove_file(path).await.unwrap(),
                         }
                     })
-                });
-                let what = format!("{} cut to {cut:?}, clean {clean}", path.display());
+                };
+                let outcome = try_start(&image, damage);
+                let what = format!("{} cut to {cut:?}, left {left:?}", path.display());
                 let outcome = outcome.unwrap_or_else(|why| panic!("{what}: {why}"));
                 let fine: &[Outcome] = match (kind, cut) {
                     // The checkpoint's other generation is then a whole table; where there is none, segments without one are an error.
                     ("checkpoint", None) => &[Whole, NoStart, Fenced],
                     ("log", _) => &[Whole, Refused, Fenced, NoStart],
                     ("journal state", None) => &[Whole, NoStart],
-                    (kind, _) => allowed(kind, clean),
+                    // Without the copy that decides, what waits was never decided; what it replaces is still there.
+                    ("compaction", None) => &[Whole, Refused, Fenced],
+                    // Then the old one stays, which may have been the same.
+                    ("waiting log", None) => &[Whole, Refused, Fenced],
+                    (kind, _) => allowed(kind, left),
                 };
                 assert!(fine.contains(&outcome), "{what}: {outcome:?}");
-                // Whole despite a cut log: only when what was cut was padding.
-                assert!(kind != "log" || outcome != Whole || cut == Some(bytes.len() - 1), "{what}: {outcome:?}");
+                // Whole despite a cut log: only when what was cut was padding, or goes anyway.
+                let goes = left == (Left::Exchanging { decided: true });
+                assert!(kind != "log" || outcome != Whole || cut == Some(bytes.len() - 1) || goes, "{what}: {outcome:?}");
+                if outcome != Whole || cut == Some(0) {
+                    agree(outcome, verified(&image, damage), &what);
+                }
             }
         });
     }

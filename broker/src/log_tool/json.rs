@@ -80,6 +80,10 @@ impl Sink for Json {
             Item::Index { tp, file, entries, covered } => {
                 json!({"type": "index", "partition": name(*tp), "file": file, "entries": entries, "covered": covered})
             }
+            Item::Exchange { tp, sequence, cleaned_to, new, old, unfinished } => json!({
+                "type": "exchange", "partition": name(*tp), "sequence": sequence, "cleanedTo": cleaned_to, "newSegments": new,
+                "oldSegments": old, "unfinished": unfinished,
+            }),
             Item::Producers { tp, producers, offset } => {
                 json!({"type": "producers", "partition": name(*tp), "producers": producers, "offset": offset})
             }

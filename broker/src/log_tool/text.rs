@@ -104,6 +104,13 @@ impl Sink for Text {
             Item::Index { tp, file, entries, covered } => {
                 format!("index {:<24} {file}: {entries} entries for {covered} bytes", partition_name(&self.names, *tp))
             }
+            Item::Exchange { tp, sequence, cleaned_to, new, old, unfinished } => format!(
+                "compaction {:<24} {sequence:>6} up to offset {cleaned_to}: {} segments in place of {}{}",
+                partition_name(&self.names, *tp),
+                new.len(),
+                old.len(),
+                if *unfinished { ", not finished" } else { "" }
+            ),
             Item::Producers { tp, producers, offset } => {
                 format!("producers {:<24} {producers} as of offset {offset}", partition_name(&self.names, *tp))
             }

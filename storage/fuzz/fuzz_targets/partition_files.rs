@@ -76,7 +76,7 @@ fn template() -> Template {
                 let plan = log.read(offset, 100_000, i64::MAX, true).await.expect("it reads");
                 for batch in Batches::new(bytes_of(&plan.spans)) {
                     let (header, batch) = batch.expect("a batch");
-                    batches.insert(header.base_offset, Bytes::copy_from_slice(batch.bytes()));
+                    batches.insert(header.base_offset, batch.bytes().clone());
                 }
                 offset = plan.next_offset;
             }
@@ -173,7 +173,7 @@ async fn try_one(template: &Template, control: &[u8; 6], body: &[u8]) {
         assert!(plan.next_offset > offset, "no progress at {offset}");
         for batch in Batches::new(bytes_of(&plan.spans)).filter(|_| !arbitrary_segment) {
             let (header, batch) = batch.expect("whole batches are read");
-            assert_eq!(template.batches.get(&header.base_offset).map(|b| &b[..]), Some(batch.bytes()), "at {}", header.base_offset);
+            assert_eq!(template.batches.get(&header.base_offset), Some(batch.bytes()), "at {}", header.base_offset);
         }
         offset = plan.next_offset;
     }

@@ -1,9 +1,9 @@
 //! The exchange of old segment files for compacted ones: at every instant, also after a crash at any point, a log has either all old files or all new ones.
 //!
-//! 1. New files are written as `<base>.log.compacted.<generation>`, cut to size, flushed; then the directory.
+//! 1. New files are written as `<base>.log.compacted.<generation>`, cut to size, flushed, their checksums beside them; then the directory.
 //! 2. The snapshot file `compaction` gets that generation with the old and new base offsets: **this is the moment**.
 //! 3. Old files without a successor and everything kept beside old files (indexes) are removed; the directory is flushed.
-//! 4. New files are renamed to `<base>.log`; the directory is flushed.
+//! 4. New files are renamed to `<base>.log` and `<base>.sums`; the directory is flushed.
 //!
 //! `settle` repeats 3 and 4 at the next start when files of the newest generation wait for it, and removes files of any other generation. Readers meanwhile read on from
 //! the descriptors they hold; who has to open a file waits for the renames (`LogInner::swaps`).
@@ -143,6 +143,13 @@ impl<D: Disk> NewSegment<D> {
         Ok(())
     }
 
+    /// Writes its checksums beside it: from the exchange on they say what its file must hold, also when a crash comes before they have their place.
+    async fn write_sums(&self, store: &StoreInner<D>, log: &LogInner<D>, generation: u64) -> Result<(), StorageError> {
+        let Some(sums) = self.sums.encode(self.base_offset, self.next_offset, self.size).filter(|_| self.size > 0) else { return Ok(()) };
+        let path = log.path(&name::compacted_sums_file(self.base_offset, generation));
+        judged(store, store.disk.write_file(&path, &sums).await)
+    }
+
     /// The segment as the log knows it from now on.
     fn into_segment(self, generation: u32) -> Segment {
         let newest = self.index.max_timestamp.map_or(i64::MIN, |(max, _)| max);
@@ -252,6 +259,9 @@ pub(super) async fn exchange<D: Disk>(
         }
         sources.iter().filter_map(|s| state.segments.get(s.base_offset)).map(|s| s.generation).max().unwrap_or(0) + 1
     };
+    for segment in &new {
+        segment.write_sums(store, log, swap_file.next_generation()).await?;
+    }
     judged(store, store.disk.sync_dir(&log.dir).await)?;
     let content =
         SwapContent { cleaned_to, new: new.iter().map(|s| s.base_offset).collect(), old: sources.iter().map(|s| s.base_offset).collect() };
@@ -305,7 +315,11 @@ async fn apply<D: Disk>(disk: &D, dir: &Path, generation: u64, content: &SwapCon
         let goes = match name::parse(&file.name) {
             FileKind::Log(_) => content.new.binary_search(&base).is_err(),
             FileKind::Compacted(_, of) if of == generation => {
-                staged.push(base);
+                staged.push((name::compacted_file(base, of), name::log_file(base)));
+                false
+            }
+            FileKind::CompactedSums(_, of) if of == generation => {
+                staged.push((name::compacted_sums_file(base, of), name::sums_file(base)));
                 false
             }
             // Named by an offset that is no segment's, or kept for a person to look at.
@@ -320,8 +334,8 @@ async fn apply<D: Disk>(disk: &D, dir: &Path, generation: u64, content: &SwapCon
     if !planted!(ExchangeNotOrdered) {
         disk.sync_dir(dir).await?;
     }
-    for base in staged {
-        disk.rename(&dir.join(name::compacted_file(base, generation)), &dir.join(name::log_file(base))).await?;
+    for (from, to) in staged {
+        disk.rename(&dir.join(from), &dir.join(to)).await?;
     }
     Ok(())
 }
@@ -335,7 +349,7 @@ pub(super) async fn discard<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>) -
         return Ok(());
     }
     for file in store.disk.list_dir(&log.dir).await? {
-        if let FileKind::Compacted(..) = name::parse(&file.name) {
+        if let FileKind::Compacted(..) | FileKind::CompactedSums(..) = name::parse(&file.name) {
             store.poison.guard(store.disk.remove_file(&log.path(&file.name)).await)?;
         }
     }
@@ -347,23 +361,37 @@ pub(super) async fn cleaned_to<D: Disk>(disk: &D, dir: &Path) -> Result<i64, Sto
     Ok(SwapFile::open(disk, dir).await?.content.cleaned_to)
 }
 
-/// Finishes or undoes what a crash has interrupted, before a log is opened. True when files have changed.
-pub(crate) async fn settle<D: Disk>(disk: &D, dir: &Path, files: &[DirEntry]) -> Result<bool, StorageError> {
+/// What the files of a partition say about exchanges.
+pub(crate) struct Exchange {
+    /// Generation of the newest one that was decided; 0 for none.
+    pub(crate) generation: u64,
+    /// What it says.
+    pub(crate) content: SwapContent,
+    /// Why the older generation of `compaction` cannot be read.
+    pub(crate) damaged: Option<String>,
+    /// Files that wait, with their generations.
+    pub(crate) staged: Vec<(String, u64)>,
+    /// It was decided and not brought to its end.
+    pub(crate) unfinished: bool,
+}
+
+/// Reads what there is about exchanges; `None` when nothing is. `Corrupt` when it is not known which files count.
+pub(crate) async fn look<D: Disk>(disk: &D, dir: &Path, files: &[DirEntry]) -> Result<Option<Exchange>, StorageError> {
     let kept = files.iter().any(|f| f.name == "compaction.a" || f.name == "compaction.b");
-    let staged: Vec<(i64, u64)> = files
+    let staged: Vec<(String, u64)> = files
         .iter()
         .filter_map(|f| match name::parse(&f.name) {
-            FileKind::Compacted(base, generation) => Some((base, generation)),
+            FileKind::Compacted(_, generation) | FileKind::CompactedSums(_, generation) => Some((f.name.clone(), generation)),
             _ => None,
         })
         .collect();
     if !kept && staged.is_empty() {
-        return Ok(false);
+        return Ok(None);
     }
-    let swap = SwapFile::open(disk, dir).await?;
+    let SwapFile { file, content, damaged } = SwapFile::open(disk, dir).await?;
     let newest = staged.iter().map(|(_, of)| *of).max().filter(|_| planted!(UndecidedExchangeTaken));
-    let generation = newest.unwrap_or(swap.file.sequence());
-    if let Some(damaged) = swap.damaged.filter(|_| staged.iter().any(|(_, of)| *of > generation)) {
+    let generation = newest.unwrap_or(file.sequence());
+    if let Some(damaged) = damaged.as_ref().filter(|_| staged.iter().any(|(_, of)| *of > generation)) {
         // It may be the one that says that these files count.
         return Err(StorageError::corrupt(
             &dir.join(NAME),
@@ -373,19 +401,25 @@ pub(crate) async fn settle<D: Disk>(disk: &D, dir: &Path, files: &[DirEntry]) ->
     }
     let is_old = |f: &DirEntry| {
         matches!(name::parse(&f.name), FileKind::Log(base)
-            if swap.content.old.binary_search(&base).is_ok() && swap.content.new.binary_search(&base).is_err())
+            if content.old.binary_search(&base).is_ok() && content.new.binary_search(&base).is_err())
     };
     let unfinished = staged.iter().any(|(_, of)| *of == generation) || files.iter().any(is_old);
+    Ok(Some(Exchange { generation, content, damaged, staged, unfinished }))
+}
+
+/// Finishes or undoes what a crash has interrupted, before a log is opened. True when files have changed.
+pub(crate) async fn settle<D: Disk>(disk: &D, dir: &Path, files: &[DirEntry]) -> Result<bool, StorageError> {
+    let Some(Exchange { generation, content, staged, unfinished, .. }) = look(disk, dir, files).await? else { return Ok(false) };
     if planted!(DecidedExchangeUndone) {
-        for (base, of) in &staged {
-            disk.remove_file(&dir.join(name::compacted_file(*base, *of))).await?;
+        for (name, _) in &staged {
+            disk.remove_file(&dir.join(name)).await?;
         }
     } else if unfinished {
-        apply(disk, dir, generation, &swap.content).await?;
+        apply(disk, dir, generation, &content).await?;
         tracing::info!(dir = %dir.display(), generation, "finished a compaction that was interrupted");
     }
-    for (base, of) in staged.iter().filter(|(_, of)| *of != generation) {
-        disk.remove_file(&dir.join(name::compacted_file(*base, *of))).await?;
+    for (name, _) in staged.iter().filter(|(_, of)| *of != generation) {
+        disk.remove_file(&dir.join(name)).await?;
     }
     if unfinished || !staged.is_empty() {
         disk.sync_dir(dir).await?;

@@ -37,6 +37,11 @@ pub fn compacted_file(base_offset: i64, generation: u64) -> String {
     format!("{base_offset:020}.log.compacted.{generation}")
 }
 
+/// Name of its checksums before that exchange.
+pub fn compacted_sums_file(base_offset: i64, generation: u64) -> String {
+    format!("{base_offset:020}.sums.compacted.{generation}")
+}
+
 /// The offset that a file's name begins with.
 pub fn base_of(name: &str) -> Option<i64> {
     let (digits, _) = name.split_once('.')?;
@@ -59,6 +64,8 @@ pub enum FileKind {
     ProducerSnapshot(i64),
     /// Compacted batches of the segment with this base offset, of an exchange with this generation that is not finished.
     Compacted(i64, u64),
+    /// Its checksums.
+    CompactedSums(i64, u64),
     /// Anything else.
     Other,
 }
@@ -73,9 +80,10 @@ pub fn parse(name: &str) -> FileKind {
         "timeindex" => FileKind::TimeIndex(base),
         "sums" => FileKind::Sums(base),
         "producers" => FileKind::ProducerSnapshot(base),
-        other => match other.strip_prefix("log.compacted.").and_then(|generation| generation.parse().ok()) {
-            Some(generation) => FileKind::Compacted(base, generation),
-            None => FileKind::Other,
+        other => match other.split_once(".compacted.").map(|(of, generation)| (of, generation.parse())) {
+            Some(("log", Ok(generation))) => FileKind::Compacted(base, generation),
+            Some(("sums", Ok(generation))) => FileKind::CompactedSums(base, generation),
+            _ => FileKind::Other,
         },
     }
 }
@@ -92,6 +100,7 @@ mod tests {
             assert_eq!(parse(&time_index_file(base)), FileKind::TimeIndex(base));
             assert_eq!(parse(&producer_snapshot_file(base)), FileKind::ProducerSnapshot(base));
             assert_eq!(parse(&compacted_file(base, 12)), FileKind::Compacted(base, 12));
+            assert_eq!(parse(&compacted_sums_file(base, 12)), FileKind::CompactedSums(base, 12));
             assert_eq!(base_of(&compacted_file(base, 12)), Some(base));
         }
         assert!(log_file(9) < log_file(10));

@@ -13,12 +13,14 @@ use coreline_wire::ids::TopicPartition;
 use coreline_wire::record::BatchHeader;
 
 use crate::checkpoint::{BASE_NAME, CheckpointEntry, CheckpointFile, CheckpointTable, SavedProducers, table_names};
+use crate::compaction::swap::{self, Exchange, SwapContent};
 use crate::data_dir::DataDir;
 use crate::error::StorageError;
-use crate::io::{Disk, OfflineDisk};
+use crate::io::{DirEntry, Disk, OfflineDisk};
 use crate::journal::{self, EntryHeader, ReplayEnd};
 use crate::producer_state::ProducerTable;
 use crate::segment::name::{self, FileKind};
+use segment::LogFile;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,6 +108,21 @@ pub enum Item<'a> {
     },
     /// A segment was read.
     Segment(SegmentSummary),
+    /// The newest exchange of segments by compaction.
+    Exchange {
+        /// The partition.
+        tp: TopicPartition,
+        /// Its number.
+        sequence: u64,
+        /// Every record below was looked at by a compaction.
+        cleaned_to: i64,
+        /// Base offsets of the new segments.
+        new: &'a [i64],
+        /// Base offsets of the segments they replace.
+        old: &'a [i64],
+        /// The next start has to finish it.
+        unfinished: bool,
+    },
     /// A producer's state as last saved.
     Producers {
         /// The partition.
@@ -173,18 +190,24 @@ async fn tables(
     visit: Visit<'_>,
 ) -> Result<CheckpointTable, StorageError> {
     let mut read = Vec::new();
+    let mut alone = Vec::new();
     for name in table_names(disk, dir).await? {
         match CheckpointFile::open(disk, dir, &name).await {
             Ok((file, Some(table))) => {
                 if let Err(error) = file.check_alone() {
-                    let severity = if name == BASE_NAME { Severity::Damage } else { Severity::Note };
-                    visit(Item::Finding(of_error(dir.root(), severity, &error)));
+                    alone.push((file.sequence(), error));
                 }
                 read.push((file.sequence(), name, table));
             }
             Ok((_, None)) => {}
             Err(error) => visit(Item::Finding(of_error(dir.root(), Severity::Damage, &error))),
         }
+    }
+    // One that is older than the base was being removed.
+    let base = read.iter().find(|(_, name, _)| name == BASE_NAME).map_or(0, |(sequence, ..)| *sequence);
+    for (sequence, error) in alone {
+        let severity = if sequence >= base { Severity::Damage } else { Severity::Note };
+        visit(Item::Finding(of_error(dir.root(), severity, &error)));
     }
     read.sort_by_key(|(sequence, ..)| *sequence);
     let mut merged = CheckpointTable::new();
@@ -246,10 +269,11 @@ async fn partition(
         Err(error) if error.is_not_found() && entry.is_none_or(|e| e.point.position == 0) => return,
         Err(error) => return visit(Item::Finding(of_error(dir, Severity::Damage, &error.into()))),
     };
-    let mut logs: Vec<(i64, u64)> = Vec::new();
+    let mut logs: Vec<LogFile> = Vec::new();
     for file in &files {
         match name::parse(&file.name) {
-            FileKind::Log(base) => logs.push((base, file.size_bytes)),
+            FileKind::Log(base) => logs.push(LogFile { base, size: file.size_bytes, waits: None }),
+            FileKind::Other if file.name == "compaction.a" || file.name == "compaction.b" => {}
             FileKind::Other if !file.is_dir => {
                 let why = "not one of the broker's files, or one that recovery has set aside".to_string();
                 visit(Item::Finding(Finding { severity: Severity::Note, path: dir.join(&file.name), position: None, why }));
@@ -257,16 +281,52 @@ async fn partition(
             _ => {}
         }
     }
-    logs.sort_unstable();
+    exchange(disk, dir, tp, &files, &mut logs, visit).await;
+    logs.sort_unstable_by_key(|log| log.base);
     producers(disk, dir, tp, entry, visit).await;
     let Some(entry) = entry else {
-        if !in_journal && logs.iter().any(|(_, size)| *size > 0) {
+        if !in_journal && logs.iter().any(|log| log.size > 0) {
             let why = "there are records, but no checkpoint and no journal knows this partition".to_string();
             visit(Item::Finding(Finding { severity: Severity::Damage, path: dir.to_path_buf(), position: None, why }));
         }
         return;
     };
     segment::walk(disk, dir, tp, entry, &logs, visit).await;
+}
+
+/// What compaction says of the segments; puts those of an exchange that was decided in the place of the old ones, as the next start will.
+async fn exchange(disk: &OfflineDisk, dir: &Path, tp: TopicPartition, files: &[DirEntry], logs: &mut Vec<LogFile>, visit: Visit<'_>) {
+    let found = match swap::look(disk, dir, files).await {
+        Ok(Some(found)) => found,
+        Ok(None) => return,
+        Err(error) => return visit(Item::Finding(of_error(dir, Severity::Damage, &error))),
+    };
+    let Exchange { generation, content, damaged, staged, unfinished } = found;
+    let mut tell = |severity, path: PathBuf, why: String| visit(Item::Finding(Finding { severity, path, position: None, why }));
+    if let Some(why) = damaged {
+        tell(Severity::Repairable, dir.to_path_buf(), format!("the older generation of the file compaction cannot be read: {why}"));
+    }
+    if unfinished {
+        let why = format!("compaction {generation} was interrupted; the next start finishes it");
+        tell(Severity::Note, dir.to_path_buf(), why);
+    }
+    for (name, of) in staged.iter().filter(|(_, of)| *of != generation) {
+        tell(Severity::Note, dir.join(name), format!("left of compaction {of}, which was never decided; the next start removes it"));
+    }
+    let SwapContent { cleaned_to, new, old } = content;
+    visit(Item::Exchange { tp, sequence: generation, cleaned_to, new: &new, old: &old, unfinished });
+    if !unfinished {
+        return;
+    }
+    logs.retain(|log| old.binary_search(&log.base).is_err() || new.binary_search(&log.base).is_ok());
+    for file in files {
+        if let FileKind::Compacted(base, of) = name::parse(&file.name)
+            && of == generation
+        {
+            logs.retain(|log| log.base != base);
+            logs.push(LogFile { base, size: file.size_bytes, waits: Some(of) });
+        }
+    }
 }
 
 async fn producers(disk: &OfflineDisk, dir: &Path, tp: TopicPartition, entry: Option<&CheckpointEntry>, visit: Visit<'_>) {

@@ -18,26 +18,19 @@ use crate::segment::time_index::TimeIndex;
 use crate::segment::{OFFSET_INDEX_MAGIC, TIME_INDEX_MAGIC, decode_index_file, name};
 
 /// Walks the segments, oldest first.
-pub(super) async fn walk(
-    disk: &OfflineDisk,
-    dir: &Path,
-    tp: TopicPartition,
-    entry: &CheckpointEntry,
-    logs: &[(i64, u64)],
-    visit: Visit<'_>,
-) {
+pub(super) async fn walk(disk: &OfflineDisk, dir: &Path, tp: TopicPartition, entry: &CheckpointEntry, logs: &[LogFile], visit: Visit<'_>) {
     let point = entry.point;
     let mut wrong = |base: i64, why: String| {
         visit(Item::Finding(Finding { severity: Severity::Damage, path: dir.join(name::log_file(base)), position: None, why }));
     };
-    if point.position > 0 && !logs.iter().any(|(base, _)| *base == point.segment_base) {
+    if point.position > 0 && !logs.iter().any(|log| log.base == point.segment_base) {
         wrong(point.segment_base, format!("missing, the checkpoint says {} bytes", point.position));
     }
-    if let Some((first, _)) = logs.first().filter(|(first, _)| *first > entry.log_start) {
-        wrong(*first, format!("it is the first segment, and the log starts at offset {}: segments are missing", entry.log_start));
+    if let Some(first) = logs.first().map(|log| log.base).filter(|first| *first > entry.log_start) {
+        wrong(first, format!("it is the first segment, and the log starts at offset {}: segments are missing", entry.log_start));
     }
     let mut next_offset = None;
-    for (index, &(base, size)) in logs.iter().enumerate() {
+    for (index, &LogFile { base, size, waits }) in logs.iter().enumerate() {
         let limit = if base == point.segment_base { u64::from(point.position) } else { size };
         if base > point.segment_base {
             // Written behind the checkpoint: what counts of it is in the journal.
@@ -47,10 +40,25 @@ pub(super) async fn walk(
             let why = format!("begins at offset {base}, the segment before it ends with {expected}");
             visit(Item::Finding(Finding { severity: Severity::Damage, path: dir.join(name::log_file(base)), position: None, why }));
         }
-        let following = logs.get(index + 1).map(|(next, _)| *next).filter(|_| base != point.segment_base);
-        let mut one = One { disk, dir, tp, base, size, limit, entry, starts: BTreeMap::new(), following };
+        let following = logs.get(index + 1).map(|next| next.base).filter(|_| base != point.segment_base);
+        let (log, sums) = match waits {
+            Some(of) => (name::compacted_file(base, of), name::compacted_sums_file(base, of)),
+            None => (name::log_file(base), name::sums_file(base)),
+        };
+        // An index beside one that waits is the old segment's.
+        let indexed = waits.is_none();
+        let mut one = One { disk, dir, tp, base, size, limit, entry, log, sums, indexed, starts: BTreeMap::new(), following };
         next_offset = one.walk(visit).await;
     }
+}
+
+/// A file with the batches of a segment.
+#[derive(Clone, Copy)]
+pub(super) struct LogFile {
+    pub(super) base: i64,
+    pub(super) size: u64,
+    /// It waits for its name since the exchange of this generation.
+    pub(super) waits: Option<u64>,
 }
 
 /// One segment.
@@ -63,6 +71,12 @@ struct One<'a> {
     /// Bytes that count.
     limit: u64,
     entry: &'a CheckpointEntry,
+    /// Name of the file with its batches.
+    log: String,
+    /// Name of the file with its checksums.
+    sums: String,
+    /// It may have indexes.
+    indexed: bool,
     /// Position and base offset of every batch that an index entry may name; as sparse as the index.
     starts: BTreeMap<u32, i64>,
     /// Where the next segment begins.
@@ -76,7 +90,7 @@ impl One<'_> {
 
     /// The offset behind the last batch, when it could be read so far.
     async fn walk(&mut self, visit: Visit<'_>) -> Option<i64> {
-        let log = name::log_file(self.base);
+        let log = self.log.clone();
         if self.size < self.limit {
             visit(self.finding(Severity::Damage, &log, Some(self.size), format!("ends there, the checkpoint says {} bytes", self.limit)));
         }
@@ -113,6 +127,9 @@ impl One<'_> {
 
     /// The entries' bytes of an index file.
     async fn index(&self, file: &str, magic: &[u8; 8], entry_bytes: usize, visit: Visit<'_>) -> Option<Vec<u8>> {
+        if !self.indexed {
+            return None;
+        }
         let bytes = match self.disk.read_file(&self.dir.join(file), INDEX_BYTES_MAX).await {
             Ok(bytes) => bytes?,
             Err(error) => {
@@ -143,7 +160,7 @@ impl One<'_> {
 
     /// Compares the blocks with the sidecar and with what the checkpoint has of it; answers with how many were compared.
     async fn blocks(&self, file: &<OfflineDisk as Disk>::File, visit: Visit<'_>) -> Result<u64, StorageError> {
-        let sums_file = name::sums_file(self.base);
+        let sums_file = self.sums.clone();
         let sidecar = match self.disk.read_file(&self.dir.join(&sums_file), SUMS_FILE_BYTES_MAX).await? {
             None => None,
             Some(bytes) => match SegmentSums::decode(self.base, &bytes) {
@@ -160,11 +177,11 @@ impl One<'_> {
         if let (Some(sidecar), Some(following)) = (&sidecar, self.following) {
             if u64::from(sidecar.sums.end()) > self.size {
                 let why = format!("ends there, {} bytes were written", sidecar.sums.end());
-                visit(self.finding(Severity::Damage, &name::log_file(self.base), Some(self.size), why));
+                visit(self.finding(Severity::Damage, &self.log, Some(self.size), why));
             } else if sidecar.next_offset != following {
                 let why =
                     format!("ends before offset {}, the next segment begins at {following}: segments are missing", sidecar.next_offset);
-                visit(self.finding(Severity::Damage, &name::log_file(self.base), None, why));
+                visit(self.finding(Severity::Damage, &self.log, None, why));
             }
         }
         let mut checked = 0;
@@ -184,7 +201,7 @@ impl One<'_> {
             checked += 1;
             if extend_sum(0, &bytes) != expected {
                 let why = format!("bytes {start}..{end} are not what was written there");
-                visit(self.finding(Severity::Damage, &name::log_file(self.base), Some(start), why));
+                visit(self.finding(Severity::Damage, &self.log, Some(start), why));
             }
         }
         Ok(checked)
@@ -208,7 +225,7 @@ impl One<'_> {
             max_timestamp: -1,
             blocks_checked,
         };
-        let log = name::log_file(self.base);
+        let log = self.log.clone();
         let mut epoch = -1;
         let mut window = Bytes::new();
         while summary.bytes < self.limit {

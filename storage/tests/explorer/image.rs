@@ -106,7 +106,8 @@ fn kind_of(path: &Path) -> String {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     match name.rsplit_once('.') {
         Some((stem, extension)) if stem.bytes().all(|b| b.is_ascii_hexdigit()) => extension.to_string(),
-        _ if name.contains(".compacted.") => "compacted".into(),
+        _ if name.contains(".log.compacted.") => "compacted".into(),
+        _ if name.contains(".compacted.") => "compacted sums".into(),
         _ if name.len() == 16 => "journal".into(),
         _ => name,
     }
