@@ -19,8 +19,13 @@ mod differential {
     pub mod log_reads;
     pub mod metadata;
     pub mod migration;
+    pub mod odd;
     pub mod produce;
+    pub mod quotas;
+    pub mod resources;
     pub mod session;
+    pub mod surface;
+    pub mod telemetry;
     pub mod topics;
     pub mod two_clients;
 }
@@ -28,7 +33,8 @@ mod differential {
 use differential::golden::{Part, Words};
 use differential::session::Session;
 use differential::{
-    allowed, configs, consumer_groups, fetch, golden, group_admin, groups, log_reads, metadata, migration, produce, topics, two_clients,
+    allowed, configs, consumer_groups, fetch, golden, group_admin, groups, log_reads, metadata, migration, odd, produce, quotas, resources,
+    surface, telemetry, topics, two_clients,
 };
 
 /// Settings that both brokers run with, as `--set` takes them.
@@ -90,5 +96,28 @@ fn consumer_groups_answer_what_kafka_answers() {
         groups::ready(session);
         consumer_groups::cases(session);
         migration::cases(session);
+    });
+}
+
+#[test]
+fn the_rest_for_operators_answers_what_kafka_answers() {
+    check(&Part { file: "kafka-4.3-surface.txt", allowed: allowed::SURFACE, words: Words::Present }, |session| {
+        surface::cases(session);
+        resources::cases(session);
+        odd::cases(session);
+    });
+}
+
+#[test]
+fn quotas_answer_what_kafka_answers() {
+    check(&Part { file: "kafka-4.3-quotas.txt", allowed: allowed::QUOTAS, words: Words::Present }, |session| {
+        quotas::cases(session);
+    });
+}
+
+#[test]
+fn telemetry_answers_what_kafka_answers() {
+    check(&Part { file: "kafka-4.3-telemetry.txt", allowed: allowed::TELEMETRY, words: Words::Present }, |session| {
+        telemetry::cases(session);
     });
 }

@@ -1,7 +1,7 @@
 //! Decides the creation and deletion of topics, with Kafka's checks, in Kafka's order, in Kafka's words.
 //!
-//! Order of the checks of a new topic: duplicate in the request, forbidden name, name, existence, collision, configuration, replication
-//! factor, number of partitions, placement, size of the request. The first that fails is the topic's answer; the other topics go on.
+//! Order of the checks: size of the request, then of each new topic: duplicate in the request, forbidden name, name, existence, collision, configuration, replication
+//! factor, number of partitions, placement, size of the cluster. The first that fails is the topic's answer; the other topics go on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,6 +30,9 @@ pub fn create_topics(
     validate_only: bool,
     env: &mut Env<'_>,
 ) -> Decision<Vec<Result<CreatedTopic, ApiError>>> {
+    if asked_partitions(topics, env) > env.limits.partitions_per_request_max {
+        return Decision { records: Vec::new(), answer: topics.iter().map(|_| Err(too_many_partitions())).collect() };
+    }
     let duplicates = duplicates(topics.iter().map(|topic| topic.name.as_str()));
     let mut records = Vec::new();
     let mut taken = Taken::default();
@@ -49,6 +52,16 @@ pub fn create_topics(
         records.clear();
     }
     Decision { records, answer }
+}
+
+/// Partitions that all topics of a request ask for together: too many refuse all of them, as in Kafka.
+fn asked_partitions(topics: &[NewTopic], env: &Env<'_>) -> usize {
+    let asked = |topic: &NewTopic| match topic.partitions {
+        _ if !topic.assignments.is_empty() => topic.assignments.len(),
+        -1 => usize::try_from(env.limits.partitions_default).unwrap_or(0),
+        count => usize::try_from(count).unwrap_or(0),
+    };
+    topics.iter().map(asked).fold(0, usize::saturating_add)
 }
 
 fn create_topic(
@@ -119,8 +132,7 @@ fn place(image: &MetadataImage, topic: &NewTopic, taken: &Taken, env: &Env<'_>) 
     let room = |count: usize| {
         // Diverges: also a bound on the whole cluster; Kafka has none.
         let in_request = taken.partitions + count;
-        let fits = in_request <= limits.partitions_per_request_max && image.partition_count() + in_request <= limits.partitions_max;
-        if fits { Ok(()) } else { Err(too_many_partitions()) }
+        if image.partition_count() + in_request <= limits.partitions_max { Ok(()) } else { Err(too_many_partitions()) }
     };
     if !topic.assignments.is_empty() {
         room(topic.assignments.len())?;

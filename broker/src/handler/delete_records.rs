@@ -1,7 +1,7 @@
 //! DeleteRecords, API key 21, versions 0 to 2: moves the first offset of partitions (KIP-107).
 //!
-//! -1 stands for the high watermark; beyond it OFFSET_OUT_OF_RANGE; a topic without the `delete` policy POLICY_VIOLATION. Answered
-//! once the new start is durable.
+//! -1 stands for the high watermark; beyond it OFFSET_OUT_OF_RANGE; a topic without the `delete` policy POLICY_VIOLATION, an internal
+//! one INVALID_TOPIC_EXCEPTION; one without partitions is left out. Answered once the new start is durable.
 
 use std::rc::Rc;
 
@@ -21,17 +21,22 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
     let request: DeleteRecordsRequest = codec::decode(ctx, body)?;
     let image = shard.image();
     let unknown = RecordsDeleted { error: ErrorCode::UnknownTopicOrPartition, low_watermark: -1 };
+    let internal = RecordsDeleted { error: ErrorCode::InvalidTopicException, low_watermark: -1 };
     let mut outcomes = Vec::new();
     let mut parts = Vec::new();
     for topic in &request.topics {
         let found = image.topic_by_name(&topic.name);
         for p in &topic.partitions {
             let located = found.filter(|t| t.partition(p.partition_index).is_some());
-            if let Some(topic) = located {
-                let partition = TopicPartition { topic: topic.id, partition: p.partition_index };
-                parts.push((outcomes.len(), partition, (partition, p.offset)));
-            }
-            outcomes.push(located.is_none().then_some(unknown));
+            outcomes.push(match located {
+                Some(topic) if topic.is_internal() => Some(internal),
+                Some(topic) => {
+                    let partition = TopicPartition { topic: topic.id, partition: p.partition_index };
+                    parts.push((outcomes.len(), partition, (partition, p.offset)));
+                    None
+                }
+                None => Some(unknown),
+            });
         }
     }
     let mut calls = Vec::new();
@@ -56,7 +61,9 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
                     .with_low_watermark(deleted.low_watermark),
             );
         }
-        response.topics.push(out);
+        if !out.partitions.is_empty() {
+            response.topics.push(out);
+        }
     }
     codec::encode(ctx, &response)
 }

@@ -80,3 +80,26 @@ pub const GROUPS: &[(&str, &str)] =
 
 /// Groups of the consumer protocol.
 pub const CONSUMER_GROUPS: &[(&str, &str)] = &[];
+
+/// What operators ask beside topics and groups, and bad input of every kind.
+pub const SURFACE: &[(&str, &str)] = &[
+    ("operation 9", "an operation that is none is an invalid request; Kafka fails with an unknown error"),
+    ("CreatePartitions v3 to", "the same bound as for new topics; Kafka fails with an unknown error"),
+    ("DeleteRecords v2 partition twice", "each naming is answered; Kafka answers the last"),
+    (" group, ", "to come"),
+    ("group set", "to come"),
+    ("of type 32", "to come"),
+    ("client metrics, ", "to come"),
+    (" metrics, ", "to come"),
+    ("metrics set", "to come"),
+    ("metrics appended", "to come"),
+    ("metrics subtracted", "to come"),
+    ("of type 16", "to come"),
+    ("logger ", "there are no loggers by name; other words, other code"),
+];
+
+/// Client quotas.
+pub const QUOTAS: &[(&str, &str)] = &[("not a number", "a rate is a number; Kafka stores none as 0, and lets nothing pass")];
+
+/// Telemetry of clients.
+pub const TELEMETRY: &[(&str, &str)] = &[];

@@ -87,6 +87,7 @@ pub fn tell_described(session: &Session, response: &ConsumerGroupDescribeRespons
             member.subscribed_topic_names.sort();
         }
     }
+    response.groups.sort_by(|a, b| a.group_id.0.cmp(&b.group_id.0));
     format!("{response:?}")
 }
 

@@ -39,6 +39,8 @@ pub fn tell_groups(session: &Session, response: &DescribeGroupsResponse) -> Stri
     for group in &mut response.groups {
         group.members.sort_by_key(|m| session.masked(&m.member_id));
     }
+    // Kafka asks its coordinators one by one.
+    response.groups.sort_by(|a, b| a.group_id.0.cmp(&b.group_id.0));
     format!("{response:?}")
 }
 
