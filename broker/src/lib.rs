@@ -28,6 +28,7 @@ pub mod partition;
 pub mod preflight;
 pub mod purgatory;
 pub mod quorum;
+pub mod quota;
 pub mod shard;
 pub mod shutdown;
 pub mod stage;

@@ -57,6 +57,16 @@ settings! {
         /// Most open connections from one address. Diverges: Kafka has no bound by default.
         max_connections_per_ip: i32 = "max.connections.per.ip" => Spec::new("2000").at_least(1);
 
+        /// Parts of the window that quotas measure a client's rate over; a quiet client may use nearly a window's worth at once.
+        quota_window_num: i32 = "quota.window.num" => Spec::new("11").range(2, 10_000);
+        /// Length of a part of that window.
+        quota_window_size_seconds: i32 = "quota.window.size.seconds" => Spec::new("1").at_least(1).unit(Unit::Seconds);
+        /// Parts of the window of controller_mutation_rate.
+        controller_quota_window_num: i32 = "controller.quota.window.num" => Spec::new("11").range(2, 10_000);
+        /// Length of a part of that window.
+        controller_quota_window_size_seconds: i32 =
+            "controller.quota.window.size.seconds" => Spec::new("1").at_least(1).unit(Unit::Seconds);
+
         /// Size at which a new segment is begun.
         log_segment_bytes: i32 =
             "log.segment.bytes" => Spec::new("1073741824").at_least(SEGMENT_BYTES_MIN).unit(Unit::Bytes).dynamic();

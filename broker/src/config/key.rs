@@ -57,6 +57,8 @@ pub enum Unit {
     Bytes,
     /// Milliseconds.
     Ms,
+    /// Seconds.
+    Seconds,
     /// Minutes.
     Minutes,
     /// Hours.
@@ -72,6 +74,7 @@ impl Unit {
             Unit::None => "",
             Unit::Bytes => "bytes",
             Unit::Ms => "milliseconds",
+            Unit::Seconds => "seconds",
             Unit::Minutes => "minutes",
             Unit::Hours => "hours",
             Unit::Ratio => "ratio",

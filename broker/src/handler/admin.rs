@@ -1,11 +1,14 @@
 //! What the topic and cluster handlers share: asking the controller within a deadline, ids on the wire, what everybody may do.
 
+use std::future::Future;
 use std::time::Duration;
 
+use coreline_wire::error_code::ErrorCode;
 use coreline_wire::ids::TopicId;
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
+use super::RequestContext;
 use crate::controller::{ApiError, ControllerError, ControllerRequest, ControllerResponse};
 use crate::shard::{Shard, clock};
 
@@ -42,9 +45,55 @@ pub async fn ask_controller(shard: &Shard, request: ControllerRequest, timeout_m
     }
 }
 
+/// Takes the partitions of each element from the client's mutation quota, then asks for those that fit; `ask` gives one result per element it
+/// gets. What was refused or failed costs nothing. Older clients (`strict` is false) are only told to wait. KIP-599.
+///
+/// # Errors
+/// Those of `ask`, which are everybody's.
+pub async fn within_mutation_quota<T, R, F>(
+    shard: &Shard,
+    ctx: &RequestContext,
+    strict: bool,
+    elements: Vec<(usize, T)>,
+    ask: impl FnOnce(Vec<T>) -> F,
+) -> Result<Vec<Result<R, ApiError>>, ApiError>
+where
+    F: Future<Output = Result<Vec<Result<R, ApiError>>, ApiError>>,
+{
+    let quota = shard.quotas.mutations(&ctx.connection.quotas, ctx.client_id.as_ref(), strict);
+    if quota.is_free() {
+        return ask(elements.into_iter().map(|(_, element)| element).collect()).await;
+    }
+    let mut taken = Vec::with_capacity(elements.len());
+    let mut fit = Vec::new();
+    for (partitions, element) in elements {
+        // Nothing to be created or deleted: the controller says why.
+        let fits = partitions == 0 || quota.take(partitions);
+        taken.push(fits.then_some(partitions));
+        if fits {
+            fit.push(element);
+        }
+    }
+    let refused = taken.contains(&None);
+    let outcome = if fit.is_empty() && refused { Ok(Vec::new()) } else { ask(fit).await };
+    let mut results = outcome.as_ref().map(|results| results.iter()).ok();
+    for partitions in taken.iter().flatten() {
+        if !results.as_mut().and_then(Iterator::next).is_some_and(|result| result.is_ok()) {
+            quota.give_back(*partitions);
+        }
+    }
+    ctx.track.throttle(shard.quotas.mutated(&quota, refused));
+    let mut results = outcome?.into_iter();
+    let all = taken.into_iter().map(|taken| match taken {
+        Some(_) => results.next().unwrap_or_else(|| Err(wrong_answer())),
+        None => Err(ApiError::new(ErrorCode::ThrottlingQuotaExceeded, "The throttling quota has been exceeded.")),
+    });
+    Ok(all.collect())
+}
+
 /// The error for an answer of another kind than the question.
 pub fn wrong_answer() -> ApiError {
-    ApiError::new(coreline_wire::error_code::ErrorCode::UnknownServerError, "the controller gave an answer to another question")
+    ApiError::new(ErrorCode::UnknownServerError, "the controller gave an answer to another question")
 }
 
 /// A topic id as the message types have it.

@@ -1,7 +1,7 @@
 //! CreatePartitions (key 37, v0-3): asks the controller to let topics grow; one result per topic.
 //!
 //! - v2: flexible
-//! - v3: as v2 (KIP-599)
+//! - v3: THROTTLING_QUOTA_EXCEEDED (KIP-599)
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -11,32 +11,44 @@ use coreline_wire::error_code::ErrorCode;
 use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use kafka_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
 
-use super::admin::{ask_controller, text, wrong_answer};
+use super::admin::{ask_controller, text, within_mutation_quota, wrong_answer};
 use super::{HandlerResult, RequestContext, codec};
 use crate::controller::{ApiError, ControllerRequest, ControllerResponse, NewPartitions};
 use crate::shard::Shard;
 
+/// First version that is told of a used up mutation quota by an error (KIP-599).
+const STRICT_VERSION_MIN: i16 = 3;
+
 /// Asks the controller and answers when the partitions are on every shard.
 pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> HandlerResult {
     let request: CreatePartitionsRequest = codec::decode(ctx, body)?;
-    let outcome = match ask_controller(shard, ask(&request), request.timeout_ms).await {
+    let image = shard.image();
+    let grown = |topic: &NewPartitions| {
+        let now = image.topic_by_name(&topic.name).map(|now| now.partitions.len());
+        now.and_then(|now| usize::try_from(topic.count).ok()?.checked_sub(now)).unwrap_or(0)
+    };
+    let topics = new_partitions(&request).map(|topic| (grown(&topic), topic)).collect();
+    let validate_only = request.validate_only;
+    let ask = async |topics| match ask_controller(shard, ControllerRequest::CreatePartitions { topics, validate_only }, request.timeout_ms)
+        .await
+    {
         Ok(ControllerResponse::CreatePartitions(results)) => Ok(results),
         Ok(_) => Err(wrong_answer()),
         Err(error) => Err(error),
     };
+    let outcome = within_mutation_quota(shard, ctx, ctx.api_version >= STRICT_VERSION_MIN, topics, ask).await;
     codec::encode(ctx, &answer(&request, &outcome))
 }
 
-fn ask(request: &CreatePartitionsRequest) -> ControllerRequest {
-    let topics = request.topics.iter().map(|topic| NewPartitions {
+fn new_partitions(request: &CreatePartitionsRequest) -> impl Iterator<Item = NewPartitions> {
+    request.topics.iter().map(|topic| NewPartitions {
         name: topic.name.to_string(),
         count: topic.count,
         assignments: topic
             .assignments
             .as_ref()
             .map(|all| all.iter().map(|assignment| assignment.broker_ids.iter().map(|id| id.0).collect()).collect()),
-    });
-    ControllerRequest::CreatePartitions { topics: topics.collect(), validate_only: request.validate_only }
+    })
 }
 
 /// One result per name, in the request's order; a name given twice is answered once.
@@ -72,7 +84,9 @@ mod tests {
         };
         let topics = vec![topic("a", 5), topic("nope", 5), topic("b", 2), topic("x", 1), topic("x", 2)];
         let request = CreatePartitionsRequest::default().with_topics(topics);
-        let ControllerResponse::CreatePartitions(results) = world.submit(&ask(&request)) else { panic!("another answer") };
+        let topics = new_partitions(&request).collect();
+        let ask = ControllerRequest::CreatePartitions { topics, validate_only: request.validate_only };
+        let ControllerResponse::CreatePartitions(results) = world.submit(&ask) else { panic!("another answer") };
         let response = answer(&request, &Ok(results));
         let told: Vec<_> = response.results.iter().map(|result| (result.name.to_string(), result.error_code)).collect();
         let want = [("a", 0), ("nope", 3), ("b", 37), ("x", 42)].map(|(name, code)| (name.to_owned(), code));

@@ -2,6 +2,7 @@
 //!
 //! - v4: -1 for the broker's default number of partitions and replicas (KIP-464)
 //! - v5: flexible; the answer holds the topic's numbers and its whole configuration (KIP-525)
+//! - v6: THROTTLING_QUOTA_EXCEEDED (KIP-599)
 //! - v7: the answer holds the topic's id
 //!
 //! A topic is led and can be produced to, on every connection, when the answer is sent.
@@ -13,24 +14,40 @@ use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse, TopicName};
 
-use super::admin::{ask_controller, text, uuid, wrong_answer};
+use super::admin::{ask_controller, text, uuid, within_mutation_quota, wrong_answer};
 use super::{HandlerResult, RequestContext, codec};
 use crate::config::{Config, ConfigMap, Overrides, describe};
 use crate::controller::{ApiError, ControllerRequest, ControllerResponse, CreatedTopic, NewTopic};
 use crate::metadata::{ConfigResource, MetadataImage};
 use crate::shard::Shard;
 
+/// First version that is told of a used up mutation quota by an error (KIP-599).
+const STRICT_VERSION_MIN: i16 = 6;
+
 /// Asks the controller and answers when the topics are on every shard.
 pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> HandlerResult {
     let request: CreateTopicsRequest = codec::decode(ctx, body)?;
+    let validate_only = request.validate_only;
+    let image = shard.image();
+    let topics = request.topics.iter().map(|topic| (partitions(&shard.config, &image, topic), new_topic(topic))).collect();
     let ask =
-        ControllerRequest::CreateTopics { topics: request.topics.iter().map(new_topic).collect(), validate_only: request.validate_only };
-    let outcome = match ask_controller(shard, ask, request.timeout_ms).await {
-        Ok(ControllerResponse::CreateTopics(results)) => Ok(results),
-        Ok(_) => Err(wrong_answer()),
-        Err(error) => Err(error),
-    };
+        async |topics| match ask_controller(shard, ControllerRequest::CreateTopics { topics, validate_only }, request.timeout_ms).await {
+            Ok(ControllerResponse::CreateTopics(results)) => Ok(results),
+            Ok(_) => Err(wrong_answer()),
+            Err(error) => Err(error),
+        };
+    let outcome = within_mutation_quota(shard, ctx, ctx.api_version >= STRICT_VERSION_MIN, topics, ask).await;
     codec::encode(ctx, &answer(&shard.config, &shard.image(), &request, outcome))
+}
+
+/// Partitions that a request for this topic would create.
+fn partitions(config: &Config, image: &MetadataImage, topic: &CreatableTopic) -> usize {
+    let wanted = match (topic.assignments.len(), topic.num_partitions) {
+        (0, -1) => config.num_partitions,
+        (0, count) => count,
+        (placed, _) => i32::try_from(placed).unwrap_or(i32::MAX),
+    };
+    if image.topic_id(&topic.name).is_some() { 0 } else { usize::try_from(wanted).unwrap_or(0) }
 }
 
 fn new_topic(topic: &CreatableTopic) -> NewTopic {

@@ -1,7 +1,7 @@
 //! DeleteTopics (key 20, v1-6): asks the controller; the topics are gone on every shard when the answer is sent.
 //!
 //! - v4: flexible
-//! - v5: a sentence beside the error code
+//! - v5: a sentence beside the error code; THROTTLING_QUOTA_EXCEEDED (KIP-599)
 //! - v6: topics by id (KIP-516)
 //!
 //! With `delete.topic.enable=false` nothing is deleted (73).
@@ -15,10 +15,13 @@ use coreline_wire::ids::TopicId;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse, TopicName};
 
-use super::admin::{ask_controller, text, topic_id, uuid, wrong_answer};
+use super::admin::{ask_controller, text, topic_id, uuid, within_mutation_quota, wrong_answer};
 use super::{HandlerResult, RequestContext, codec};
 use crate::controller::{ApiError, ControllerRequest, ControllerResponse, DeletedTopic, TopicSelector};
 use crate::shard::Shard;
+
+/// First version that is told of a used up mutation quota by an error (KIP-599).
+const STRICT_VERSION_MIN: i16 = 5;
 
 /// Asks the controller and answers when the topics are gone.
 pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> HandlerResult {
@@ -32,13 +35,39 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
     } else if topics.is_empty() {
         Ok(Vec::new())
     } else {
-        match ask_controller(shard, ControllerRequest::DeleteTopics { topics }, request.timeout_ms).await {
-            Ok(ControllerResponse::DeleteTopics(results)) => Ok(results),
-            Ok(_) => Err(wrong_answer()),
-            Err(error) => Err(error),
-        }
+        delete(shard, ctx, topics, request.timeout_ms).await
     };
     codec::encode(ctx, &answer(asked, outcome))
+}
+
+/// Asks the controller for what the client's mutation quota allows.
+async fn delete(
+    shard: &Rc<Shard>,
+    ctx: &RequestContext,
+    topics: Vec<TopicSelector>,
+    timeout_ms: i32,
+) -> Result<Vec<DeletedTopic>, ApiError> {
+    let image = shard.image();
+    let known = |selector: &TopicSelector| match selector {
+        TopicSelector::Name(name) => image.topic_by_name(name),
+        TopicSelector::Id(id) => image.topic(*id),
+    };
+    let elements = topics.iter().map(|topic| (known(topic).map_or(0, |topic| topic.partitions.len()), topic.clone())).collect();
+    let ask = async |topics| match ask_controller(shard, ControllerRequest::DeleteTopics { topics }, timeout_ms).await {
+        Ok(ControllerResponse::DeleteTopics(results)) => {
+            // As an error what is known of the topic goes with the result, so that all of it comes back.
+            Ok(results.into_iter().map(|deleted| if deleted.result.is_ok() { Ok(Ok(deleted)) } else { Ok(Err(deleted)) }).collect())
+        }
+        Ok(_) => Err(wrong_answer()),
+        Err(error) => Err(error),
+    };
+    let results: Vec<Result<Result<DeletedTopic, DeletedTopic>, ApiError>> =
+        within_mutation_quota(shard, ctx, ctx.api_version >= STRICT_VERSION_MIN, elements, ask).await?;
+    let answered = results.into_iter().zip(&topics).map(|(result, selector)| match result {
+        Ok(Ok(deleted) | Err(deleted)) => deleted,
+        Err(error) => DeletedTopic { name: known(selector).map(|topic| topic.name.to_string()), ..failed(selector, error) },
+    });
+    Ok(answered.collect())
 }
 
 /// What was asked for, element by element: a selector, or the answer to a selector that selects nothing.

@@ -2,7 +2,7 @@
 //!
 //! Reads every partition of the request or of its session (KIP-227), waits for `min_bytes` up to `max_wait_ms` (the long poll), and
 //! answers with spans of memory and of files, never a copy. Any error, diverging epoch or partition that cannot give more ends the
-//! wait. Left out: followers (a replica id is answered NOT_LEADER_OR_FOLLOWER), preferred replicas, aborted transactions, quotas.
+//! wait. Left out: followers (a replica id is answered NOT_LEADER_OR_FOLLOWER), preferred replicas, aborted transactions.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -77,9 +77,30 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
             fetched: None,
         })
         .collect();
-    let max_bytes = request.max_bytes.clamp(0, shard.config.fetch_max_bytes);
+    let mut max_bytes = request.max_bytes.clamp(0, shard.config.fetch_max_bytes);
+    if shard.quotas.active() {
+        let most = shard.quotas.fetch_bytes_max(&ctx.connection.quotas, ctx.client_id.as_ref());
+        max_bytes = max_bytes.min(i32::try_from(most).unwrap_or(i32::MAX));
+    }
     long_poll(shard, ctx, &mut rows, &request, max_bytes).await?;
+    if shard.quotas.active() && throttled(shard, ctx, &rows) {
+        // Neither records nor a new session; one that exists goes on as if nothing had been asked.
+        let session_id = if let FetchContext::Incremental { session_id } = context { session_id } else { 0 };
+        return Ok(encode(FetchResponse { session_id, ..FetchResponse::default() }, version));
+    }
     Ok(encode(answer(shard, rows, &context, &request, by_id), version))
+}
+
+/// Counts the answer's bytes and the request's time so far; true when the records are to be withheld (KIP-219).
+fn throttled(shard: &Shard, ctx: &RequestContext, rows: &[Row]) -> bool {
+    let (cell, client_id) = (&ctx.connection.quotas, ctx.client_id.as_ref());
+    let worked_ns = ctx.track.take_worked_ns();
+    let worked_ms = if worked_ns > 0 { shard.quotas.worked(cell, client_id, worked_ns) } else { 0 };
+    // What is not sent does not count.
+    let bytes = if worked_ms > 0 { 0 } else { rows.iter().filter_map(|row| row.fetched.as_ref()).map(|fetched| fetched.bytes).sum() };
+    let fetched = shard.quotas.fetched(cell, client_id, bytes);
+    ctx.track.throttle(fetched.throttle_ms.max(worked_ms));
+    fetched.withheld || worked_ms > 0
 }
 
 fn wants(image: &MetadataImage, request: &FetchRequest, by_id: bool) -> Vec<(FetchKey, FetchWant)> {
@@ -145,7 +166,7 @@ async fn long_poll(
         read(shard, rows, max_bytes).await?;
         ctx.mark(Stage::Validate);
         let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() || is_enough(rows, request.min_bytes) {
+        if left.is_zero() || is_enough(rows, request.min_bytes.min(max_bytes)) {
             return Ok(());
         }
         let stopping = async {

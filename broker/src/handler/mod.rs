@@ -53,11 +53,12 @@ use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
 pub use crate::error::HandlerError;
+use crate::quota::shard::ResolvedCell;
 use crate::shard::parked::parked;
 use crate::shard::rescue::WorkGuard;
 use crate::stage::{Stage, StageStamps, monotonic_us};
@@ -137,7 +138,13 @@ impl RequestContext {
             correlation_id: 1,
             client_id: Some(Rc::from("test")),
             peer,
-            connection: Rc::new(ConnectionState { id: 1, peer, local, client_software: RefCell::new(None) }),
+            connection: Rc::new(ConnectionState {
+                id: 1,
+                peer,
+                local,
+                client_software: RefCell::new(None),
+                quotas: ResolvedCell::default(),
+            }),
             received_at: Instant::now(),
             track: Rc::new(Track::start(monotonic_us(), None)),
         }
@@ -148,6 +155,10 @@ impl RequestContext {
 #[derive(Debug)]
 pub struct Track {
     stamps: Cell<StageStamps>,
+    /// Time on the shard's thread that no quota has counted yet, nanoseconds.
+    worked_ns: Cell<u64>,
+    /// For how long the connection is to be muted, milliseconds.
+    throttle_ms: Cell<u64>,
     /// Tells the rescue thread that this request must make progress; released while it is parked.
     work: RefCell<Option<WorkGuard>>,
 }
@@ -155,7 +166,32 @@ pub struct Track {
 impl Track {
     /// Starts the clock, at the first byte of the request on the clock of [`monotonic_us`].
     pub fn start(first_byte_us: u64, work: Option<WorkGuard>) -> Self {
-        Track { stamps: Cell::new(StageStamps::start(first_byte_us)), work: RefCell::new(work) }
+        Track {
+            stamps: Cell::new(StageStamps::start(first_byte_us)),
+            worked_ns: Cell::new(0),
+            throttle_ms: Cell::new(0),
+            work: RefCell::new(work),
+        }
+    }
+
+    /// The request has held the shard's thread for so long.
+    pub fn worked(&self, time: Duration) {
+        self.worked_ns.set(self.worked_ns.get().saturating_add(time.as_nanos() as u64));
+    }
+
+    /// What was not counted yet, nanoseconds; from now on it is.
+    pub fn take_worked_ns(&self) -> u64 {
+        self.worked_ns.take()
+    }
+
+    /// The connection is to be muted for at least so long, and the client told.
+    pub fn throttle(&self, ms: u64) {
+        self.throttle_ms.set(self.throttle_ms.get().max(ms));
+    }
+
+    /// For how long, milliseconds.
+    pub fn throttle_ms(&self) -> u64 {
+        self.throttle_ms.get()
     }
 }
 
@@ -170,6 +206,8 @@ pub struct ConnectionState {
     pub local: SocketAddr,
     /// Name and version of the client library, as told by ApiVersions v3 and later.
     pub client_software: RefCell<Option<(String, String)>>,
+    /// What its client may use.
+    pub quotas: ResolvedCell,
 }
 
 /// A handler's answer, without the response header.

@@ -2,7 +2,7 @@
 //!
 //! Resolves topics, sends each batch to its owner shard in request order (the ordered part), then waits for durability behind it.
 //! acks=0 gets no answer; any error of it closes the connection, so that the client asks for fresh metadata. Left out: transactions
-//! (a transactional batch is answered INVALID_TXN_STATE), quotas.
+//! (a transactional batch is answered INVALID_TXN_STATE).
 
 use std::rc::Rc;
 
@@ -42,6 +42,7 @@ pub async fn begin(shard: &Rc<Shard>, ctx: RequestContext, body: Bytes) -> Begun
 
 async fn start(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Result<Begun, HandlerError> {
     let version = ctx.api_version;
+    let request_bytes = body.len() as u64;
     let request = ProduceRequest::decode(&body, version).map_err(|e| HandlerError::close(format!("malformed Produce: {e}")))?;
     ctx.mark(Stage::Decode);
     ctx.planted(Stage::Decode).await;
@@ -60,7 +61,7 @@ async fn start(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Result<B
         let request = ShardRequest::Partition(PartitionRequest::Produce { acks, timeout_ms, appender, stamps: ctx.stamps(), parts });
         calls.push((at, shard.mesh.send(owner, request).await?));
     }
-    let ctx = ctx.clone();
+    let (shard, ctx) = (Rc::clone(shard), ctx.clone());
     Ok(Begun::pending(async move {
         for (at, call) in calls {
             if let ShardReply::Partition(PartitionReply::Produced(answers, stamps)) = call.await? {
@@ -69,6 +70,13 @@ async fn start(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Result<B
             }
         }
         ctx.mark(Stage::ShardHop);
+        if shard.quotas.active() {
+            ctx.track.throttle(shard.quotas.produced(&ctx.connection.quotas, ctx.client_id.as_ref(), request_bytes));
+            if acks == Acks::None {
+                // Nobody could be told: its time is not counted, as in Kafka.
+                ctx.track.take_worked_ns();
+            }
+        }
         finish(places, version, acks)
     }))
 }

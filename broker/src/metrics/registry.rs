@@ -63,6 +63,18 @@ metrics! {
         ConnectionsRefused = "coreline_connections_refused_total",
         /// Client connections closed by the broker for malformed input, a stalled frame, idleness or an error.
         ConnectionsClosed = "coreline_connections_closed_by_broker_total",
+        /// Produce requests above producer_byte_rate.
+        ProduceThrottled = "coreline_produce_throttled_total",
+        /// Fetch requests above consumer_byte_rate.
+        FetchThrottled = "coreline_fetch_throttled_total",
+        /// Requests above request_percentage.
+        RequestThrottled = "coreline_request_time_throttled_total",
+        /// Requests above controller_mutation_rate.
+        MutationThrottled = "coreline_controller_mutation_throttled_total",
+        /// Connections closed after a while because their address was above connection_creation_rate.
+        ConnectionThrottled = "coreline_connection_throttled_total",
+        /// Throttle times that clients were told, milliseconds.
+        ThrottleTime = "coreline_throttle_milliseconds_total",
         /// Bytes read from client sockets.
         BytesReceived = "coreline_received_bytes_total",
         /// Bytes written to client sockets, sendfile included.
@@ -141,6 +153,10 @@ metrics! {
         DiskFreeBytes = "coreline_disk_free_bytes",
         /// 1 while producers are refused because little space is left.
         SpaceLow = "coreline_disk_space_low",
+        /// Users, client ids, pairs of them and addresses whose usage is measured for a quota, in the whole process; on shard 0.
+        QuotaEntities = "coreline_quota_entities",
+        /// Connections that are not read because of a quota.
+        MutedConnections = "coreline_muted_connections",
         /// Bytes of the journal that are not recycled yet.
         JournalUsedBytes = "coreline_journal_used_bytes",
         /// What a journal write costs the device that a `replicated` acknowledgement waits for, median of the last 256.

@@ -22,6 +22,7 @@ use crate::error::Fatal;
 use crate::handler::ConnectionState;
 use crate::limits;
 use crate::metrics::{Counter, Gauge, ShardMetrics};
+use crate::quota::shard::ResolvedCell;
 use crate::shard::credits::WakerCell;
 use crate::shard::task_queue::{self, Queue, Task};
 use crate::shard::{Shard, clock};
@@ -251,7 +252,7 @@ fn admit(shard: &Rc<Shard>, net: &Rc<Net>, socket: Socket, peer: Option<SocketAd
         socket.local_addr()?.as_socket().ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))
     };
     let local = prepare().map_err(|error| error.to_string())?;
-    let state = ConnectionState { id, peer, local, client_software: RefCell::new(None) };
+    let state = ConnectionState { id, peer, local, client_software: RefCell::new(None), quotas: ResolvedCell::default() };
     task_queue::spawn(Queue::Net, connection::serve(Rc::clone(shard), Rc::clone(net), OwnedFd::from(socket), state, place)).detach();
     Ok(())
 }

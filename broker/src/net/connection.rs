@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use coreline_wire::api::ApiKey;
@@ -25,14 +25,15 @@ use super::accept::Net;
 use super::pipeline::{Outgoing, Pipeline, Slot};
 use super::quota::ConnectionPlace;
 use super::receive_buffer::ReceiveBuffer;
-use super::send;
+use super::{send, throttle};
 use crate::dispatch::{self, Route};
 use crate::handler::{Begun, ConnectionState, HandlerError, HandlerResult, RequestContext, Track};
 use crate::limits;
-use crate::metrics::{Counter, ShardMetrics};
-use crate::shard::Shard;
+use crate::metrics::{Counter, Gauge, ShardMetrics};
+use crate::quota::ShardQuotas;
 use crate::shard::credits::WakerCell;
 use crate::shard::task_queue::{self, Queue, Task};
+use crate::shard::{Shard, clock};
 use crate::stage::{Stage, StageStamps, monotonic_us};
 use crate::sys;
 
@@ -46,6 +47,9 @@ pub struct Connection {
     /// The reader waits here for room in the pipeline, or for its end when draining.
     room: WakerCell,
     progress: Progress,
+    quotas: Rc<ShardQuotas>,
+    /// Not read until then, because of a quota.
+    muted_until: Cell<Option<Instant>>,
     draining: Cell<bool>,
     /// Why it is being closed; the first reason stays.
     closing: RefCell<Option<Closing>>,
@@ -104,7 +108,7 @@ impl Connection {
         {
             let reason = format!("a request did not arrive within {} s", limits::FRAME_PROGRESS_SECONDS);
             self.close(Closing::Fault { request: None, reason });
-        } else if quiet.as_millis() as i64 >= idle_ms {
+        } else if quiet.as_millis() as i64 >= idle_ms && self.muted_until.get().is_none() {
             let pipeline = self.pipeline.borrow();
             // A long poll in flight is not idle; an answer that the client does not take is.
             let stuck = pipeline.in_flight() == 0 || pipeline.pending_bytes() > 0;
@@ -130,8 +134,21 @@ impl Connection {
         self.writer.wake();
     }
 
+    /// Stops reading for so long.
+    fn mute(&self, ms: u64) {
+        if ms > 0 {
+            let until = Instant::now() + Duration::from_millis(ms);
+            self.muted_until.set(self.muted_until.get().max(Some(until)));
+        }
+    }
+
     /// A handler's outcome into its slot, or the end of the connection.
-    fn conclude(&self, slot: Slot, ctx: &RequestContext, result: HandlerResult) {
+    fn conclude(&self, slot: Slot, ctx: &RequestContext, mut result: HandlerResult) {
+        if self.quotas.active()
+            && let Ok(response) = &mut result
+        {
+            self.mute(throttle::settle(&self.quotas, ctx, response));
+        }
         match result.and_then(|response| dispatch::outgoing(ctx, response)) {
             Ok(outgoing) => self.finish(slot, outgoing),
             Err(HandlerError::Stopping) => self.close(Closing::Drained),
@@ -157,6 +174,8 @@ pub async fn serve(shard: Rc<Shard>, net: Rc<Net>, socket: OwnedFd, state: Conne
         writer: WakerCell::default(),
         room: WakerCell::default(),
         progress: Progress { active_at: Cell::new(Instant::now()), frame_at: Cell::new(None), frame_due_bytes: Cell::new(0) },
+        quotas: Rc::clone(&shard.quotas),
+        muted_until: Cell::new(None),
         draining: Cell::new(false),
         closing: RefCell::new(None),
     });
@@ -257,6 +276,7 @@ impl Reader {
                 };
                 self.connection.progress.frame_at.set(None);
                 self.room().await;
+                self.muted().await;
                 if self.connection.is_closing() || self.connection.draining.get() {
                     return self.drained().await;
                 }
@@ -273,6 +293,7 @@ impl Reader {
                 self.connection.progress.frame_at.set(None);
                 self.net.memory.wait_for_room().await;
             }
+            self.muted().await;
             self.expect_progress(&buffer);
             let partial = buffer.pending_bytes() > 0;
             match self.receive(&mut buffer).await {
@@ -294,6 +315,30 @@ impl Reader {
     async fn room(&self) {
         let connection = &self.connection;
         connection.room.wait_until(|| connection.pipeline.borrow().has_room() || connection.is_closing()).await;
+    }
+
+    /// Waits while the connection is muted; its end and the broker's stop end the wait.
+    async fn muted(&self) {
+        let connection = &self.connection;
+        if connection.muted_until.get().is_none() {
+            return;
+        }
+        let muted = self.net.metrics.held(Gauge::MutedConnections);
+        while let Some(until) = connection.muted_until.get() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                connection.muted_until.set(None);
+                break;
+            }
+            // That wait is not the client's.
+            connection.progress.frame_at.set(None);
+            let over = connection.room.wait_until(|| connection.is_closing() || connection.draining.get());
+            if clock::within(left, over).await.is_some() {
+                break;
+            }
+        }
+        drop(muted);
+        connection.progress.active_at.set(Instant::now());
     }
 
     /// Waits until every request is answered.
@@ -368,8 +413,11 @@ impl Reader {
             }
             Route::Close(reason) => return Err(Closing::Fault { request: Some(dispatch::describe(&ctx)), reason }),
         };
-        let begun = AssertUnwindSafe(dispatch::begin(&self.shard, api, ctx.clone(), body)).catch_unwind().await;
+        let timed = self.shard.quotas.times_requests();
+        let mut beginning = std::pin::pin!(AssertUnwindSafe(dispatch::begin(&self.shard, api, ctx.clone(), body)).catch_unwind());
+        let begun = if timed { throttle::timed(Rc::clone(&ctx.track), beginning.as_mut()).await } else { beginning.await };
         let future = match begun {
+            Ok(Begun::Pending(future)) if timed => Box::pin(throttle::timed(Rc::clone(&ctx.track), future)),
             Ok(Begun::Done(result)) => {
                 self.connection.conclude(slot, &ctx, result);
                 return Ok(());

@@ -8,3 +8,4 @@ pub mod read_ahead;
 pub mod receive_buffer;
 pub mod send;
 pub mod sendfile;
+pub mod throttle;

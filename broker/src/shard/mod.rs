@@ -46,6 +46,7 @@ use crate::metrics::{Counter, Gauge, ShardMetrics, ShardSnapshot};
 use crate::net::accept::Net;
 use crate::partition::PartitionManager;
 use crate::purgatory::Watermark;
+use crate::quota::ShardQuotas;
 
 /// Number of a shard within this process, from 0. Never written to disk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -89,6 +90,8 @@ pub struct Shard {
     pub groups: GroupClient,
     /// The group coordinator itself, on the metadata shard.
     pub coordinator: Option<group::ShardGroupDriver>,
+    /// What clients may use.
+    pub quotas: Rc<ShardQuotas>,
     /// Fetch sessions of connections accepted here.
     pub sessions: RefCell<SessionCache>,
     /// Producer ids that may still be handed out here.
@@ -114,6 +117,9 @@ impl Shard {
     /// Takes in a publication: first its partitions follow, then requests see the new image.
     pub async fn publish(&self, publication: &Publication) -> Result<(), StorageError> {
         self.partitions.apply(&publication.image, &publication.delta).await?;
+        if publication.delta.client_quotas_changed {
+            self.quotas.set(publication.image.client_quotas());
+        }
         *self.image.borrow_mut() = publication.image.clone();
         Ok(())
     }
@@ -142,6 +148,9 @@ impl Shard {
         metrics.observe_store(&self.partitions.store().stats());
         metrics.set(Gauge::FencedPartitions, self.partitions.fenced_count() as i64);
         metrics.set(Gauge::FetchSessions, self.sessions.borrow().len() as i64);
+        if self.id == ShardId::METADATA {
+            self.quotas.observe();
+        }
         if let Some(groups) = &self.coordinator {
             metrics.set(Gauge::Groups, groups.inspect(|machine| machine.group_count()) as i64);
         }

@@ -50,6 +50,7 @@ use crate::net::read_ahead;
 use crate::partition::{PartitionConfig, PartitionManager, ShardStore};
 use crate::preflight;
 use crate::purgatory::Watermark;
+use crate::quota::{QuotaRegistry, ShardQuotas, WindowSpec};
 use crate::{shutdown, sys};
 
 /// Runs the broker until it is told to stop or cannot go on.
@@ -80,6 +81,10 @@ pub fn run(config: Arc<Config>) -> Result<(), Fatal> {
         per_address: usize::try_from(config.max_connections_per_ip).unwrap_or(0),
         per_second: limits::CONNECTIONS_PER_SECOND,
     });
+    let buckets = Arc::new(QuotaRegistry::new(
+        WindowSpec::new(config.quota_window_num, config.quota_window_size_seconds),
+        WindowSpec::new(config.controller_quota_window_num, config.controller_quota_window_size_seconds),
+    ));
     let pulses = Pulse::for_shards(count);
     let watchdog = u64::try_from(config.runtime_watchdog_ms).ok().filter(|ms| *ms > 0).map_or(Duration::MAX, Duration::from_millis);
     let _rescue = Rescue::start(pulses.clone(), watchdog, move |shard| {
@@ -106,6 +111,7 @@ pub fn run(config: Arc<Config>) -> Result<(), Fatal> {
             bound,
             admin: if i == 0 { admin_listeners.pop() } else { None },
             quota: Arc::clone(&quota),
+            buckets: Arc::clone(&buckets),
             boot: Arc::clone(&boot),
         };
         let thread = std::thread::Builder::new().name(format!("shard-{i}")).spawn(move || thread_main(setup));
@@ -156,6 +162,7 @@ struct Setup {
     /// The admin listener, on shard 0.
     admin: Option<Socket>,
     quota: Arc<ConnectionQuota>,
+    buckets: Arc<QuotaRegistry>,
     /// Set by shard 0 before `Recovered`.
     boot: Arc<OnceLock<Boot>>,
 }
@@ -204,7 +211,7 @@ fn thread_main(setup: Setup) {
 
 /// A shard's life.
 async fn shard_main(setup: Setup) -> Result<(), Fatal> {
-    let Setup { id, segment_files, sendfile, config, lifecycle, pulse, mesh, listener, bound, admin, quota, boot, .. } = setup;
+    let Setup { id, segment_files, sendfile, config, lifecycle, pulse, mesh, listener, bound, admin, quota, buckets, boot, .. } = setup;
     let failed = |what: &str, error: &dyn std::fmt::Display| Fatal::new(format!("shard {id}: {what}: {error}"));
     task_queue::create(Arc::clone(&pulse)).map_err(|error| failed("queues", &error))?;
     let timekeeping = clock::start();
@@ -242,6 +249,7 @@ async fn shard_main(setup: Setup) -> Result<(), Fatal> {
     store_config.sendfile &= sendfile;
     let store = open_store(id, store_config, disk.clone(), &dir, boot).await?;
     let metrics = Rc::new(ShardMetrics::new(id.0));
+    let quotas = Rc::new(ShardQuotas::new(buckets, Rc::clone(&metrics)));
     let net = Net::new(&config, Rc::clone(&metrics), quota);
     let resolve = {
         let config = Arc::clone(&config);
@@ -260,6 +268,7 @@ async fn shard_main(setup: Setup) -> Result<(), Fatal> {
         sessions: RefCell::new(SessionCache::new(usize::try_from(config.max_incremental_fetch_session_cache_slots).unwrap_or(0))),
         image: RefCell::new(Arc::new(MetadataImage::empty())),
         producer_ids: RefCell::default(),
+        quotas,
         mesh,
         pulse,
         config: Arc::clone(&config),

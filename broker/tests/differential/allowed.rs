@@ -36,8 +36,6 @@ pub const NOT_SERVED: &[(&str, &str)] = &[
     ("RemoveRaftVoter", "the same"),
     ("ConsumerGroupHeartbeat", "to come"),
     ("ConsumerGroupDescribe", "to come"),
-    ("DescribeClientQuotas", "to come"),
-    ("AlterClientQuotas", "to come"),
     ("GetTelemetrySubscriptions", "to come"),
     ("PushTelemetry", "to come"),
 ];

@@ -69,7 +69,7 @@ const LAYERS: [&[&str]; 7] = [
     &["dispatch"],
     &["handler"],
     &["shard", "partition", "coordinator", "controller", "fetch_session"],
-    &["purgatory", "quorum", "metadata", "config"],
+    &["purgatory", "quorum", "quota", "metadata", "config"],
     &["error", "limits", "metrics", "stage", "sys"],
 ];
 
