@@ -235,13 +235,13 @@ fn now_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metadata::client_quota::{QuotaEntity, QuotaEntityType, QuotaValues};
+    use crate::metadata::client_quota::{QuotaEntity, QuotaEntityType};
     use crate::quota::WindowSpec;
 
     fn quotas(values: &[(QuotaEntityType, Option<&str>, QuotaKey, f64)]) -> Arc<ClientQuotas> {
         let mut all = ClientQuotas::new();
         for (kind, name, key, bound) in values {
-            all.entry(QuotaEntity::of([(*kind, *name)])).or_insert_with(QuotaValues::new).insert(Arc::from(key.name()), *bound);
+            all.entry(QuotaEntity::of([(*kind, *name)])).or_default().insert(Arc::from(key.name()), *bound);
         }
         Arc::new(all)
     }

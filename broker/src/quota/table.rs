@@ -84,7 +84,6 @@ impl QuotaTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metadata::client_quota::QuotaValues;
     use QuotaEntityType::{ClientId, Ip, User};
 
     type Parts = &'static [(QuotaEntityType, Option<&'static str>)];
@@ -92,7 +91,7 @@ mod tests {
     fn table(entities: &[(Parts, &str, f64)]) -> QuotaTable {
         let mut quotas = ClientQuotas::new();
         for (parts, key, bound) in entities {
-            quotas.entry(QuotaEntity::of(parts.iter().copied())).or_insert_with(QuotaValues::new).insert(Arc::from(*key), *bound);
+            quotas.entry(QuotaEntity::of(parts.iter().copied())).or_default().insert(Arc::from(*key), *bound);
         }
         QuotaTable::new(&Arc::new(quotas))
     }
