@@ -141,6 +141,8 @@ fn virtual_kernel(snapshot: &Snapshot, evidence: &mut Vec<String>) -> (bool, Opt
         && let Some((text, kind)) = VIRTUAL_PRODUCTS.iter().find(|(text, _)| product.contains(text) || vendor.contains(text))
     {
         say("DMI", text, Some(kind), 1);
+    } else if !product.is_empty() {
+        say("DMI", product, None, 0);
     }
     let clocks = snapshot.get("/sys/devices/system/clocksource/clocksource0/available_clocksource").unwrap_or("");
     for (clock, kind) in [("kvm-clock", "kvm"), ("hyperv", "hyper-v"), ("xen", "xen")] {

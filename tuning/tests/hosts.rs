@@ -29,12 +29,16 @@ fn host(name: &str) -> Facts {
 }
 
 const HOSTS: &[(&str, Kind)] = &[
+    ("arm-metal-recorded", Kind::BareMetal),
     ("bare-metal-nvme", Kind::BareMetal),
     ("cloud-metal-tuned", Kind::BareMetal),
     ("container", Kind::Container),
     ("container-recorded", Kind::Container),
+    ("four-numa-nodes-recorded", Kind::BareMetal),
     ("laptop", Kind::BareMetal),
+    ("laptop-recorded", Kind::BareMetal),
     ("two-numa-nodes", Kind::BareMetal),
+    ("two-numa-nodes-recorded", Kind::BareMetal),
     ("vm-virtio", Kind::VirtualMachine),
     ("wsl", Kind::Wsl),
 ];
@@ -81,6 +85,23 @@ fn no_setting_is_asked_for_twice() {
     }
 }
 
+/// What could not be seen is not fine. Found by recordings that hold less than the knobs read.
+#[test]
+fn nothing_is_fine_without_a_file_that_says_so() {
+    let mut complaints = Vec::new();
+    for (name, _) in HOSTS {
+        let facts = host(name);
+        for finding in report(&facts).iter().filter(|f| f.severity == Severity::Ok) {
+            let knob = knob::ALL.iter().find(|k| k.id == finding.id).expect("findings are of knobs");
+            let seen = knob.reads.iter().any(|pattern| facts.snapshot.matching(pattern).next().is_some());
+            if !seen && !knob.reads.is_empty() {
+                complaints.push(format!("{name}: {} is {:?} and nothing of {:?} is there", knob.id, finding.current, knob.reads));
+            }
+        }
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
 #[test]
 fn each_host_is_told_for_what_it_is() {
     for (name, kind) in HOSTS {
@@ -89,7 +110,7 @@ fn each_host_is_told_for_what_it_is() {
         let sources = facts.platform.evidence.len();
         assert!(sources >= 1, "{name}: {sources} sources");
     }
-    assert!(host("laptop").platform.laptop);
+    assert!(host("laptop").platform.laptop && host("laptop-recorded").platform.laptop);
     assert!(host("container").platform.virtual_kernel, "what the container runs on is told apart from the container");
 }
 

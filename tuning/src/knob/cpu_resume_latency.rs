@@ -27,8 +27,11 @@ fn look(facts: &Facts, wish: &Value) -> Look {
         return Look::inapplicable("no idle state here is deeper than that");
     }
     // 0 means no bound at all; a bound that is closer already stays.
-    let files = facts.snapshot.matching("/sys/devices/system/cpu/cpu*/power/pm_qos_resume_latency_us");
-    let loose = files.filter(|(_, e)| e.text != "n/a" && e.text.parse::<u64>().is_ok_and(|now| now == 0 || now > wanted));
+    let files: Vec<_> = facts.snapshot.matching("/sys/devices/system/cpu/cpu*/power/pm_qos_resume_latency_us").collect();
+    if files.is_empty() {
+        return Look::inapplicable("no per-CPU bound here");
+    }
+    let loose = files.into_iter().filter(|(_, e)| e.text != "n/a" && e.text.parse::<u64>().is_ok_and(|now| now == 0 || now > wanted));
     let settings =
         loose.map(|(path, _)| (crate::facts::part(path, 5).to_owned(), Setting { path: path.to_owned(), wanted: wanted.to_string() }));
     let settings: Vec<_> = settings.collect();

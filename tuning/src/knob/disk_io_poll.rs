@@ -22,5 +22,8 @@ fn look(facts: &Facts, _: &Value) -> Look {
     if facts.disks.is_empty() {
         return Look::inapplicable("no disk to see");
     }
+    if facts.disks.iter().all(|d| !d.queue.contains_key("io_poll")) {
+        return Look::inapplicable("this kernel does not tell");
+    }
     Look::ok(if polled.is_empty() { "interrupts".to_owned() } else { format!("poll queues: {}", polled.join(", ")) })
 }

@@ -22,14 +22,19 @@ pub(super) const KNOB: Knob = Knob {
 
 fn look(facts: &Facts, wish: &Value) -> Look {
     let mut settings = Vec::new();
+    let mut seen = 0;
     for name in ["tcp_rmem", "tcp_wmem"] {
         let path = format!("/proc/sys/net/ipv4/{name}");
         let Some(now) = facts.snapshot.get(&path) else { continue };
         let sizes: Vec<u64> = now.split_whitespace().filter_map(|n| n.parse().ok()).collect();
         let [least, first, most] = sizes[..] else { return Look::unseen(format!("{name} {now:?} has no three sizes")) };
+        seen += 1;
         if most < wish.number() {
             settings.push((name.to_owned(), Setting { path, wanted: format!("{least} {first} {}", wish.number()) }));
         }
+    }
+    if seen == 0 {
+        return Look::unseen("not there");
     }
     if settings.is_empty() {
         return Look::ok(format!("{} KiB or more", wish.number() >> 10));
