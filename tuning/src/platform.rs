@@ -163,6 +163,9 @@ fn virtual_kernel(snapshot: &Snapshot, evidence: &mut Vec<String>) -> (bool, Opt
         // Other architectures have no such flag.
         None => {}
     }
+    if evidence.is_empty() {
+        evidence.push("none of the sources says that the kernel is virtual".to_owned());
+    }
     (votes >= 1, name.filter(|_| votes >= 1))
 }
 

@@ -37,6 +37,7 @@ const HOSTS: &[(&str, Kind)] = &[
     ("four-numa-nodes-recorded", Kind::BareMetal),
     ("laptop", Kind::BareMetal),
     ("laptop-recorded", Kind::BareMetal),
+    ("nvme-recorded", Kind::BareMetal),
     ("two-numa-nodes", Kind::BareMetal),
     ("two-numa-nodes-recorded", Kind::BareMetal),
     ("vm-virtio", Kind::VirtualMachine),
