@@ -461,7 +461,8 @@ fn spread(session: &mut Session) {
         all.sort_unstable();
         let mut counts: Vec<usize> = has.iter().take(joined + 1).map(|t| t.iter().map(|(_, p)| p.len()).sum()).collect();
         counts.sort_unstable();
-        session.record(&format!("spread: {} members", joined + 1), &format!("{counts:?} {all:?} epochs {:?}", &epochs[..=joined]));
+        let agreed = epochs[..=joined].iter().all(|e| *e == epochs[0]);
+        session.record(&format!("spread: {} members", joined + 1), &format!("{counts:?} {all:?} of one epoch {agreed}"));
     }
 }
 
