@@ -73,8 +73,7 @@ pub const LOG_AND_METADATA: &[(&str, &str)] = &[
 ];
 
 /// Classic groups and what operators ask about them.
-pub const GROUPS: &[(&str, &str)] =
-    &[("stable twice and unknown", "groups in the order of the request; Kafka's is that of their partitions")];
+pub const GROUPS: &[(&str, &str)] = &[];
 
 /// Groups of the consumer protocol.
 pub const CONSUMER_GROUPS: &[(&str, &str)] = &[];
