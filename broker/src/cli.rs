@@ -1,14 +1,17 @@
-//! The command line: `coreline serve`, `coreline config`, `coreline log`, `--version`. Fixed: scripts depend on it.
+//! The command line: `coreline serve`, `coreline config`, `coreline log`, the commands that speak to a cluster, `--version`. Fixed: scripts depend
+//! on it.
 //!
 //! Wrong usage and wrong configuration end with exit code 2 and one line per mistake on standard error.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, print};
 use crate::log_tool::LogCommand;
+use crate::tool::completions::{self, CompletionShell};
+use crate::tool::{ConfigCommand, ToolCommand};
 
 /// Exit code for wrong usage and wrong configuration.
 pub const EXIT_USAGE: i32 = 2;
@@ -20,6 +23,10 @@ pub enum Command {
     Serve(Box<Config>),
     /// Look at a stopped broker's data directory.
     Log(LogCommand),
+    /// Speak to a cluster.
+    Tool(Box<ToolCommand>),
+    /// Settings in a running cluster.
+    Config(ConfigCommand),
     /// Print this text to standard output and end.
     Print(String),
 }
@@ -29,7 +36,7 @@ pub fn parse() -> Command {
     match parse_from(std::env::args_os()) {
         Ok(command) => command,
         Err(CliError::Usage(error)) => error.exit(),
-        Err(error @ CliError::Config(_)) => {
+        Err(error @ (CliError::Config(_) | CliError::Man(_))) => {
             eprintln!("{error}");
             std::process::exit(EXIT_USAGE);
         }
@@ -46,6 +53,10 @@ where
     match arguments.action {
         Action::Serve(options) => Ok(Command::Serve(Box::new(options.load()?))),
         Action::Log { command } => Ok(Command::Log(command)),
+        Action::Tool(command) => Ok(Command::Tool(Box::new(command))),
+        Action::Completions { shell } => Ok(Command::Print(completions::completions(Arguments::command(), shell))),
+        Action::Man { folder } => completions::man(Arguments::command(), folder.as_deref()).map(Command::Print).map_err(CliError::Man),
+        Action::Config { command: Some(command), .. } => Ok(Command::Config(command)),
         Action::Config { docs: true, .. } => Ok(Command::Print(print::docs())),
         Action::Config { options, json, .. } => {
             let config = options.load()?;
@@ -61,12 +72,15 @@ pub enum CliError {
     Usage(clap::Error),
     /// What they configure.
     Config(ConfigError),
+    /// The folder for man pages.
+    Man(String),
 }
 
 impl std::fmt::Display for CliError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             CliError::Usage(error) => write!(f, "{error}"),
+            CliError::Man(why) => write!(f, "coreline: writing man pages: {why}"),
             CliError::Config(error) => {
                 for (i, problem) in error.0.iter().enumerate() {
                     let end = if i == 0 { "" } else { "\n" };
@@ -101,8 +115,25 @@ enum Action {
         #[command(subcommand)]
         command: LogCommand,
     },
-    /// Print the effective configuration with the source of each value.
+    #[command(flatten)]
+    Tool(ToolCommand),
+    /// Print completions for a shell: `source <(coreline completions bash)`.
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: CompletionShell,
+    },
+    /// Print the man page, or write a page for every command into a folder.
+    Man {
+        /// The folder; created when it does not exist.
+        #[arg(value_name = "DIR")]
+        folder: Option<PathBuf>,
+    },
+    /// Print the effective configuration with the source of each value; or list, get, set and unset settings in a running cluster.
+    #[command(args_conflicts_with_subcommands = true)]
     Config {
+        #[command(subcommand)]
+        command: Option<ConfigCommand>,
         #[command(flatten)]
         options: Options,
         /// Print it as JSON.

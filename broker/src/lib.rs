@@ -11,6 +11,7 @@
 
 pub mod admin;
 pub mod cli;
+mod client;
 pub mod config;
 pub mod controller;
 pub mod coordinator;
@@ -33,3 +34,4 @@ pub mod shard;
 pub mod shutdown;
 pub mod stage;
 pub mod sys;
+pub mod tool;

@@ -58,13 +58,14 @@ pub(crate) fn crate_uses(source: &Source) -> Vec<String> {
 }
 
 pub(crate) const MODULE_RULE: &str = "Inside the broker arrows go down: start -> net -> dispatch -> handler -> {shard, partition, coordinator, \
-controller} -> {purgatory, quorum, metadata, config} -> nouns. Think about the layering before you change this: can the thing that is used move \
+controller} -> {purgatory, quorum, metadata, config} -> nouns; the command line for people is a top of its own: tool -> client. Think about the layering before you change this: can the thing that is used move \
 down to the nouns, can the caller pass it in, or is the caller really part of the upper layer? An exception needs a line with its reason, and goes \
 when nothing needs it any more.";
 
 /// Layers from the top; a file belongs to the longest prefix that fits it. A file may use its own layer and those below.
-const LAYERS: [&[&str]; 7] = [
-    &["main", "cli", "log_tool", "logging", "admin", "preflight", "shutdown", "shard/start"],
+const LAYERS: [&[&str]; 8] = [
+    &["main", "cli", "log_tool", "logging", "admin", "preflight", "shutdown", "shard/start", "tool"],
+    &["client"],
     &["net"],
     &["dispatch"],
     &["handler"],
