@@ -260,6 +260,31 @@ mod tests {
     }
 
     #[test]
+    fn every_command_for_people_is_documented() {
+        let document = include_str!("../CLI.md");
+        let mut open = vec![("coreline".to_string(), Arguments::command())];
+        let mut commands = 0;
+        while let Some((path, command)) = open.pop() {
+            let own = ["coreline serve", "coreline log verify", "coreline log dump"].contains(&path.as_str());
+            if command.get_subcommands().next().is_none() && !own {
+                commands += 1;
+                assert!(document.contains(&format!("`{path}")), "broker/CLI.md says nothing of `{path}`");
+                assert!(command.get_about().is_some(), "`{path}` has no help");
+            }
+            open.extend(command.get_subcommands().map(|c| (format!("{path} {}", c.get_name()), c.clone())));
+        }
+        assert!(commands > 30, "{commands}");
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn config_of_a_cluster_and_of_this_process_do_not_mix() {
+        assert!(matches!(parse_from(["coreline", "config", "list", "topic", "t", "--json"]), Ok(Command::Config(_))));
+        assert!(matches!(parse_from(["coreline", "config", "--json"]), Ok(Command::Print(_))));
+        assert!(matches!(parse_from(["coreline", "config", "--node-id", "3", "list", "topic", "t"]), Err(CliError::Usage(_))));
+    }
+
+    #[test]
     fn config_prints_values_with_their_source() {
         let Ok(Command::Print(text)) = parse_from(["coreline", "config", "--node-id", "3"]) else { panic!("prints") };
         assert!(text.lines().any(|l| l.starts_with("node.id = 3") && l.ends_with("# --node-id")), "{text}");

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
+use coreline_wire::Decoder;
 use kafka_protocol::messages::{ConsumerProtocolAssignment, ConsumerProtocolSubscription, consumer_protocol_assignment::TopicPartition};
-use kafka_protocol::protocol::{Decodable, Encodable, Message};
+use kafka_protocol::protocol::Encodable;
 
 use super::offsets::by_topic;
 use super::{Partition, text, topic_name};
@@ -18,11 +19,12 @@ pub(crate) fn subscription(topics: &[String]) -> Bytes {
     prefixed(&message)
 }
 
-/// The topics of a subscription, whatever its version; `None` when it cannot be read.
-pub(crate) fn read_subscription(bytes: &Bytes) -> Option<Vec<String>> {
-    let (mut bytes, version) = versioned(bytes, ConsumerProtocolSubscription::VERSIONS.max)?;
-    let message = ConsumerProtocolSubscription::decode(&mut bytes, version).ok()?;
-    Some(message.topics.iter().map(|t| t.to_string()).collect())
+/// The topics of a subscription, whatever its version: later ones append to the first. `None` when it cannot be read.
+pub(crate) fn read_subscription(bytes: &[u8]) -> Option<Vec<String>> {
+    let mut d = Decoder::new(bytes);
+    (d.i16().ok()? >= 0).then_some(())?;
+    // Nothing is reserved by a count from outside: each item is read before the next one is believed.
+    (0..d.i32().ok()?).map(|_| string(&mut d)).collect()
 }
 
 /// A member's assignment for SyncGroup. `partitions` is sorted.
@@ -36,16 +38,26 @@ pub(crate) fn assignment(partitions: &[Partition]) -> Bytes {
 }
 
 /// The partitions of an assignment; none for an empty one, `None` when it cannot be read.
-pub(crate) fn read_assignment(bytes: &Bytes) -> Option<Vec<Partition>> {
+pub(crate) fn read_assignment(bytes: &[u8]) -> Option<Vec<Partition>> {
     if bytes.is_empty() {
         return Some(Vec::new());
     }
-    let (mut bytes, version) = versioned(bytes, ConsumerProtocolAssignment::VERSIONS.max)?;
-    let message = ConsumerProtocolAssignment::decode(&mut bytes, version).ok()?;
-    let each = |t: &TopicPartition| t.partitions.iter().map(|p| (t.topic.to_string(), *p)).collect::<Vec<_>>();
-    let mut partitions: Vec<Partition> = message.assigned_partitions.iter().flat_map(each).collect();
+    let mut d = Decoder::new(bytes);
+    (d.i16().ok()? >= 0).then_some(())?;
+    let mut partitions = Vec::new();
+    for _ in 0..d.i32().ok()? {
+        let topic = string(&mut d)?;
+        for _ in 0..d.i32().ok()? {
+            partitions.push((topic.clone(), d.i32().ok()?));
+        }
+    }
     partitions.sort();
     Some(partitions)
+}
+
+fn string(d: &mut Decoder<'_>) -> Option<String> {
+    let len = usize::try_from(d.i16().ok()?).ok()?;
+    Some(std::str::from_utf8(d.bytes(len).ok()?).ok()?.to_string())
 }
 
 fn prefixed<M: Encodable>(message: &M) -> Bytes {
@@ -54,13 +66,6 @@ fn prefixed<M: Encodable>(message: &M) -> Bytes {
     // Version 0 holds what is set here, so nothing can be refused.
     let _ = message.encode(&mut out, 0);
     out.freeze()
-}
-
-/// Later versions append to earlier ones, so that a higher one is read as the highest that is known.
-fn versioned(bytes: &Bytes, known: i16) -> Option<(Bytes, i16)> {
-    let mut bytes = bytes.clone();
-    let version = (bytes.remaining() >= 2).then(|| bytes.get_i16()).filter(|v| *v >= 0)?;
-    Some((bytes, version.min(known)))
 }
 
 /// Divides each topic's partitions among the members that want it: neighbours together, earlier members one more where it does not come out even.
@@ -98,7 +103,8 @@ mod tests {
         assert_eq!(read_assignment(&assignment(&partitions)), Some(partitions));
         assert_eq!(read_assignment(&Bytes::new()), Some(vec![]));
         for bytes in [&b"\0"[..], b"\xff\xff", b"\0\0\x7f\xff\xff\xff"] {
-            assert_eq!(read_subscription(&Bytes::from_static(bytes)), None, "{bytes:?}");
+            assert_eq!(read_subscription(bytes), None, "{bytes:?}");
+            assert_eq!(read_assignment(bytes), None, "{bytes:?}");
         }
     }
 

@@ -208,6 +208,13 @@ mod tests {
     }
 
     #[test]
+    fn every_field_is_documented() {
+        for (letter, _, what) in FIELDS {
+            assert!(include_str!("../../CLI.md").contains(&format!("`%{letter}`")), "broker/CLI.md says nothing of %{letter}, {what}");
+        }
+    }
+
+    #[test]
     fn mistakes_say_what_there_is() {
         for (text, part) in [
             ("%", "write %%"),

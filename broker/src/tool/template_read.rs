@@ -368,7 +368,7 @@ mod tests {
                 "%p %T %h{hex} %k{hex} %v{hex}\\n",
                 "%d|%h{base64}|%k{base64}|%v{base64}|%p\\n",
                 "%T{little64}%p{big32}%h{hex};%K{big16}%V{little32}%k%v",
-                "%o%%%i/%p,%T,%h{base64},%K,%V,%k%v--\\x00\\n",
+                "%o%%%i/%p,%T,%h{base64};%K,%V,%k%v--\\x00\\n",
             ]),
         ) {
             let pieces = parse(format).expect("a format");

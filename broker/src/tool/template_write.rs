@@ -21,11 +21,23 @@ pub(crate) struct Writer {
 impl Writer {
     /// Appends a record, the `count`th of this run.
     pub(crate) fn write(&self, record: &Fetched<'_>, count: u64, out: &mut Vec<u8>) {
+        // Behind a length of -1 stands nothing at all.
+        let (mut key_sized, mut value_sized) = (false, false);
         for piece in &self.pieces {
-            match piece {
-                Piece::Literal(bytes) => out.extend_from_slice(bytes),
-                Piece::Field(field, coding) => self.field(*field, *coding, record, count, out),
+            let Piece::Field(field, coding) = piece else {
+                if let Piece::Literal(bytes) = piece {
+                    out.extend_from_slice(bytes);
+                }
+                continue;
+            };
+            match field {
+                Field::KeyBytes => key_sized = true,
+                Field::ValueBytes => value_sized = true,
+                Field::Key if key_sized && *coding == Coding::Plain && record.key.is_none() => continue,
+                Field::Value if value_sized && *coding == Coding::Plain && record.value.is_none() => continue,
+                _ => {}
             }
+            self.field(*field, *coding, record, count, out);
         }
     }
 
