@@ -94,7 +94,7 @@ impl User {
         let apis = self.json(&["cluster", "features", "--apis"]);
         let there = apis.as_array().is_some_and(|all| all.iter().any(|a| a["name"] == api));
         if !there {
-            println!("left out: the cluster has no {api}");
+            eprintln!("left out: the cluster has no {api}");
         }
         there
     }
