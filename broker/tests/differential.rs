@@ -16,6 +16,7 @@ mod differential {
     pub mod golden;
     pub mod group_admin;
     pub mod groups;
+    pub mod hostile;
     pub mod log_reads;
     pub mod metadata;
     pub mod migration;
@@ -33,8 +34,8 @@ mod differential {
 use differential::golden::{Part, Words};
 use differential::session::Session;
 use differential::{
-    allowed, configs, consumer_groups, fetch, golden, group_admin, groups, log_reads, metadata, migration, odd, produce, quotas, resources,
-    surface, telemetry, topics, two_clients,
+    allowed, configs, consumer_groups, fetch, golden, group_admin, groups, hostile, log_reads, metadata, migration, odd, produce, quotas,
+    resources, surface, telemetry, topics, two_clients,
 };
 
 /// Settings that both brokers run with, as `--set` takes them.
@@ -62,6 +63,9 @@ fn check(part: &Part, cases: impl Fn(&mut Session)) {
         let mut session = Session::new(broker.addr, false);
         cases(&mut session);
         golden::compare(part, &session, allowed::NOT_SERVED);
+        if shards == "2" {
+            hostile::replay(&broker, &session);
+        }
         broker.stop();
     }
 }

@@ -48,6 +48,8 @@ pub struct Session {
     served: BTreeMap<i16, (i16, i16)>,
     /// Names of APIs, with versions, that were wanted but are not advertised.
     pub skipped: BTreeSet<String>,
+    /// What was sent to our broker.
+    pub frames: Vec<Vec<u8>>,
     /// The cases that are left could not be asked, since the API that they are about is not advertised.
     pub rest_skipped: bool,
 }
@@ -90,6 +92,7 @@ impl Session {
             answers: Vec::new(),
             served: BTreeMap::new(),
             skipped: BTreeSet::new(),
+            frames: Vec::new(),
             rest_skipped: false,
         }
     }
@@ -175,6 +178,9 @@ impl Session {
 
     /// Sends bytes; the answer's frame, `None` when the connection was closed instead.
     pub fn exchange(&mut self, frame: &[u8]) -> Option<Bytes> {
+        if !self.recording {
+            self.frames.push(frame.to_vec());
+        }
         let started = Instant::now();
         let stream = self.stream();
         let sent = stream.write_all(frame).is_ok();
