@@ -20,6 +20,7 @@ pub mod error;
 pub mod fetch_session;
 pub mod handler;
 pub mod limits;
+pub mod log_level;
 pub mod log_tool;
 pub mod logging;
 pub mod metadata;

@@ -5,18 +5,32 @@
 use std::io::IsTerminal;
 
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Registry;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload::{self, Handle};
 
 use crate::config::Config;
+use crate::log_level::{self, Levels};
 
 /// Installs the log for the whole process. A second call does nothing (tests share a process).
 pub fn init(config: &Config) {
     let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    let dispatch = dispatch(&config.log_format, level(&config.log_level), ansi, std::io::stderr);
+    let levels = Levels::new(level(&config.log_level));
+    let (dispatch, filter) = dispatch(&config.log_format, &levels, ansi, std::io::stderr);
     // An error means that a log is installed already.
-    let _ = tracing::dispatcher::set_global_default(dispatch);
+    if tracing::dispatcher::set_global_default(dispatch).is_ok() {
+        log_level::install(levels, move |levels| {
+            // An error means that the log is gone, and the process with it.
+            let _ = filter.reload(targets(levels));
+        });
+    }
+}
+
+/// The filter of these levels.
+fn targets(levels: &Levels) -> Targets {
+    Targets::new().with_default(levels.of(log_level::ROOT)).with_targets(levels.targets())
 }
 
 /// The filter of a `log.level`.
@@ -31,18 +45,19 @@ pub fn level(name: &str) -> LevelFilter {
     }
 }
 
-fn dispatch<W>(format: &str, level: LevelFilter, ansi: bool, writer: W) -> tracing::Dispatch
+/// The log and the handle that changes its filter while it runs.
+fn dispatch<W>(format: &str, levels: &Levels, ansi: bool, writer: W) -> (tracing::Dispatch, Handle<Targets, Registry>)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(writer);
-    // The consensus library tells its whole life at the info level; an operator asks for that with debug.
-    let library = if level == LevelFilter::INFO { LevelFilter::WARN } else { level };
-    let targets = Targets::new().with_default(level).with_target("openraft", library);
-    match format {
-        "json" => builder.json().flatten_event(true).with_current_span(false).with_span_list(false).finish().with(targets).into(),
-        _ => builder.with_ansi(ansi).with_target(false).finish().with(targets).into(),
-    }
+    let (filter, handle) = reload::Layer::new(targets(levels));
+    let registry = tracing_subscriber::registry().with(filter);
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    let dispatch = match format {
+        "json" => registry.with(lines.json().flatten_event(true).with_current_span(false).with_span_list(false)).into(),
+        _ => registry.with(lines.with_ansi(ansi).with_target(false)).into(),
+    };
+    (dispatch, handle)
 }
 
 #[cfg(test)]
@@ -68,7 +83,7 @@ mod tests {
     fn logged(format: &str, level: LevelFilter) -> String {
         let out = Captured::default();
         let copy = out.clone();
-        let dispatch = dispatch(format, level, false, move || copy.clone());
+        let (dispatch, _) = dispatch(format, &Levels::new(level), false, move || copy.clone());
         tracing::dispatcher::with_default(&dispatch, || {
             tracing::info!(shards = 2, "started");
             tracing::debug!("detail");
@@ -85,6 +100,26 @@ mod tests {
         let lines: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
         assert_eq!(lines.len(), 2, "the library's info is left out, its warning is not: {text}");
         assert_eq!((&lines[0]["message"], &lines[0]["shards"], &lines[0]["level"]), (&"started".into(), &2.into(), &"INFO".into()));
+    }
+
+    #[test]
+    fn levels_change_while_the_log_runs() {
+        let out = Captured::default();
+        let copy = out.clone();
+        let mut levels = Levels::new(LevelFilter::INFO);
+        let (dispatch, filter) = dispatch("human", &levels, false, move || copy.clone());
+        tracing::dispatcher::with_default(&dispatch, || {
+            let say = || tracing::debug!(target: "coreline_storage::log", "detail");
+            say();
+            levels.set("coreline_storage", Some(LevelFilter::DEBUG));
+            filter.reload(targets(&levels)).expect("the log is there");
+            say();
+            levels.set("coreline_storage", None);
+            filter.reload(targets(&levels)).expect("the log is there");
+            say();
+        });
+        let text = String::from_utf8(out.0.lock().expect("no writer panics").clone()).expect("UTF-8");
+        assert_eq!(text.matches("detail").count(), 1, "{text}");
     }
 
     #[test]

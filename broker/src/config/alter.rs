@@ -7,7 +7,7 @@ use coreline_wire::error_code::ErrorCode;
 use super::key::{Applies, Key, Kind};
 use super::topic::{ConfigMap, Overrides};
 use super::value::{Value, parse_list};
-use super::{Config, registry};
+use super::{Config, registry, resource_keys};
 
 /// What an entry of IncrementalAlterConfigs does (KIP-339).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,10 @@ pub enum Scope {
     Topic,
     /// One broker, or all of them.
     Broker,
+    /// A group.
+    Group,
+    /// A client metrics subscription.
+    ClientMetrics,
 }
 
 impl Scope {
@@ -63,7 +67,26 @@ impl Scope {
         match self {
             Scope::Topic => registry::topic_key(name),
             Scope::Broker => registry::broker_key(name),
+            Scope::Group => registry::group_key(name),
+            Scope::ClientMetrics => registry::client_metrics_key(name),
         }
+    }
+
+    /// What Kafka answers to a key that there is not.
+    fn unknown(self, name: &str) -> AlterError {
+        let (code, what) = match self {
+            Scope::Topic => (ErrorCode::InvalidConfig, "topic config name"),
+            // Diverges: Kafka stores unknown broker configs; nothing here would ever read them.
+            Scope::Broker => (ErrorCode::InvalidConfig, "broker config name"),
+            Scope::Group => (ErrorCode::InvalidConfig, "group config name"),
+            Scope::ClientMetrics => (ErrorCode::InvalidRequest, "client metrics configuration"),
+        };
+        AlterError::new(code, format!("Unknown {what}: {name}"))
+    }
+
+    /// Whether a key takes APPEND and SUBTRACT. Kafka knows no lists of groups and subscriptions.
+    fn is_list(self, key: &Key) -> bool {
+        key.kind == Kind::List && matches!(self, Scope::Topic | Scope::Broker)
     }
 }
 
@@ -130,12 +153,12 @@ pub fn incremental(
                 result.insert(entry.name.as_str().into(), value.as_str().into());
             }
             (AlterOp::Append | AlterOp::Subtract, Some(value)) => {
-                let key = scope.key(&entry.name).filter(|key| key.kind == Kind::List);
+                let key = scope.key(&entry.name).filter(|key| scope.is_list(key));
                 let Some(key) = key else {
                     let (op, name) = (entry.op.name(), &entry.name);
                     let message = match scope {
-                        Scope::Topic => format!("Can't {op} to key {name} because its type is not LIST."),
                         Scope::Broker => format!("Config value {} is not allowed for config key: {name}", op.to_lowercase()),
+                        _ => format!("Can't {op} to key {name} because its type is not LIST."),
                     };
                     return Err(AlterError::new(ErrorCode::InvalidConfig, message));
                 };
@@ -170,7 +193,7 @@ pub fn incremental(
 fn effective(config: &Config, scope: Scope, key: &'static Key, overrides: &Overrides<'_>) -> Value {
     match scope {
         Scope::Topic => config.resolve_topic_key(key, overrides).value,
-        Scope::Broker => config.resolve_broker_key(key, overrides).value,
+        _ => config.resolve_broker_key(key, overrides).value,
     }
 }
 
@@ -179,21 +202,26 @@ fn canonical(scope: Scope, map: ConfigMap) -> Result<ConfigMap, AlterError> {
     refuse_restart_keys(scope, map.keys().map(AsRef::as_ref))?;
     let mut result = ConfigMap::new();
     for (name, text) in map {
-        let Some(key) = scope.key(&name) else {
-            // Diverges: Kafka stores unknown broker configs; nothing here would ever read them.
-            let kind = if scope == Scope::Topic { "topic" } else { "broker" };
-            return Err(AlterError::new(ErrorCode::InvalidConfig, format!("Unknown {kind} config name: {name}")));
-        };
+        let Some(key) = scope.key(&name) else { return Err(scope.unknown(&name)) };
         match key.parse(&text) {
             Ok(value) => result.insert(name, value.to_string().into()),
             Err(reason) => {
-                // Kafka answers 40 for topics and 42 for brokers.
-                let code = if scope == Scope::Topic { ErrorCode::InvalidConfig } else { ErrorCode::InvalidRequest };
+                // Kafka answers 42 for brokers and 40 for the others.
+                let code = if scope == Scope::Broker { ErrorCode::InvalidRequest } else { ErrorCode::InvalidConfig };
                 return Err(AlterError::new(code, format!("Invalid value {} for configuration {name}: {reason}", key.refused_part(&text))));
             }
         };
     }
     Ok(result)
+}
+
+/// Checks the whole set of a group or of a subscription, once it is known.
+pub fn check_set(config: &Config, scope: Scope, set: &ConfigMap) -> Result<(), AlterError> {
+    match scope {
+        Scope::Group => resource_keys::check_group(config, set),
+        Scope::ClientMetrics => resource_keys::check_client_metrics(set),
+        Scope::Topic | Scope::Broker => Ok(()),
+    }
 }
 
 /// Checks that the values of a topic do not exclude each other.

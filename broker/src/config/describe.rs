@@ -1,8 +1,8 @@
-//! What DescribeConfigs says about a topic, a broker, or the defaults of all brokers; also the configs in a CreateTopics answer (v5+).
+//! What DescribeConfigs says about a topic, a broker, the defaults of all brokers, a group, a client metrics subscription; also the configs in a CreateTopics answer (v5+).
 
 use super::key::{Applies, Key};
-use super::topic::{ConfigSource, Overrides, Resolved, Synonym};
-use super::{BROKER_KEYS, Config, TOPIC_KEYS, durability};
+use super::topic::{ConfigMap, ConfigSource, Overrides, Resolved, Synonym};
+use super::{BROKER_KEYS, CLIENT_METRICS_KEYS, Config, GROUP_KEYS, TOPIC_KEYS, durability};
 
 /// One setting as DescribeConfigs shows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,6 +58,18 @@ pub fn broker(config: &Config, overrides: &Overrides<'_>, filter: Filter<'_>) ->
     keys.map(|key| DescribedConfig::new(config.resolve_broker_key(key, overrides))).collect()
 }
 
+/// Every setting of a group; `own` is what is set on it.
+pub fn group(config: &Config, own: Option<&ConfigMap>, overrides: &Overrides<'_>, filter: Filter<'_>) -> Vec<DescribedConfig> {
+    let keys = GROUP_KEYS.iter().filter(|key| wanted(filter, key));
+    keys.map(|key| DescribedConfig::new(config.resolve_group_key(key, own, overrides))).collect()
+}
+
+/// Every setting of a client metrics subscription; `own` is what is set on it.
+pub fn client_metrics(config: &Config, own: Option<&ConfigMap>, filter: Filter<'_>) -> Vec<DescribedConfig> {
+    let keys = CLIENT_METRICS_KEYS.iter().filter(|key| wanted(filter, key));
+    keys.map(|key| DescribedConfig::new(config.resolve_client_metrics_key(key, own))).collect()
+}
+
 /// The settings that were given to all brokers while they run; nothing else, as Kafka answers for the broker with the empty name.
 pub fn cluster_default(config: &Config, overrides: &Overrides<'_>, filter: Filter<'_>) -> Vec<DescribedConfig> {
     let only = Overrides { cluster: overrides.cluster, ..Overrides::default() };
@@ -69,7 +81,6 @@ pub fn cluster_default(config: &Config, overrides: &Overrides<'_>, filter: Filte
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ConfigMap;
 
     fn map(pairs: &[(&str, &str)]) -> ConfigMap {
         pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect()

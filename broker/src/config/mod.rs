@@ -2,7 +2,8 @@
 //!
 //! Static settings come from the defaults, then a TOML file, then `--set`, then dedicated flags; the last one wins and [`Config`] remembers which.
 //! Topic settings and a few broker settings change while the broker runs: their values are records of the metadata log, and
-//! `topic.rs` puts them over the static ones. Keys are declared in `broker_keys.rs` and `topic_keys.rs`, nowhere else.
+//! `topic.rs` puts them over the static ones. Keys are declared in `broker_keys.rs`, `topic_keys.rs` and `resource_keys.rs`,
+//! nowhere else.
 //!
 //! Everything here is a function of its arguments but [`Config::load`], which reads the file.
 
@@ -17,6 +18,7 @@ pub mod listener;
 pub mod print;
 pub mod registry;
 pub mod resource;
+pub mod resource_keys;
 pub mod topic;
 pub mod topic_keys;
 pub mod value;
@@ -30,6 +32,7 @@ pub use broker_keys::{BROKER_KEYS, Settings};
 pub use describe::DescribedConfig;
 pub use key::{Applies, Key, Kind, Unit};
 pub use listener::HostPort;
+pub use resource_keys::{CLIENT_METRICS_KEYS, ClientMetricsSettings, GROUP_KEYS, GroupSettings};
 pub use topic::{ConfigMap, ConfigSource, Overrides, Resolved, Synonym};
 pub use topic_keys::{TOPIC_KEYS, TopicSettings};
 pub use value::Value;

@@ -1,7 +1,7 @@
 //! Finding a key by its name, and guessing which one was meant.
 
 use super::key::Key;
-use super::{BROKER_KEYS, TOPIC_KEYS};
+use super::{BROKER_KEYS, CLIENT_METRICS_KEYS, GROUP_KEYS, TOPIC_KEYS};
 
 /// Index of a broker key in its table.
 pub fn broker_index(name: &str) -> Option<usize> {
@@ -16,6 +16,16 @@ pub fn broker_key(name: &str) -> Option<&'static Key> {
 /// A topic key by name.
 pub fn topic_key(name: &str) -> Option<&'static Key> {
     TOPIC_KEYS.iter().find(|key| key.name == name)
+}
+
+/// A group key by name.
+pub fn group_key(name: &str) -> Option<&'static Key> {
+    GROUP_KEYS.iter().find(|key| key.name == name)
+}
+
+/// A key of client metrics subscriptions by name.
+pub fn client_metrics_key(name: &str) -> Option<&'static Key> {
+    CLIENT_METRICS_KEYS.iter().find(|key| key.name == name)
 }
 
 /// True if a shorter key is a prefix of this one, as `max.connections` is of `max.connections.per.ip`: TOML then needs this one in quotes
@@ -75,7 +85,7 @@ mod tests {
 
     #[test]
     fn names_are_unique() {
-        for keys in [BROKER_KEYS, TOPIC_KEYS] {
+        for keys in [BROKER_KEYS, TOPIC_KEYS, GROUP_KEYS, CLIENT_METRICS_KEYS] {
             for a in keys {
                 assert_eq!(keys.iter().filter(|b| b.name == a.name).count(), 1, "{} is declared twice", a.name);
             }
@@ -85,7 +95,7 @@ mod tests {
 
     #[test]
     fn every_default_passes_its_own_check_and_every_doc_is_a_sentence() {
-        for key in BROKER_KEYS.iter().chain(TOPIC_KEYS) {
+        for key in BROKER_KEYS.iter().chain(TOPIC_KEYS).chain(GROUP_KEYS).chain(CLIENT_METRICS_KEYS) {
             match key.default_text() {
                 Some(text) => assert_eq!(key.parse(text).map(|v| v.to_string()).as_deref(), Ok(text), "default of {}", key.name),
                 None => assert!(key.optional, "{} needs a default", key.name),

@@ -1,16 +1,15 @@
-//! Which settings a resource of the config APIs names: a topic, this broker, all brokers, a group; or the error Kafka 4.3.1 gives.
+//! Which settings a resource of the config APIs names: a topic, this broker, all brokers, a group, a subscription; or the error Kafka 4.3.1 gives.
 //!
 //! Callers: the handlers of DescribeConfigs, AlterConfigs and IncrementalAlterConfigs.
 
 use coreline_wire::error_code::ErrorCode;
 
 use super::Config;
-use super::alter::AlterError;
-use crate::metadata::{ConfigResource, MetadataImage, topic_name};
+use super::alter::{AlterError, Scope};
+use crate::metadata::{ConfigResource, ConfigResourceKind, MetadataImage, topic_name};
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
-const BROKER_LOGGER: i8 = 8;
 const CLIENT_METRICS: i8 = 16;
 const GROUP: i8 = 32;
 
@@ -23,18 +22,31 @@ pub enum Target<'a> {
     ThisBroker,
     /// The default of all brokers.
     AllBrokers,
-    /// A group, which has no settings of its own here.
-    Group,
+    /// A group, which need not exist.
+    Group(&'a str),
+    /// A client metrics subscription, which need not exist.
+    ClientMetrics(&'a str),
 }
 
 impl Target<'_> {
-    /// Its key in the metadata image; `None` for what has no settings.
-    pub fn resource(&self, config: &Config) -> Option<ConfigResource> {
+    /// Its key in the metadata image.
+    pub fn resource(&self, config: &Config) -> ConfigResource {
         match self {
-            Target::Topic(name) => Some(ConfigResource::topic(name)),
-            Target::ThisBroker => Some(ConfigResource::broker(config.node_id)),
-            Target::AllBrokers => Some(ConfigResource::broker_default()),
-            Target::Group => None,
+            Target::Topic(name) => ConfigResource::topic(name),
+            Target::ThisBroker => ConfigResource::broker(config.node_id),
+            Target::AllBrokers => ConfigResource::broker_default(),
+            Target::Group(name) => ConfigResource { kind: ConfigResourceKind::Group, name: (*name).into() },
+            Target::ClientMetrics(name) => ConfigResource { kind: ConfigResourceKind::ClientMetrics, name: (*name).into() },
+        }
+    }
+
+    /// Which keys it takes.
+    pub fn scope(&self) -> Scope {
+        match self {
+            Target::Topic(_) => Scope::Topic,
+            Target::ThisBroker | Target::AllBrokers => Scope::Broker,
+            Target::Group(_) => Scope::Group,
+            Target::ClientMetrics(_) => Scope::ClientMetrics,
         }
     }
 }
@@ -51,10 +63,10 @@ pub fn to_describe<'a>(config: &Config, image: &MetadataImage, kind: i8, name: &
         BROKER if name.is_empty() => Ok(Target::AllBrokers),
         BROKER if broker_id(name)? == id => Ok(Target::ThisBroker),
         BROKER => refuse(format!("Unexpected broker id, expected {id} or empty string, but received {name}")),
-        BROKER_LOGGER => refuse("Levels of single loggers are not supported; log.level is read at start.".into()),
-        CLIENT_METRICS => refuse("Client metrics subscriptions are not supported.".into()),
+        CLIENT_METRICS if name.is_empty() => refuse("Client metrics subscription name must not be empty".into()),
+        CLIENT_METRICS => Ok(Target::ClientMetrics(name)),
         GROUP if name.is_empty() => refuse("Group name must not be empty".into()),
-        GROUP => Ok(Target::Group),
+        GROUP => Ok(Target::Group(name)),
         _ => refuse(format!("Unknown resource type {kind}")),
     }
 }
@@ -75,8 +87,10 @@ pub fn to_alter<'a>(config: &Config, image: &MetadataImage, kind: i8, name: &'a 
             Ok(_) => refuse(format!("Unexpected broker id, expected {id}, but received {name}")),
             Err(_) => refuse(format!("Node id must be an integer, but it is: {name}")),
         },
-        GROUP if name.is_empty() => refuse("Group name must not be empty".into()),
-        GROUP => Ok(Target::Group),
+        CLIENT_METRICS if name.is_empty() => refuse("Subscription name can't be empty".into()),
+        CLIENT_METRICS => Ok(Target::ClientMetrics(name)),
+        GROUP if name.is_empty() => refuse("Default group resources are not allowed.".into()),
+        GROUP => Ok(Target::Group(name)),
         _ => refuse(format!("Unknown resource type {kind}")),
     }
 }

@@ -27,6 +27,10 @@ pub enum ConfigSource {
     StaticBroker = 4,
     /// Nobody set it.
     Default = 5,
+    /// Set on the client metrics subscription.
+    ClientMetrics = 7,
+    /// Set on the group.
+    Group = 8,
 }
 
 impl ConfigSource {
@@ -93,6 +97,31 @@ impl Config {
                 let (value, source) = self.other_unit(key).unwrap_or((key.default_value(), ConfigSource::Default));
                 Resolved { key, value, source, synonyms }
             }
+        }
+    }
+
+    /// One setting of a group with its source and synonyms; `own` is what is set on the group.
+    pub fn resolve_group_key(&self, key: &'static Key, own: Option<&ConfigMap>, overrides: &Overrides<'_>) -> Resolved {
+        let mut synonyms = Vec::new();
+        push_dynamic(&mut synonyms, key, own, ConfigSource::Group);
+        match key.synonym().and_then(|name| registry::broker_key(name).map(|broker| (name, broker))) {
+            Some((_, broker)) => self.push_broker_levels(&mut synonyms, broker, overrides),
+            None => {
+                let name = key.synonym().unwrap_or(key.name);
+                synonyms.push(Synonym { name, value: key.default_value(), source: ConfigSource::Default });
+            }
+        }
+        let (value, source) = synonyms.first().map_or((Value::Unset, ConfigSource::Default), |first| (first.value.clone(), first.source));
+        Resolved { key, value, source, synonyms }
+    }
+
+    /// One setting of a client metrics subscription; its default is no synonym, as in Kafka.
+    pub fn resolve_client_metrics_key(&self, key: &'static Key, own: Option<&ConfigMap>) -> Resolved {
+        let mut synonyms = Vec::new();
+        push_dynamic(&mut synonyms, key, own, ConfigSource::ClientMetrics);
+        match synonyms.first() {
+            Some(first) => Resolved { key, value: first.value.clone(), source: first.source, synonyms },
+            None => Resolved { key, value: key.default_value(), source: ConfigSource::Default, synonyms },
         }
     }
 

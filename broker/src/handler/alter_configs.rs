@@ -16,8 +16,8 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::{HandlerResult, RequestContext, codec};
 use crate::config::Config;
-use crate::config::alter::{self, AlterError, Scope};
-use crate::config::resource::{self, Target};
+use crate::config::alter::{self, AlterError};
+use crate::config::resource;
 use crate::controller::request::{ConfigAlteration, ControllerRequest, ControllerResponse};
 use crate::controller::{ApiError, ControllerClient};
 use crate::metadata::MetadataImage;
@@ -49,10 +49,9 @@ pub fn plan(config: &Config, image: &MetadataImage, resources: &[AlterConfigsRes
         }
         let target = resource::to_alter(config, image, asked.resource_type, asked.resource_name.as_str())?;
         let entries = asked.configs.iter().map(|c| (c.name.as_str(), c.value.as_deref()));
-        let Some((scope, resource)) = scope(&target, config) else {
-            return entries.into_iter().next().map_or(Ok(None), |(name, _)| Err(unknown_group_config(name)));
-        };
+        let (scope, resource) = (target.scope(), target.resource(config));
         let set = alter::replace(scope, entries)?;
+        alter::check_set(config, scope, &set)?;
         let entries = set.iter().map(|(k, v)| (k.to_string(), Some(v.to_string()))).collect();
         Ok(Some(ConfigAlteration { resource, replace_all: true, entries }))
     };
@@ -61,16 +60,6 @@ pub fn plan(config: &Config, image: &MetadataImage, resources: &[AlterConfigsRes
 
 /// The change of one resource; `Ok(None)` when there is nothing to do.
 pub type Plan = Result<Option<ConfigAlteration>, AlterError>;
-
-/// Which keys a target takes and its name in the metadata log; `None` for a group.
-pub(super) fn scope(target: &Target<'_>, config: &Config) -> Option<(Scope, crate::metadata::ConfigResource)> {
-    let scope = if matches!(target, Target::Topic(_)) { Scope::Topic } else { Scope::Broker };
-    Some((scope, target.resource(config)?))
-}
-
-pub(super) fn unknown_group_config(name: &str) -> AlterError {
-    AlterError::new(ErrorCode::InvalidConfig, format!("Unknown group config name: {name}"))
-}
 
 pub(super) fn twice() -> AlterError {
     AlterError::new(ErrorCode::InvalidRequest, "Each resource must appear at most once.")

@@ -1,10 +1,11 @@
-//! DescribeConfigs (key 32, v1-4): every setting of topics, this broker, or the defaults of all brokers, with source and synonyms.
+//! DescribeConfigs (key 32, v1-4): every setting of topics, this broker, the defaults of all brokers, groups, client metrics subscriptions, with
+//! source and synonyms.
 //!
 //! - v1: source and synonyms (KIP-226)
 //! - v3: type and documentation (KIP-569)
 //! - v4: flexible
 //!
-//! Left out: levels of single loggers and client metrics subscriptions, which are answered with 42. A group has no settings.
+//! A group or a client metrics subscription that has no settings of its own, or does not exist, has the defaults, as in Kafka.
 
 use std::rc::Rc;
 
@@ -14,6 +15,7 @@ use kafka_protocol::messages::describe_configs_response::{DescribeConfigsResourc
 use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 use kafka_protocol::protocol::StrBytes;
 
+use super::broker_logger::{self, BROKER_LOGGER};
 use super::{HandlerResult, RequestContext, codec};
 use crate::config::alter::AlterError;
 use crate::config::describe::{self, DescribedConfig};
@@ -34,6 +36,12 @@ pub fn answer(config: &Config, image: &MetadataImage, request: &DescribeConfigsR
     let results = request.resources.iter().map(|asked| {
         let result =
             DescribeConfigsResult::default().with_resource_type(asked.resource_type).with_resource_name(asked.resource_name.clone());
+        if asked.resource_type == BROKER_LOGGER {
+            return match broker_logger::describe(config, &asked.resource_name, asked.configuration_keys.as_deref()) {
+                Ok(levels) => result.with_error_message(Some(StrBytes::default())).with_configs(levels),
+                Err(error) => result.with_error_code(error.code.code()).with_error_message(Some(error.message.into())),
+            };
+        }
         match describe_resource(config, image, asked) {
             Ok(described) => {
                 let show = |d: DescribedConfig| entry(d, request.include_synonyms, request.include_documentation);
@@ -52,11 +60,13 @@ fn describe_resource(config: &Config, image: &MetadataImage, asked: &DescribeCon
     let filter = names.as_deref().filter(|names| !names.is_empty());
     // The name of no topic: only the brokers' dynamic settings count.
     let topic = if let Target::Topic(name) = target { name } else { "" };
+    let own = image.config(&target.resource(config)).map(AsRef::as_ref);
     Ok(with_topic_overrides(config, image, topic, |overrides| match target {
         Target::Topic(name) => describe::topic(config, name, overrides, filter),
         Target::ThisBroker => describe::broker(config, overrides, filter),
         Target::AllBrokers => describe::cluster_default(config, overrides, filter),
-        Target::Group => Vec::new(),
+        Target::Group(_) => describe::group(config, own, overrides, filter),
+        Target::ClientMetrics(_) => describe::client_metrics(config, own, filter),
     }))
 }
 
@@ -81,7 +91,7 @@ fn entry(described: DescribedConfig, with_synonyms: bool, with_documentation: bo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{BROKER_KEYS, TOPIC_KEYS};
+    use crate::config::{BROKER_KEYS, CLIENT_METRICS_KEYS, GROUP_KEYS, TOPIC_KEYS};
     use crate::controller::request::{ConfigAlteration, NewTopic};
     use crate::controller::testing::World;
     use crate::metadata::ConfigResource;
@@ -114,9 +124,18 @@ mod tests {
 
     #[test]
     fn every_key_of_a_topic_and_of_the_broker_is_listed() {
-        let results = ask(&[(2, "t"), (4, "1"), (4, ""), (32, "g")], None);
+        let results = ask(&[(2, "t"), (4, "1"), (4, ""), (32, "g"), (16, "m")], None);
         let lens: Vec<_> = results.iter().map(|r| (r.error_code, r.configs.len())).collect();
-        assert_eq!(lens, vec![(0, TOPIC_KEYS.len()), (0, BROKER_KEYS.len()), (0, 1), (0, 0)]);
+        assert_eq!(
+            lens,
+            vec![(0, TOPIC_KEYS.len()), (0, BROKER_KEYS.len()), (0, 1), (0, GROUP_KEYS.len()), (0, CLIENT_METRICS_KEYS.len())]
+        );
+        let heartbeat = &results[3].configs[0];
+        assert_eq!(
+            (heartbeat.name.as_str(), heartbeat.synonyms[0].name.as_str()),
+            ("consumer.heartbeat.interval.ms", "group.consumer.heartbeat.interval.ms")
+        );
+        assert!(results[4].configs.iter().all(|c| c.config_source == 5 && c.synonyms.is_empty()));
         let bytes = results[0].configs.iter().find(|c| c.name.as_str() == "retention.bytes").expect("listed");
         let synonyms: Vec<_> = bytes.synonyms.iter().map(|s| (s.name.as_str(), s.source)).collect();
         assert_eq!((bytes.value.as_deref(), bytes.config_source, bytes.config_type), (Some("7"), 3, 5));
@@ -128,7 +147,7 @@ mod tests {
 
     #[test]
     fn errors_are_kafkas() {
-        let asked = [(2, "nope"), (2, "a b"), (4, "7"), (4, "x"), (8, "1"), (16, "m"), (32, ""), (99, "z")];
+        let asked = [(2, "nope"), (2, "a b"), (4, "7"), (4, "x"), (8, "2"), (16, ""), (32, ""), (99, "z")];
         let answers: Vec<_> = ask(&asked, None).iter().map(|r| (r.error_code, r.error_message.clone().unwrap_or_default())).collect();
         assert_eq!(answers.iter().map(|a| a.0).collect::<Vec<_>>(), vec![3, 17, 42, 42, 42, 42, 42, 42]);
         assert_eq!(answers[2].1.as_str(), "Unexpected broker id, expected 1 or empty string, but received 7");

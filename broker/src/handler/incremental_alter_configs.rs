@@ -13,6 +13,7 @@ use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsRe
 use kafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 
 use super::alter_configs::{self, Plan};
+use super::broker_logger::{self, BROKER_LOGGER};
 use super::{HandlerResult, RequestContext, codec};
 use crate::config::alter::{self, AlterEntry, AlterError, AlterOp};
 use crate::config::effective::with_topic_overrides;
@@ -27,6 +28,10 @@ use coreline_wire::error_code::ErrorCode;
 pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> HandlerResult {
     let request: IncrementalAlterConfigsRequest = codec::decode(ctx, body)?;
     let plans = plan(&shard.config, &shard.image(), &request.resources);
+    if !request.validate_only {
+        let fine = request.resources.iter().zip(&plans).filter(|(asked, plan)| asked.resource_type == BROKER_LOGGER && plan.is_ok());
+        fine.filter_map(|(asked, _)| broker_logger::changes(&shard.config, asked).ok()).for_each(|changes| broker_logger::apply(&changes));
+    }
     let results = alter_configs::submit(&shard.controller, plans, request.validate_only).await;
     let responses = request.resources.into_iter().zip(results).map(|(asked, result)| {
         let (code, message) = alter_configs::code_and_message(result);
@@ -47,19 +52,22 @@ pub fn plan(config: &Config, image: &MetadataImage, resources: &[AlterConfigsRes
 }
 
 fn plan_one(config: &Config, image: &MetadataImage, asked: &AlterConfigsResource) -> Plan {
+    if asked.resource_type == BROKER_LOGGER {
+        // No record: levels are not kept.
+        return broker_logger::changes(config, asked).map(|_| None);
+    }
     let target = resource::to_alter(config, image, asked.resource_type, asked.resource_name.as_str())?;
     let entries = asked.configs.iter().map(|c| match AlterOp::from_code(c.config_operation) {
         Some(op) => Ok(AlterEntry { name: c.name.to_string(), op, value: c.value.as_ref().map(|v| v.to_string()) }),
         None => Err(AlterError::new(ErrorCode::InvalidRequest, format!("Unknown config operation {}", c.config_operation))),
     });
     let entries = entries.collect::<Result<Vec<_>, _>>()?;
-    let Some((scope, resource)) = alter_configs::scope(&target, config) else {
-        return entries.first().map_or(Ok(None), |entry| Err(alter_configs::unknown_group_config(&entry.name)));
-    };
+    let (scope, resource) = (target.scope(), target.resource(config));
     let none = ConfigMap::new();
     let current = image.config(&resource).map_or(&none, AsRef::as_ref);
     let topic = if let Target::Topic(name) = target { name } else { "" };
     let set = with_topic_overrides(config, image, topic, |o| alter::incremental(config, scope, current, o, &entries))?;
+    alter::check_set(config, scope, &set)?;
     // Only the keys that were named go to the controller: a change of another key at the same moment is not undone.
     let entries = entries.into_iter().map(|e| {
         let value = set.get(e.name.as_str()).map(|v| v.to_string());
@@ -119,12 +127,30 @@ mod tests {
             (asked(4, "1", &[("num.partitions", 0, Some("5"))]), 42),
             (asked(4, "2", &[("log.retention.ms", 0, Some("5"))]), 42),
             (asked(16, "m", &[("interval.ms", 0, Some("5"))]), 42),
+            (asked(16, "m", &[("no.such", 0, Some("5"))]), 42),
+            (asked(16, "m", &[("match", 0, Some("5"))]), 40),
+            (asked(16, "m", &[("metrics", 2, Some("a"))]), 40),
+            (asked(16, "", &[("metrics", 0, Some("a"))]), 42),
+            (asked(32, "", &[("consumer.session.timeout.ms", 0, Some("45000"))]), 42),
+            (asked(32, "g", &[("consumer.session.timeout.ms", 0, Some("1"))]), 40),
             (asked(32, "g", &[("x", 0, Some("5"))]), 40),
         ] {
             let what = format!("{resource:?}");
             assert_eq!(run(&mut world, resource).map_err(|e| e.0), Err(code), "{what}");
         }
         assert!(world.topic_config("t").is_empty());
+    }
+
+    #[test]
+    fn groups_and_subscriptions_keep_their_settings() {
+        let mut world = World::new();
+        for (kind, name, key, value) in [(16, "m", "metrics", "a.,b."), (32, "g", "consumer.session.timeout.ms", "50000")] {
+            assert_eq!(run(&mut world, asked(kind, name, &[(key, 0, Some(value))])), Ok(()));
+            let set: Vec<_> = world.image.configs().filter(|(resource, _)| resource.kind as i8 == kind).collect();
+            assert_eq!((set.len(), &*set[0].0.name, set[0].1.get(key).map(|v| &**v)), (1, name, Some(value)));
+            assert_eq!(run(&mut world, asked(kind, name, &[(key, 1, None), ("no.such", 1, None)])), Ok(()));
+            assert_eq!(world.image.configs().count(), 0);
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod alter_configs;
 pub mod alter_partition_reassignments;
 pub mod alter_replica_log_dirs;
 pub mod api_versions;
+pub mod broker_logger;
 pub mod codec;
 pub mod create_partitions;
 pub mod create_topics;

@@ -71,7 +71,7 @@ const LAYERS: [&[&str]; 8] = [
     &["handler"],
     &["shard", "partition", "coordinator", "controller", "fetch_session"],
     &["purgatory", "quorum", "quota", "metadata", "config"],
-    &["error", "limits", "metrics", "stage", "sys"],
+    &["error", "limits", "log_level", "metrics", "stage", "sys"],
 ];
 
 /// File (or folder), module above it that it uses, and why that is right.
