@@ -50,6 +50,8 @@ settings! {
         /// Incremental fetch sessions that are kept (KIP-227); a client beyond them is served without a session.
         max_incremental_fetch_session_cache_slots: i32 =
             "max.incremental.fetch.session.cache.slots" => Spec::new("1000").at_least(0);
+        /// Most partitions in one answer to DescribeTopicPartitions, whatever the client asks for.
+        max_request_partition_size_limit: i32 = "max.request.partition.size.limit" => Spec::new("2000").at_least(1);
         /// A connection without a request for this long is closed.
         connections_max_idle_ms: i64 = "connections.max.idle.ms" => Spec::new("600000").at_least(1).unit(Unit::Ms);
         /// Most open connections; one more is closed at once. Diverges: Kafka has no bound by default.

@@ -352,4 +352,6 @@ fn relations(config: &Config) -> Vec<Problem> {
 }
 
 #[cfg(test)]
+mod kafka_listing;
+#[cfg(test)]
 mod tests;

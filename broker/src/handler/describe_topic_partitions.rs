@@ -1,7 +1,7 @@
 //! DescribeTopicPartitions (key 75, v0): partitions of topics in name order, a page at a time (KIP-966).
 //!
 //! The cursor names the first partition of the next page. A page holds at most `response_partition_limit` partitions, at least 1 and at
-//! most 2000. No topics means all. Left out: eligible leader replicas, which there are none of yet.
+//! most `max.request.partition.size.limit`. No topics means all. Left out: eligible leader replicas, which there are none of yet.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -20,17 +20,14 @@ use crate::metadata::image::is_internal_topic;
 use crate::metadata::{MetadataImage, TopicImage, topic_name};
 use crate::shard::Shard;
 
-/// Kafka's `max.request.partition.size.limit`.
-const PAGE_MAX: i32 = 2_000;
-
 /// Answers at once from this shard's image.
 pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> HandlerResult {
     let request: DescribeTopicPartitionsRequest = codec::decode(ctx, body)?;
-    codec::encode(ctx, &answer(&shard.image(), &request))
+    codec::encode(ctx, &answer(&shard.image(), &request, shard.config.max_request_partition_size_limit))
 }
 
 /// One page, as a function of the image.
-pub fn answer(image: &MetadataImage, request: &DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsResponse {
+pub fn answer(image: &MetadataImage, request: &DescribeTopicPartitionsRequest, page_max: i32) -> DescribeTopicPartitionsResponse {
     let all = request.topics.is_empty();
     let mut names: Vec<String> = match all {
         true => image.topics_sorted().iter().map(|topic| topic.name.to_string()).collect(),
@@ -48,7 +45,7 @@ pub fn answer(image: &MetadataImage, request: &DescribeTopicPartitionsRequest) -
         first_partition = partition;
     }
 
-    let mut room = request.response_partition_limit.clamp(1, PAGE_MAX) as usize;
+    let mut room = request.response_partition_limit.clamp(1, page_max.max(1)) as usize;
     let mut topics = Vec::new();
     let mut next = None;
     for name in names.iter().filter(|name| name.as_str() >= first_topic) {
@@ -134,7 +131,7 @@ mod tests {
         let cursor = cursor.map(|(topic, index)| AskedCursor::default().with_topic_name(name(topic)).with_partition_index(index));
         let request =
             DescribeTopicPartitionsRequest::default().with_topics(topics).with_response_partition_limit(limit).with_cursor(cursor);
-        let response = answer(image, &request);
+        let response = answer(image, &request, 2_000);
         assert!(response.compute_size(0).is_ok());
         let topics = response.topics.iter().map(|topic| {
             let name = topic.name.as_ref().map(|name| name.to_string()).unwrap_or_default();
