@@ -42,7 +42,9 @@ fn answer(
     outcome: Result<Vec<Result<(), ApiError>>, ApiError>,
     version: i16,
 ) -> AlterPartitionReassignmentsResponse {
-    let mut response = AlterPartitionReassignmentsResponse::default().with_error_message(None);
+    // Kafka has an empty sentence beside an empty answer.
+    let sentence = request.topics.is_empty().then(Default::default);
+    let mut response = AlterPartitionReassignmentsResponse::default().with_error_message(sentence);
     if version >= 1 {
         response = response.with_allow_replication_factor_change(request.allow_replication_factor_change);
     }

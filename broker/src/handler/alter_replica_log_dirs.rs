@@ -4,12 +4,13 @@
 //!
 //! The one directory is fine for every partition in it; any other is LOG_DIR_NOT_FOUND.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use coreline_wire::error_code::ErrorCode;
 use kafka_protocol::messages::alter_replica_log_dirs_response::{AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult};
-use kafka_protocol::messages::{AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse};
+use kafka_protocol::messages::{AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse, TopicName};
 
 use super::describe_log_dirs::absolute_dir;
 use super::{HandlerResult, RequestContext, codec};
@@ -25,33 +26,30 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
 
 fn answer(image: &MetadataImage, dir: &str, request: &AlterReplicaLogDirsRequest) -> AlterReplicaLogDirsResponse {
     let mut results: Vec<AlterReplicaLogDirTopicResult> = Vec::new();
-    for asked in &request.dirs {
-        for topic in &asked.topics {
-            let found = image.topic_by_name(&topic.name);
-            let code = |index: i32| match found.and_then(|topic| topic.partition(index)) {
-                _ if asked.path.as_str() != dir => ErrorCode::LogDirNotFound,
-                None => ErrorCode::UnknownTopicOrPartition,
-                Some(_) => ErrorCode::None,
-            };
-            let partition = |index: &i32| {
-                AlterReplicaLogDirPartitionResult::default().with_partition_index(*index).with_error_code(code(*index).code())
-            };
-            let partitions = topic.partitions.iter().map(partition);
-            // A topic is answered once, wherever its partitions were asked to go.
-            match results.iter_mut().find(|result| result.topic_name == topic.name) {
-                Some(result) => result.partitions.extend(partitions),
-                None => results.push(
-                    AlterReplicaLogDirTopicResult::default().with_topic_name(topic.name.clone()).with_partitions(partitions.collect()),
-                ),
-            }
+    // A partition is answered once, for the last directory that it was asked to go to.
+    let mut asked: BTreeMap<(&str, i32), &str> = BTreeMap::new();
+    for dir in &request.dirs {
+        for topic in &dir.topics {
+            asked.extend(topic.partitions.iter().map(|index| ((topic.name.as_str(), *index), dir.path.as_str())));
         }
+    }
+    for ((name, index), path) in asked {
+        let code = match image.topic_by_name(name).and_then(|topic| topic.partition(index)) {
+            _ if path != dir => ErrorCode::LogDirNotFound,
+            None => ErrorCode::UnknownTopicOrPartition,
+            Some(_) => ErrorCode::None,
+        };
+        if results.last().is_none_or(|result| result.topic_name.as_str() != name) {
+            results.push(AlterReplicaLogDirTopicResult::default().with_topic_name(TopicName(name.to_owned().into())));
+        }
+        let Some(result) = results.last_mut() else { continue };
+        result.partitions.push(AlterReplicaLogDirPartitionResult::default().with_partition_index(index).with_error_code(code.code()));
     }
     AlterReplicaLogDirsResponse::default().with_results(results)
 }
 
 #[cfg(test)]
 mod tests {
-    use kafka_protocol::messages::TopicName;
     use kafka_protocol::messages::alter_replica_log_dirs_request::{AlterReplicaLogDir, AlterReplicaLogDirTopic};
 
     use super::*;
@@ -72,6 +70,6 @@ mod tests {
             .iter()
             .map(|t| (t.topic_name.to_string(), t.partitions.iter().map(|p| (p.partition_index, p.error_code)).collect()))
             .collect();
-        assert_eq!(codes, [("t".to_string(), vec![(0, 0), (9, 3), (1, 57)]), ("u".to_string(), vec![(0, 3)])]);
+        assert_eq!(codes, [("t".to_string(), vec![(0, 0), (1, 57), (9, 3)]), ("u".to_string(), vec![(0, 3)])]);
     }
 }

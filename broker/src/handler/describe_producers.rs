@@ -11,27 +11,37 @@ use coreline_wire::error_code::ErrorCode;
 use kafka_protocol::messages::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
 use kafka_protocol::messages::{DescribeProducersRequest, DescribeProducersResponse, ProducerId};
 
+use super::admin::text;
 use super::{HandlerResult, RequestContext, codec};
+use crate::controller::ApiError;
+use crate::metadata::{MetadataImage, TopicImage, topic_name};
 use crate::partition::request::{PartitionReply, PartitionRequest};
 use crate::shard::route::{self, Share};
 use crate::shard::{Shard, ShardReply, ShardRequest};
+
+/// The producers of a partition.
+type Outcome = Result<Vec<ActiveProducer>, ApiError>;
 
 /// Asks the owners of the partitions.
 pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> HandlerResult {
     let request: DescribeProducersRequest = codec::decode(ctx, body)?;
     let image = shard.image();
-    let unknown = || Err(ErrorCode::UnknownTopicOrPartition);
-    let mut outcomes: Vec<Option<Result<Vec<ActiveProducer>, ErrorCode>>> = Vec::new();
+    let unknown = || Err(ApiError { code: ErrorCode::UnknownTopicOrPartition, message: None });
+    let mut outcomes: Vec<Option<Outcome>> = Vec::new();
     let mut parts = Vec::new();
     for topic in &request.topics {
-        let found = image.topic_by_name(&topic.name);
+        let found = find(&image, &topic.name);
         for &index in &topic.partition_indexes {
-            let located = found.filter(|t| t.partition(index).is_some());
-            if let Some(topic) = located {
-                let partition = TopicPartition { topic: topic.id, partition: index };
-                parts.push((outcomes.len(), partition, partition));
-            }
-            outcomes.push(located.is_none().then(unknown));
+            let refused = match &found {
+                Err(error) => Some(Err(error.clone())),
+                Ok(topic) if topic.partition(index).is_none() => Some(unknown()),
+                Ok(topic) => {
+                    let partition = TopicPartition { topic: topic.id, partition: index };
+                    parts.push((outcomes.len(), partition, partition));
+                    None
+                }
+            };
+            outcomes.push(refused);
         }
     }
     let mut calls = Vec::new();
@@ -40,6 +50,7 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
     }
     for (places, call) in calls {
         if let ShardReply::Partition(PartitionReply::Producers(found)) = call.await? {
+            let found = found.into_iter().map(|result| result.map_err(|code| ApiError { code, message: None }));
             route::gather(&mut outcomes, &places, found);
         }
     }
@@ -52,10 +63,17 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
     codec::encode(ctx, &DescribeProducersResponse::default().with_topics(topics.collect()))
 }
 
-fn partition_response(index: i32, outcome: Result<Vec<ActiveProducer>, ErrorCode>) -> PartitionResponse {
+/// The topic; an error that names the topic has a sentence, one of a partition has none, as in Kafka.
+fn find<'a>(image: &'a MetadataImage, name: &str) -> Result<&'a TopicImage, ApiError> {
+    topic_name::validate(name).map_err(|reason| ApiError::new(ErrorCode::InvalidTopicException, reason))?;
+    let unknown = || ApiError::new(ErrorCode::UnknownTopicOrPartition, "This server does not host this topic-partition.");
+    image.topic_by_name(name).map(|topic| &**topic).ok_or_else(unknown)
+}
+
+fn partition_response(index: i32, outcome: Outcome) -> PartitionResponse {
     let response = PartitionResponse::default().with_partition_index(index).with_error_message(None);
     match outcome {
-        Err(code) => response.with_error_code(code.code()),
+        Err(error) => response.with_error_code(error.code.code()).with_error_message(text(error.message)),
         Ok(producers) => response.with_active_producers(producers.into_iter().map(producer_state).collect()),
     }
 }
@@ -81,6 +99,12 @@ mod tests {
         let state = &response.active_producers[0];
         assert_eq!((state.producer_id.0, state.producer_epoch, state.last_sequence, state.last_timestamp), (7, 2, 41, 1000));
         assert_eq!((state.coordinator_epoch, state.current_txn_start_offset), (-1, -1));
-        assert_eq!(partition_response(0, Err(ErrorCode::UnknownTopicOrPartition)).error_code, 3);
+        let image = crate::controller::testing::World::with_topics(&["t"]).image;
+        assert!(find(&image, "t").is_ok());
+        for (name, code) in [("u", 3), ("a b", 17), ("", 17)] {
+            let refused = find(&image, name).map(|_| Vec::new());
+            let response = partition_response(0, refused);
+            assert!(response.error_code == code && response.error_message.is_some(), "{name:?}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use coreline_wire::error_code::ErrorCode;
 use kafka_protocol::messages::describe_quorum_response::{Listener, Node, PartitionData, ReplicaState, TopicData};
 use kafka_protocol::messages::{BrokerId, DescribeQuorumRequest, DescribeQuorumResponse};
+use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use super::{HandlerResult, RequestContext, codec};
@@ -26,7 +27,8 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
 }
 
 fn answer(image: &MetadataImage, request: &DescribeQuorumRequest, directory: Uuid, now_ms: i64, version: i16) -> DescribeQuorumResponse {
-    let response = DescribeQuorumResponse::default().with_error_message(None);
+    // Where there is no error Kafka's sentences are empty; before v2 there is no place for them.
+    let response = DescribeQuorumResponse::default().with_error_message((version >= 2).then(StrBytes::default));
     // One topic with one partition, and that the log of the quorum: anything else is unknown, each part of it.
     let right = match &request.topics[..] {
         [topic] => topic.topic_name.as_str() == CLUSTER_METADATA_TOPIC && matches!(&topic.partitions[..], [p] if p.partition_index == 0),
@@ -34,7 +36,8 @@ fn answer(image: &MetadataImage, request: &DescribeQuorumRequest, directory: Uui
     };
     let topics = request.topics.iter().map(|topic| {
         let partition = |index: i32| {
-            let partition = PartitionData::default().with_partition_index(index).with_error_message(None);
+            let sentence = (version >= 2).then(StrBytes::default);
+            let partition = PartitionData::default().with_partition_index(index).with_error_message(sentence);
             if right { describe(image, partition, directory, now_ms, version) } else { unknown(partition, version) }
         };
         let partitions = topic.partitions.iter().map(|asked| partition(asked.partition_index)).collect();

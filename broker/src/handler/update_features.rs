@@ -58,7 +58,8 @@ fn answer(request: &UpdateFeaturesRequest, outcome: Result<(), ApiError>, versio
         return response;
     }
     let result = |name: &kafka_protocol::protocol::StrBytes| {
-        UpdatableFeatureResult::default().with_feature(name.clone()).with_error_code(0).with_error_message(None)
+        // Kafka's sentence for no error.
+        UpdatableFeatureResult::default().with_feature(name.clone()).with_error_code(0).with_error_message(Some("NONE".into()))
     };
     response.with_results(request.feature_updates.iter().map(|update| result(&update.feature)).collect())
 }
