@@ -34,6 +34,8 @@ pub const SEND_STEP_BYTES: usize = 1024 * 1024;
 pub const FRAME_PROGRESS_PARTS: usize = 128;
 /// New connections per second and shard; more wait in the listener's backlog.
 pub const CONNECTIONS_PER_SECOND: u32 = 500;
+/// Connections that a shard keeps unanswered for a moment because of `connection_creation_rate`; more are closed at once.
+pub const HELD_CONNECTIONS_MAX: i64 = 1024;
 /// Least length of the listener's backlog, so that a burst within the accept rate is not refused by the kernel.
 pub const LISTEN_BACKLOG_MIN: i32 = 1024;
 /// How long a start waits for its address to be released by a process that has just ended; then the address is in use.

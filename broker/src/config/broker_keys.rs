@@ -4,7 +4,7 @@
 //! stored, checked and shown but that nothing enforces yet. What Coreline does not do has no key here.
 
 use super::key::{Spec, Unit, settings};
-use super::listener::{check_advertised, check_host_port, check_listener};
+use super::listener::{check_advertised, check_host_port, check_listener, check_overrides};
 use super::topic_keys::{CLEANUP_POLICIES, COMPRESSION_TYPES, DURABILITY_CLASSES, TIMESTAMP_TYPES, gzip_level};
 
 /// Smallest `log.segment.bytes` and `segment.bytes`, as Kafka 4 has it (KIP-1030).
@@ -55,9 +55,14 @@ settings! {
         /// A connection without a request for this long is closed.
         connections_max_idle_ms: i64 = "connections.max.idle.ms" => Spec::new("600000").at_least(1).unit(Unit::Ms);
         /// Most open connections; one more is closed at once. Diverges: Kafka has no bound by default.
-        max_connections: i32 = "max.connections" => Spec::new("20000").at_least(1);
+        max_connections: i32 = "max.connections" => Spec::new("20000").at_least(0).dynamic();
         /// Most open connections from one address. Diverges: Kafka has no bound by default.
-        max_connections_per_ip: i32 = "max.connections.per.ip" => Spec::new("2000").at_least(1);
+        max_connections_per_ip: i32 = "max.connections.per.ip" => Spec::new("2000").at_least(0).dynamic();
+        /// Most open connections from single addresses, `ADDRESS:COUNT,...`; goes before `max.connections.per.ip`. Addresses, not host names.
+        max_connections_per_ip_overrides: String =
+            "max.connections.per.ip.overrides" => Spec::new("").check(check_overrides).dynamic();
+        /// Most new connections in a second, over the window of quotas; more wait to be taken.
+        max_connection_creation_rate: i32 = "max.connection.creation.rate" => Spec::new("2147483647").at_least(0).dynamic();
 
         /// Parts of the window that quotas measure a client's rate over; a quiet client may use nearly a window's worth at once.
         quota_window_num: i32 = "quota.window.num" => Spec::new("11").range(2, 10_000);

@@ -85,6 +85,22 @@ pub(super) fn check_advertised(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Limits of single addresses, `ADDRESS:COUNT,...`; an address of version 6 may have brackets.
+pub fn parse_overrides(text: &str) -> Result<Vec<(IpAddr, usize)>, String> {
+    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    let parse = |entry: &str| {
+        let (address, count) = entry.rsplit_once(':')?;
+        let address = address.trim().trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok()?;
+        Some((address.to_canonical(), count.trim().parse().ok()?))
+    };
+    entries.map(|entry| parse(entry).ok_or_else(|| format!("{entry:?} is not ADDRESS:COUNT"))).collect()
+}
+
+/// See [`parse_overrides`].
+pub(super) fn check_overrides(text: &str) -> Result<(), String> {
+    parse_overrides(text).map(|_| ())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -157,6 +157,8 @@ metrics! {
         QuotaEntities = "coreline_quota_entities",
         /// Connections that are not read because of a quota.
         MutedConnections = "coreline_muted_connections",
+        /// Connections above connection_creation_rate that wait to be closed.
+        HeldConnections = "coreline_held_connections",
         /// Bytes of the journal that are not recycled yet.
         JournalUsedBytes = "coreline_journal_used_bytes",
         /// What a journal write costs the device that a `replicated` acknowledgement waits for, median of the last 256.

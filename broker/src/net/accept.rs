@@ -16,8 +16,8 @@ use hashbrown::HashMap;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::connection::{self, Connection};
-use super::quota::{AcceptRate, ConnectionQuota};
-use crate::config::Config;
+use super::quota::{AcceptRate, ConnectionLimits, ConnectionQuota};
+use crate::config::{Config, Settings};
 use crate::error::Fatal;
 use crate::handler::ConnectionState;
 use crate::limits;
@@ -26,6 +26,7 @@ use crate::quota::shard::ResolvedCell;
 use crate::shard::credits::WakerCell;
 use crate::shard::task_queue::{self, Queue, Task};
 use crate::shard::{Shard, clock};
+use crate::stage::monotonic_us;
 
 /// The network side of one shard.
 pub struct Net {
@@ -58,6 +59,11 @@ impl Net {
         })
     }
 
+    /// Takes over the limits on connections of new settings.
+    pub fn set_limits(&self, settings: &Settings) {
+        self.quota.set_limits(ConnectionLimits::from_settings(settings));
+    }
+
     /// Brings the gauges up to date, before they are read.
     pub fn observe(&self) {
         let connections = self.connections.borrow();
@@ -73,8 +79,9 @@ impl Net {
             clock::sleep(Duration::from_secs(1)).await;
             let now = Instant::now();
             let all: Vec<_> = self.connections.borrow().values().cloned().collect();
-            for connection in all {
-                connection.sweep(now, self.idle_ms);
+            for some in all.chunks(SWEPT_PER_TURN) {
+                some.iter().for_each(|connection| connection.sweep(now, self.idle_ms));
+                task_queue::reactor_turn().await;
             }
         }
     }
@@ -93,6 +100,9 @@ impl Net {
         }
     }
 }
+
+/// Connections looked at between two turns of the shard.
+const SWEPT_PER_TURN: usize = 512;
 
 /// Memory of the requests that a shard has in flight. Above the bound no connection reads; what is in flight ends by itself.
 #[derive(Default)]
@@ -227,6 +237,10 @@ async fn accept_loop(shard: Rc<Shard>, net: Rc<Net>, listener: PollableFd<OwnedF
         match accepted {
             Ok((socket, address)) => {
                 next_id += 1;
+                let wait = net.quota.creation_wait(monotonic_us() / 1000);
+                if !wait.is_zero() {
+                    clock::sleep(wait).await;
+                }
                 if let Err(error) = admit(&shard, &net, socket, address.as_socket(), next_id) {
                     net.metrics.inc(Counter::ConnectionsRefused);
                     tracing::warn!(peer = ?address.as_socket(), %error, "refused a connection");
@@ -241,9 +255,27 @@ async fn accept_loop(shard: Rc<Shard>, net: Rc<Net>, listener: PollableFd<OwnedF
     }
 }
 
+/// Keeps a socket unanswered for so long, then closes it, so that a client above its quota does not come back at once (KIP-612).
+fn hold(shard: &Rc<Shard>, socket: Socket, ms: u64) {
+    // Above the bound it is closed at once.
+    if shard.metrics.gauge(Gauge::HeldConnections) >= limits::HELD_CONNECTIONS_MAX {
+        return;
+    }
+    let held = shard.metrics.held(Gauge::HeldConnections);
+    let wait = async move {
+        clock::sleep(Duration::from_millis(ms)).await;
+        drop((socket, held));
+    };
+    task_queue::spawn(Queue::Background, wait).detach();
+}
+
 /// A place for the connection and its task; the socket is closed otherwise.
 fn admit(shard: &Rc<Shard>, net: &Rc<Net>, socket: Socket, peer: Option<SocketAddr>, id: u64) -> Result<(), String> {
     let peer = peer.ok_or("not an internet address")?;
+    if let Err(ms) = shard.quotas.connected(peer.ip()) {
+        hold(shard, socket, ms);
+        return Ok(());
+    }
     let place = net.quota.take(peer.ip()).map_err(|refusal| refusal.to_string())?;
     // `accept` sets close-on-exec.
     let prepare = || -> io::Result<SocketAddr> {

@@ -36,12 +36,12 @@ use lifecycle::Lifecycle;
 pub use request::{Mesh, ShardReply, ShardRequest};
 use rescue::Pulse;
 
-use crate::config::Config;
+use crate::config::{Config, effective};
 use crate::controller::ControllerClient;
 use crate::coordinator::GroupClient;
 use crate::fetch_session::SessionCache;
 use crate::handler::init_producer_id::ProducerIdBlock;
-use crate::metadata::{MetadataImage, Publication};
+use crate::metadata::{ConfigResource, ConfigResourceKind, MetadataImage, Publication};
 use crate::metrics::{Counter, Gauge, ShardMetrics, ShardSnapshot};
 use crate::net::accept::Net;
 use crate::partition::PartitionManager;
@@ -119,6 +119,10 @@ impl Shard {
         self.partitions.apply(&publication.image, &publication.delta).await?;
         if publication.delta.client_quotas_changed {
             self.quotas.set(publication.image.client_quotas());
+        }
+        let brokers = |resource: &ConfigResource| resource.kind == ConfigResourceKind::Broker;
+        if self.id == ShardId::METADATA && publication.delta.configs_changed.iter().any(brokers) {
+            self.net.set_limits(&effective::broker_settings(&self.config, &publication.image));
         }
         *self.image.borrow_mut() = publication.image.clone();
         Ok(())

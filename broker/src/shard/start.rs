@@ -76,13 +76,10 @@ pub fn run(config: Arc<Config>) -> Result<(), Fatal> {
     read_ahead::start(threads, u64::try_from(config.read_ahead_bytes).unwrap_or(0))
         .map_err(|error| Fatal::new(format!("the threads that read ahead cannot be started: {error}")))?;
 
-    let quota = ConnectionQuota::new(ConnectionLimits {
-        total: usize::try_from(config.max_connections).unwrap_or(0),
-        per_address: usize::try_from(config.max_connections_per_ip).unwrap_or(0),
-        per_second: limits::CONNECTIONS_PER_SECOND,
-    });
+    let window = WindowSpec::new(config.quota_window_num, config.quota_window_size_seconds);
+    let quota = ConnectionQuota::new(ConnectionLimits::from_settings(&config), window);
     let buckets = Arc::new(QuotaRegistry::new(
-        WindowSpec::new(config.quota_window_num, config.quota_window_size_seconds),
+        window,
         WindowSpec::new(config.controller_quota_window_num, config.controller_quota_window_size_seconds),
     ));
     let pulses = Pulse::for_shards(count);
