@@ -10,7 +10,7 @@
 //! - ```` ```text tour ````: directly behind a `sh tour` block, what that block prints on stdout, exactly; `...` stands for anything within
 //!   its line, and a line that is only `...` for any number of lines.
 //!
-//! Ports are replaced only where the README's own (9092 and 9644) are taken on this machine.
+//! `coreline` is found on the path, as the README asks for. Ports are replaced only where the README's own (9092 and 9644) are taken on this machine.
 //! One test: `cargo test -p coreline-broker --test tour`. Without kcat it is a printed skip, with `CI=true` a failure.
 
 #![allow(clippy::disallowed_methods, reason = "a test process has no shards: it polls child processes and sleeps between")]
@@ -132,6 +132,13 @@ impl Tour {
     fn run_shell(&mut self, text: &str) -> Result<(), String> {
         let mut command = Command::new("bash");
         command.args(["-euo", "pipefail", "-c", &self.with_ports(text)]).current_dir(self.folder.path().join("shell"));
+        let binaries = Path::new(env!("CARGO_BIN_EXE_coreline")).parent().unwrap_or(Path::new("."));
+        command.env("PATH", format!("{}:{}", binaries.display(), std::env::var("PATH").unwrap_or_default()));
+        // Nobody's profile or address but the README's own.
+        command.env("XDG_CONFIG_HOME", self.folder.path()).env_remove("CORELINE_BROKERS").env_remove("CORELINE_PROFILE");
+        if self.ports[0] != KAFKA_PORT {
+            command.env("CORELINE_BROKERS", format!("127.0.0.1:{}", self.ports[0]));
+        }
         let output = process::run(&mut command, BLOCK_WITHIN)?;
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() {

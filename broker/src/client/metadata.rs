@@ -1,13 +1,18 @@
 //! What a cluster has: brokers, topics, partitions and their leaders, read by Metadata.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use coreline_wire::ErrorCode;
 use kafka_protocol::messages::{MetadataRequest, MetadataResponse, metadata_request::MetadataRequestTopic};
 use uuid::Uuid;
 
+use super::backoff::Backoff;
 use super::cluster::Leader;
 use super::{ClientError, Cluster, Partition, To, address, topic_name};
+
+/// How long a broker may be behind another one.
+const BEHIND_MAX: Duration = Duration::from_millis(500);
 
 /// A broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,8 +98,19 @@ impl Cluster {
         self.metadata(Topics::None).map(|_| ())
     }
 
-    /// The topics of these names. One that does not exist is an error at once; one without leaders yet is asked for again.
+    /// The topics of these names. One that does not exist is an error at once; one without leaders yet is asked for again. In a cluster of several
+    /// brokers the one that is asked may be a moment behind the one that created it.
     pub(crate) fn topics(&mut self, names: &[String], create: bool) -> Result<Vec<Topic>, ClientError> {
+        let mut backoff = Backoff::until(Instant::now() + BEHIND_MAX);
+        loop {
+            match self.topics_now(names, create) {
+                Err(ClientError::NoTopic { .. }) if self.nodes.len() > 1 && self.pause(&mut backoff)? => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn topics_now(&mut self, names: &[String], create: bool) -> Result<Vec<Topic>, ClientError> {
         self.retry(|cluster| {
             let which = if create { Topics::Created(names) } else { Topics::Named(names) };
             let metadata = cluster.metadata(which)?;
@@ -120,7 +136,10 @@ impl Cluster {
         if partitions.iter().any(|p| !self.leaders.contains_key(p)) {
             let mut names: Vec<String> = partitions.iter().map(|(topic, _)| topic.clone()).collect();
             names.dedup();
-            self.metadata(Topics::Named(&names))?;
+            let metadata = self.metadata(Topics::Named(&names))?;
+            if let Some(gone) = metadata.topics.iter().find(|t| t.error == ErrorCode::UnknownTopicOrPartition) {
+                return Err(ClientError::NoTopic { topic: gone.name.clone() });
+            }
         }
         let mut by_node: BTreeMap<i32, Vec<Partition>> = BTreeMap::new();
         for p in partitions {

@@ -37,7 +37,7 @@ pub(crate) fn run(session: &mut Session, args: &ConsumeArgs, plan: &Plan, printe
     let ends = |p: &Partition| to.as_ref().and_then(|to| to.get(p)).copied().unwrap_or(i64::MAX);
     let positions: BTreeMap<Partition, i64> = from.into_iter().filter(|(p, offset)| *offset < ends(p)).collect();
     fetcher.assign(positions);
-    let mut progress = Progress::new(&session.out);
+    let mut progress = Progress::new(session.out.terminal);
     loop {
         let done: Vec<Partition> = fetcher.positions().iter().filter(|(p, at)| **at >= ends(p)).map(|(p, _)| p.clone()).collect();
         done.iter().for_each(|p| fetcher.drop_partition(p));

@@ -143,10 +143,13 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Shows nothing yet; never when records go to the same terminal.
-    pub(crate) fn new(out: &Out) -> Progress {
-        let terminal = std::io::stderr().is_terminal() && !out.terminal;
-        Progress { terminal, shown: false, next: std::time::Instant::now() + std::time::Duration::from_secs(1) }
+    /// Shows nothing yet; never when something else goes to the same terminal.
+    pub(crate) fn new(shared: bool) -> Progress {
+        Progress {
+            terminal: std::io::stderr().is_terminal() && !shared,
+            shown: false,
+            next: std::time::Instant::now() + std::time::Duration::from_secs(1),
+        }
     }
 
     /// Shows this, at most a few times a second.

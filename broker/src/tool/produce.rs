@@ -1,6 +1,6 @@
 //! `coreline produce`: records from standard input, a file or the command line into a topic.
 
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
@@ -238,7 +238,8 @@ fn read(mut reader: Reader<Box<dyn Read + Send>>, to: &SyncSender<Event>) {
 
 /// Takes records as they come and sends them in batches.
 fn pump(session: &mut Session, args: &ProduceArgs, base: &Base, sender: &mut Sender, from: &Receiver<Event>) -> Result<(), Failure> {
-    let mut progress = Progress::new(&session.out);
+    // Whoever types sees what was typed.
+    let mut progress = Progress::new(std::io::stdin().is_terminal() || args.verbose);
     let started = Instant::now();
     loop {
         // Short while something waits to be sent; else only so long that Ctrl-C is noticed.
