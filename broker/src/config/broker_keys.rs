@@ -184,9 +184,11 @@ settings! {
         /// `segment.bytes` of `__consumer_offsets`; read when that topic is created.
         offsets_topic_segment_bytes: i32 =
             "offsets.topic.segment.bytes" => Spec::new("104857600").at_least(SEGMENT_BYTES_MIN).unit(Unit::Bytes);
-        /// How long the offsets of a group without members are kept. Carried: committed offsets do not expire yet.
+        /// Codec of the batches that are written to `__consumer_offsets`: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd.
+        offsets_topic_compression_codec: i32 = "offsets.topic.compression.codec" => Spec::new("0").range(0, 4);
+        /// How long the offsets of a group without members, and those that no member of a group uses, are kept.
         offsets_retention_minutes: i32 = "offsets.retention.minutes" => Spec::new("10080").at_least(1).unit(Unit::Minutes);
-        /// How often the group coordinator looks for groups that nobody needs any more.
+        /// How often the group coordinator looks for offsets that have expired and for groups that nobody needs any more.
         offsets_retention_check_interval_ms: i64 =
             "offsets.retention.check.interval.ms" => Spec::new("600000").at_least(1).unit(Unit::Ms);
         /// Longest metadata text of a committed offset.

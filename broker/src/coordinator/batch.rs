@@ -1,4 +1,4 @@
-//! Record batches of `__consumer_offsets`: records in, bytes out, and back. Uncompressed when we write, any codec when we read.
+//! Record batches of `__consumer_offsets`: records in, bytes out, and back. Any codec both ways.
 
 use std::borrow::Cow;
 
@@ -41,10 +41,10 @@ pub(super) fn size_bytes(record: &Encoded) -> usize {
     record.0.len() + record.1.as_ref().map_or(0, Bytes::len) + FRAMING_BYTES_MAX
 }
 
-/// One batch (magic 2, base offset 0, uncompressed) with the wall clock as its timestamp. `records` is not empty.
-pub(super) fn encode(records: &[Encoded], wall_ms: i64) -> Result<Bytes, CompressionError> {
+/// One batch (magic 2, base offset 0) with the wall clock as its timestamp. `records` is not empty.
+pub(super) fn encode(records: &[Encoded], codec: Compression, wall_ms: i64) -> Result<Bytes, CompressionError> {
     let size: usize = HEADER_BYTES + records.iter().map(size_bytes).sum::<usize>();
-    let mut batch = BatchBuilder::new().capacity(size);
+    let mut batch = BatchBuilder::new().capacity(size).compression(codec, None);
     for (key, value) in records {
         batch.push(wall_ms, Some(key), value.as_deref(), &[]);
     }
@@ -106,7 +106,8 @@ mod tests {
     fn several_batches_in_a_row_and_compressed_ones_are_read() {
         let (key, _) = record("zipped").encode().expect("encodes");
         for codec in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
-            let plain = encode(&[record("a").encode().expect("encodes"), record("b").encode().expect("encodes")], 7).expect("builds");
+            let plain = encode(&[record("a").encode().expect("encodes"), record("b").encode().expect("encodes")], Compression::None, 7)
+                .expect("builds");
             let mut zipped = BatchBuilder::new().compression(codec, None);
             zipped.push(7, Some(&key), None, &[]);
             let both = [plain, zipped.build().expect("builds")].concat();
@@ -131,7 +132,7 @@ mod tests {
 
     #[test]
     fn damage_is_an_error() {
-        let batch = encode(&[record("g").encode().expect("encodes")], 7).expect("builds");
+        let batch = encode(&[record("g").encode().expect("encodes")], Compression::None, 7).expect("builds");
         for at in 0..batch.len() {
             let mut damaged = batch.to_vec();
             damaged[at] ^= 0x40;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use coreline_wire::record::Compression;
+
 use crate::config::Config;
 
 /// Settings of the group coordinator. Fixed while it runs.
@@ -17,7 +19,11 @@ pub struct GroupConfig {
     pub max_size: usize,
     /// `offset.metadata.max.bytes`: longer metadata of an offset commit is refused with `OFFSET_METADATA_TOO_LARGE`. Default 4,096.
     pub offset_metadata_max_bytes: usize,
-    /// `offsets.retention.check.interval.ms`: how often groups without members and offsets are dropped. Default 10 min.
+    /// `offsets.retention.minutes`, in ms: how long offsets are kept that no member uses. Default 7 days.
+    pub offsets_retention_ms: i64,
+    /// `offsets.topic.compression.codec`: of the batches appended to `__consumer_offsets`. Default none.
+    pub compression: Compression,
+    /// `offsets.retention.check.interval.ms`: how often expired offsets and groups without members and offsets are dropped. Default 10 min.
     pub retention_check_interval_ms: i64,
     /// How long the JoinGroup of a member that does not know its id yet may stay parked. Default 5 min, as in Kafka.
     pub new_member_join_timeout_ms: i32,
@@ -41,6 +47,8 @@ impl Default for GroupConfig {
             initial_rebalance_delay_ms: 3_000,
             max_size: 1_000,
             offset_metadata_max_bytes: 4_096,
+            offsets_retention_ms: 7 * 24 * 3_600_000,
+            compression: Compression::None,
             retention_check_interval_ms: 600_000,
             new_member_join_timeout_ms: 300_000,
             max_groups: 100_000,
@@ -60,8 +68,15 @@ impl From<&Config> for GroupConfig {
             initial_rebalance_delay_ms: config.group_initial_rebalance_delay_ms,
             max_size: usize::try_from(config.group_max_size).unwrap_or(1),
             offset_metadata_max_bytes: usize::try_from(config.offset_metadata_max_bytes).unwrap_or(0),
+            offsets_retention_ms: i64::from(config.offsets_retention_minutes) * 60_000,
+            compression: codec(config.offsets_topic_compression_codec),
             retention_check_interval_ms: config.offsets_retention_check_interval_ms,
             ..GroupConfig::default()
         }
     }
+}
+
+/// The codec with this number; the setting's bounds leave no other.
+fn codec(number: i32) -> Compression {
+    Compression::ALL.into_iter().find(|codec| i32::from(codec.code()) == number).unwrap_or_default()
 }

@@ -11,6 +11,7 @@ use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use coreline_wire::TopicId;
 use coreline_wire::error_code::ErrorCode;
 use futures_channel::oneshot;
 use hashbrown::HashMap;
@@ -18,7 +19,7 @@ use hashbrown::HashMap;
 use super::batch::{self, Encoded, Skipped};
 use super::client::GroupTransport;
 use super::config::GroupConfig;
-use super::group::{Action, Event, GroupCoordinator, Token, WriteId};
+use super::group::{Action, DeletedTopic, Event, GroupCoordinator, Token, WriteId};
 use super::record::Record;
 use super::request::{GroupRequest, GroupResponse};
 use super::timer::TimerSet;
@@ -100,6 +101,22 @@ impl<L: OffsetsLog, R: Runtime> GroupDriver<L, R> {
         self.inner.callers.borrow_mut().clear();
         self.inner.locating.borrow_mut().clear();
         self.inner.disturb();
+    }
+
+    /// Topics were deleted: what groups committed for them goes, a partition of the offsets topic after the other.
+    pub fn topics_deleted(&self, topics: impl Iterator<Item = (String, TopicId)>) {
+        let topics: Rc<[DeletedTopic]> = topics.map(|(name, id)| DeletedTopic { name, id }).collect();
+        if topics.is_empty() {
+            return;
+        }
+        let inner = self.inner.clone();
+        self.inner.runtime.spawn(Box::pin(async move {
+            let partitions = inner.machine.borrow().partition_count() as i32;
+            for partition in 0..partitions {
+                inner.apply(Event::TopicsDeleted { partition, topics: topics.clone() });
+                inner.runtime.sleep(Duration::ZERO).await;
+            }
+        }));
     }
 
     /// Looks at the machine (DescribeGroups and ListGroups to come, metrics, tests). `look` must not call the driver.
@@ -190,7 +207,7 @@ impl<L: OffsetsLog, R: Runtime> Inner<L, R> {
             if records.is_empty() {
                 continue;
             }
-            let outcome = match batch::encode(&records, self.runtime.now().wall_ms) {
+            let outcome = match batch::encode(&records, self.config.compression, self.runtime.now().wall_ms) {
                 Ok(batch) => self.log.append(partition, batch).await.map(|_| ()),
                 Err(error) => {
                     tracing::error!(partition, %error, "a batch of the offsets topic does not encode");
@@ -325,6 +342,7 @@ impl<L: OffsetsLog, R: Runtime> Inner<L, R> {
                     if skipped != Skipped::default() {
                         tracing::warn!(partition, ?skipped, "records of the offsets topic were passed over");
                     }
+                    self.forget_deleted_topics(partition);
                     return self.apply(Event::Loaded { partition });
                 }
                 Ok((batches, next)) if next > from => {
@@ -345,6 +363,18 @@ impl<L: OffsetsLog, R: Runtime> Inner<L, R> {
             }
             self.runtime.sleep(wait).await;
             wait = (wait * 2).min(LOAD_RETRY_MAX);
+        }
+    }
+
+    /// Topics may have been deleted without their offsets having been removed: the process ended in between.
+    fn forget_deleted_topics(self: &Rc<Self>, partition: i32) {
+        let is_deleted = |id: TopicId| id != TopicId::ZERO && self.log.topic_was_deleted(id);
+        let machine = self.machine.borrow();
+        let deleted = machine.topics_of(partition).into_iter().filter(|(_, id)| is_deleted(*id));
+        let topics: Rc<[DeletedTopic]> = deleted.map(|(name, id)| DeletedTopic { name: name.to_owned(), id }).collect();
+        drop(machine);
+        if !topics.is_empty() {
+            self.apply(Event::TopicsDeleted { partition, topics });
         }
     }
 

@@ -9,12 +9,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Wake};
 
 use bytes::Bytes;
+use coreline_wire::record::Compression;
 
 use super::*;
 use crate::coordinator::request::{
     FetchedOffset, JoinAnswer, JoinGroup, OffsetCommit, OffsetFetch, PartitionCommit, SyncGroup, TopicCommit,
 };
 use crate::coordinator::{GroupClient, Now, OffsetsLog, Runtime};
+
+/// The topic that the metadata say was deleted.
+const DELETED: TopicId = TopicId([0xdd; 16]);
 
 /// Polls everything whenever anything was woken.
 #[derive(Default)]
@@ -122,6 +126,10 @@ impl LogState {
 }
 
 impl OffsetsLog for FakeLog {
+    fn topic_was_deleted(&self, id: TopicId) -> bool {
+        id == DELETED
+    }
+
     async fn partition_count(&self) -> Result<Option<i32>, ErrorCode> {
         Ok(self.0.partitions.borrow().as_ref().map(|partitions| partitions.len() as i32))
     }
@@ -415,7 +423,7 @@ fn records_that_cannot_be_read_do_not_keep_the_others_from_loading() {
     let good = Record::Group { group: "g".into(), value: Some(Default::default()) }.encode().expect("encodes");
     let newer = (Bytes::from_static(&[0, 9, 0, 1, b'g']), Some(Bytes::from_static(&[0, 0])));
     let broken = (Bytes::from_static(&[0, 2, 0, 9, b'g']), None);
-    let batch = batch::encode(&[newer, broken, good], 0).expect("encodes");
+    let batch = batch::encode(&[newer, broken, good], Compression::None, 0).expect("encodes");
     *log.0.partitions.borrow_mut() = Some(vec![vec![batch, Bytes::from_static(b"not a batch")]]);
     let broker = Broker::start(log);
     assert_eq!(broker.driver.inspect(|machine| (machine.is_loaded(), machine.group_count())), (true, 1));

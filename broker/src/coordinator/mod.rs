@@ -25,6 +25,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use coreline_wire::TopicId;
 use coreline_wire::error_code::ErrorCode;
 
 pub use client::{GroupClient, GroupTransport};
@@ -47,6 +48,9 @@ pub trait OffsetsLog: 'static {
     /// Appends one record batch (magic 2, base offset 0) and answers its base offset when it is durable and committed
     /// (acks=all). An error means that the batch will not be seen by `read`, now or later.
     fn append(&self, partition: i32, batch: Bytes) -> impl Future<Output = Result<i64, ErrorCode>>;
+
+    /// Whether the metadata say that the topic with this id was deleted. A topic that they never heard of was not.
+    fn topic_was_deleted(&self, id: TopicId) -> bool;
 
     /// Whole batches from `from` (or from the log start, when that is higher) and the offset to go on from. No batches: the end was reached.
     fn read(&self, partition: i32, from: i64) -> impl Future<Output = Result<(Vec<Bytes>, i64), ErrorCode>>;

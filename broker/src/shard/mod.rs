@@ -125,6 +125,9 @@ impl Shard {
             self.net.set_limits(&effective::broker_settings(&self.config, &publication.image));
         }
         *self.image.borrow_mut() = publication.image.clone();
+        if let Some(groups) = &self.coordinator {
+            groups.topics_deleted(publication.delta.topics_deleted.values().map(|topic| (topic.name.to_string(), topic.id)));
+        }
         Ok(())
     }
 

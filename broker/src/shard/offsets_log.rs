@@ -6,10 +6,10 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
-use coreline_wire::TopicPartition;
 use coreline_wire::error_code::ErrorCode;
 use coreline_wire::ids::Offset;
 use coreline_wire::record::batch::Batches;
+use coreline_wire::{TopicId, TopicPartition};
 
 use super::placement::owner_shard;
 use super::{Shard, ShardReply, ShardRequest, blocking};
@@ -118,6 +118,10 @@ impl OffsetsLog for PartitionsLog {
             },
             _ => Err(ErrorCode::UnknownServerError),
         }
+    }
+
+    fn topic_was_deleted(&self, id: TopicId) -> bool {
+        self.shard().is_ok_and(|shard| shard.image().was_removed(id))
     }
 
     async fn read(&self, partition: i32, from: i64) -> Result<(Vec<Bytes>, i64), ErrorCode> {

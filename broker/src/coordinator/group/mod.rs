@@ -21,10 +21,11 @@ mod subscription;
 mod sync;
 mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::rc::Rc;
 
+use coreline_wire::TopicId;
 use coreline_wire::error_code::ErrorCode;
 
 pub use classic::ClassicGroup;
@@ -63,8 +64,8 @@ pub enum Timer {
     Rebalance(Rc<str>),
     /// Members of a generation had long enough to send SyncGroup.
     Sync(Rc<str>),
-    /// Look for groups that nobody needs any more.
-    Retention,
+    /// Look for what nobody needs any more in a partition.
+    Retention(i32),
 }
 
 /// What happens to the machine.
@@ -105,10 +106,26 @@ pub enum Event {
     },
     /// A deadline has passed. Its timer is no longer set.
     Expired(Timer),
+    /// Topics do not exist any more. Told for each partition of `__consumer_offsets`, so that no turn is long.
+    TopicsDeleted {
+        /// The partition of `__consumer_offsets`.
+        partition: i32,
+        /// What was deleted.
+        topics: Rc<[DeletedTopic]>,
+    },
     /// A write is durable. Of one partition, in the order of the writes.
     Appended(WriteId),
     /// A write failed and will never be seen in the log.
     AppendFailed(WriteId, ErrorCode),
+}
+
+/// A topic that does not exist any more.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeletedTopic {
+    /// Its name, which another topic may have by now.
+    pub name: String,
+    /// Its id.
+    pub id: TopicId,
 }
 
 /// What the driver has to do, in this order.
@@ -145,6 +162,8 @@ struct Slot {
     loaded: bool,
     image: Image,
     groups: BTreeMap<Rc<str>, Group>,
+    /// Their offsets are to be forgotten at the next opportunity.
+    deleted_topics: Vec<DeletedTopic>,
 }
 
 /// What a decision may use and leave behind.
@@ -199,6 +218,7 @@ impl GroupCoordinator {
             Event::Request { token, request, nonce } => self.request(token, request, nonce, now),
             Event::Cancelled { token, group_id } => self.with_group(&group_id, now, |group, ctx| group.cancel(ctx, token)),
             Event::Expired(timer) => self.expired(timer, now),
+            Event::TopicsDeleted { partition, topics } => self.topics_deleted(partition, &topics, now),
             Event::Appended(write) => self.written(write, Ok(()), now),
             Event::AppendFailed(write, error) => self.written(write, Err(error), now),
         }
@@ -229,6 +249,13 @@ impl GroupCoordinator {
         self.slots.iter().map(|slot| &slot.image)
     }
 
+    /// The topics, by name and id, for which groups of a partition have committed offsets.
+    pub fn topics_of(&self, partition: i32) -> BTreeSet<(&str, TopicId)> {
+        let slot = usize::try_from(partition).ok().and_then(|partition| self.slots.get(partition));
+        let topics = slot.into_iter().flat_map(|slot| slot.image.offsets.values().flatten());
+        topics.flat_map(|(name, partitions)| partitions.values().map(|value| (name.as_str(), value.topic_id))).collect()
+    }
+
     /// Asserts that every settled live group is what a restart would rebuild, field by field (reliability.md rows 12 and 13).
     pub fn check_against_images(&self) {
         for slot in self.slots.iter().filter(|slot| slot.loaded) {
@@ -252,7 +279,10 @@ impl GroupCoordinator {
             return Vec::new();
         }
         self.slots.resize_with(usize::try_from(partitions).unwrap_or(0), Slot::default);
-        vec![Action::SetTimer(Timer::Retention, now.ticks_ms + self.config.retention_check_interval_ms)]
+        // Spread over the interval.
+        let interval_ms = self.config.retention_check_interval_ms;
+        let first_ms = |partition: i32| interval_ms.saturating_add(interval_ms.saturating_mul(partition.into()) / i64::from(partitions));
+        (0..partitions).map(|p| Action::SetTimer(Timer::Retention(p), now.ticks_ms.saturating_add(first_ms(p)))).collect()
     }
 
     /// Live groups from the image; every member gets a full session to report in.
@@ -274,6 +304,8 @@ impl GroupCoordinator {
             group.check();
             slot.groups.insert(group.id.clone(), Group::Classic(group));
         }
+        let deleted = std::mem::take(&mut slot.deleted_topics);
+        slot.forget_topics(&mut ctx, deleted);
         ctx.actions
     }
 
@@ -331,7 +363,7 @@ impl GroupCoordinator {
             Timer::Session { group, member } => self.with_group(&group, now, |group, ctx| group.session_expired(ctx, &member)),
             Timer::Rebalance(group) => self.with_group(&group, now, ClassicGroup::rebalance_expired),
             Timer::Sync(group) => self.with_group(&group, now, ClassicGroup::sync_expired),
-            Timer::Retention => self.retention(now),
+            Timer::Retention(partition) => self.retention(partition, now),
         }
     }
 
@@ -399,7 +431,7 @@ impl fmt::Display for Timer {
             Timer::Session { group, member } => write!(f, "session of {member} in {group}"),
             Timer::Rebalance(group) => write!(f, "rebalance of {group}"),
             Timer::Sync(group) => write!(f, "sync of {group}"),
-            Timer::Retention => f.write_str("retention"),
+            Timer::Retention(partition) => write!(f, "retention of {partition}"),
         }
     }
 }

@@ -1,42 +1,119 @@
-//! Groups that nobody needs any more, and groups whose last write failed: looked for once per `offsets.retention.check.interval.ms`.
+//! What nobody needs any more: expired offsets, offsets of deleted topics, empty groups without offsets. Also groups whose last write failed.
+//!
+//! Looked for once per `offsets.retention.check.interval.ms`. Offsets expire `offsets.retention.minutes` after the group became empty, and
+//! those of topics that no consumer of a stable group reads, or that were committed without group management, that long after their
+//! commit; what came with a retention of its own (OffsetCommit v2 to v4) when that is over.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use coreline_wire::TopicId;
 use coreline_wire::error_code::ErrorCode;
 
+use super::admin::{append_in_parts, tombstone};
 use super::state::ClassicState;
 use super::write::PendingWrite;
-use super::{Action, ClassicGroup, Context, Group, GroupCoordinator, Slot, Timer};
+use super::{Action, ClassicGroup, Context, DeletedTopic, Group, GroupCoordinator, Slot, Timer};
 use crate::coordinator::Now;
-use crate::coordinator::record::Record;
+use crate::coordinator::record::{OffsetValue, Record};
 
 impl GroupCoordinator {
-    /// Drops empty groups without offsets, writes again what could not be written, and sets the next look.
-    pub(super) fn retention(&mut self, now: Now) -> Vec<Action> {
-        let mut actions = vec![Action::SetTimer(Timer::Retention, now.ticks_ms + self.config.retention_check_interval_ms)];
-        for partition in 0..self.slots.len() as i32 {
-            if let Some((slot, mut ctx)) = self.open(partition, now)
-                && slot.loaded
-            {
-                slot.retention(&mut ctx);
-                actions.append(&mut ctx.actions);
-            }
+    /// Looks at one partition: expired offsets and empty groups without offsets go, what could not be written is written again. Each
+    /// partition has its turn once per interval, one after the other, so that no turn is long.
+    pub(super) fn retention(&mut self, partition: i32, now: Now) -> Vec<Action> {
+        let next = Action::SetTimer(Timer::Retention(partition), now.ticks_ms + self.config.retention_check_interval_ms);
+        let mut actions = vec![next];
+        if let Some((slot, mut ctx)) = self.open(partition, now)
+            && slot.loaded
+        {
+            let deleted = std::mem::take(&mut slot.deleted_topics);
+            slot.forget_topics(&mut ctx, deleted);
+            slot.retention(&mut ctx);
+            actions.append(&mut ctx.actions);
         }
         actions
+    }
+
+    /// Topics are gone, and with them what was committed for them in this partition. While it is loaded they are remembered.
+    pub(super) fn topics_deleted(&mut self, partition: i32, topics: &[DeletedTopic], now: Now) -> Vec<Action> {
+        let Some((slot, mut ctx)) = self.open(partition, now) else { return Vec::new() };
+        if slot.loaded {
+            slot.forget_topics(&mut ctx, topics.to_vec());
+        } else {
+            slot.deleted_topics.extend_from_slice(topics);
+        }
+        ctx.actions
     }
 }
 
 impl Slot {
     fn retention(&mut self, ctx: &mut Context<'_>) {
-        let image = &self.image;
         for (id, group) in &mut self.groups {
-            let Group::Classic(group) = group else { continue };
             if ctx.writes.any_of_group(id) || ctx.writes.len() >= ctx.config.max_pending_writes {
                 continue;
             }
-            if group.is_unused() && !image.offsets.contains_key(&**id) {
-                ctx.append(vec![Record::Group { group: id.to_string(), value: None }], PendingWrite::Tombstone);
+            let offsets = self.image.offsets.get(&**id);
+            if let (Group::Classic(group), Some(_)) = (&mut *group, offsets)
+                && group.unwritten
+            {
+                // First the log has to know since when the group is empty.
+                group.write_state(ctx);
+                continue;
+            }
+            let expiry = match offsets {
+                Some(offsets) => group.expire(offsets, ctx.now.wall_ms, ctx.config.offsets_retention_ms),
+                None => Some(Expiry::NOTHING_LEFT),
+            };
+            let Some(Expiry { expired, all }) = expiry else { continue };
+            let mut records: Vec<Record> = expired.into_iter().map(|(topic, partition)| tombstone(id, topic, partition)).collect();
+            let Group::Classic(group) = group else {
+                if !records.is_empty() {
+                    append_in_parts(ctx, records, PendingWrite::Offsets);
+                }
+                continue;
+            };
+            if all && group.is_unused() {
+                records.push(Record::Group { group: id.to_string(), value: None });
+                append_in_parts(ctx, records, PendingWrite::Tombstone);
             } else if group.unwritten {
                 group.write_state(ctx);
+            } else if !records.is_empty() {
+                append_in_parts(ctx, records, PendingWrite::Offsets);
             }
+        }
+    }
+
+    /// Tombstones for what was committed for topics that do not exist any more, or is about to be.
+    pub(super) fn forget_topics(&mut self, ctx: &mut Context<'_>, topics: Vec<DeletedTopic>) {
+        if topics.is_empty() {
+            return;
+        }
+        // Without an id it may be of this topic; with another one it is of a topic that had or has this name.
+        let is_deleted = |topic: &str, id: TopicId| topics.iter().any(|gone| gone.name == topic && (id == TopicId::ZERO || id == gone.id));
+        let mut gone: BTreeMap<String, BTreeSet<(String, i32)>> = BTreeMap::new();
+        let mut note = |group: &str, topic: &str, partition: i32, value: &OffsetValue| {
+            if is_deleted(topic, value.topic_id) {
+                gone.entry(group.to_owned()).or_default().insert((topic.to_owned(), partition));
+            }
+        };
+        for (group, by_topic) in &self.image.offsets {
+            for DeletedTopic { name, .. } in &topics {
+                let partitions = by_topic.get(name).into_iter().flatten();
+                partitions.for_each(|(partition, value)| note(group, name, *partition, value));
+            }
+        }
+        for record in ctx.writes.records_of_partition(ctx.partition) {
+            if let Record::Offset { group, topic, partition, value: Some(value) } = record {
+                note(group, topic, *partition, value);
+            }
+        }
+        if ctx.writes.len() + gone.len() > ctx.config.max_pending_writes {
+            tracing::warn!(topics = topics.len(), "too many writes wait; offsets of deleted topics are removed later");
+            self.deleted_topics.extend(topics);
+            return;
+        }
+        for (group, keys) in gone {
+            let records = keys.into_iter().map(|(topic, partition)| tombstone(&group, &topic, partition)).collect();
+            append_in_parts(ctx, records, PendingWrite::Offsets);
         }
     }
 
@@ -61,7 +138,64 @@ impl Slot {
     }
 }
 
+/// Which offsets of a group have expired, and whether they are all that it has.
+struct Expiry<'a> {
+    expired: Vec<(&'a str, i32)>,
+    all: bool,
+}
+
+impl Expiry<'_> {
+    const NOTHING_LEFT: Expiry<'static> = Expiry { expired: Vec::new(), all: true };
+}
+
+/// Offsets of one group, by topic and partition.
+type Offsets = BTreeMap<String, BTreeMap<i32, OffsetValue>>;
+
+impl Group {
+    /// What of the group's offsets has expired. `None`: nothing may expire now. Offsets of topics that members read never do.
+    fn expire<'a>(&self, offsets: &'a Offsets, now_ms: i64, retention_ms: i64) -> Option<Expiry<'a>> {
+        let since_ms = match self {
+            Group::Classic(group) => group.expires_since_ms()?,
+            Group::Consumer(_) => None,
+        };
+        let mut expiry = Expiry { expired: Vec::new(), all: true };
+        for (topic, partitions) in offsets {
+            if self.is_subscribed(topic) {
+                expiry.all = false;
+                continue;
+            }
+            for (partition, value) in partitions {
+                let is_expired = match value.expire_timestamp_ms {
+                    at_ms @ 0.. => now_ms >= at_ms,
+                    _ => now_ms.saturating_sub(since_ms.unwrap_or(value.commit_timestamp_ms)) >= retention_ms,
+                };
+                if is_expired {
+                    expiry.expired.push((topic, *partition));
+                } else {
+                    expiry.all = false;
+                }
+            }
+        }
+        Some(expiry)
+    }
+}
+
 impl ClassicGroup {
+    /// From when the retention of its offsets counts: from a fixed time, or (`Some(None)`) from each offset's own commit. `None`: they
+    /// do not expire while the group is as it is.
+    fn expires_since_ms(&self) -> Option<Option<i64>> {
+        if self.protocol_type.is_none() {
+            // Consumers without group management.
+            return Some(None);
+        }
+        match self.state {
+            // Groups written before records had the time of the state count from the commits.
+            ClassicState::Empty => Some(Some(self.state_timestamp_ms).filter(|at_ms| *at_ms >= 0)),
+            ClassicState::Stable if self.subscribed.is_some() => Some(None),
+            _ => None,
+        }
+    }
+
     fn is_unused(&self) -> bool {
         self.is(ClassicState::Empty) && self.pending_joins.is_empty()
     }

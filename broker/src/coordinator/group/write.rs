@@ -84,6 +84,11 @@ impl Writes {
         writes.into_iter().flatten().filter(of_group).flat_map(|write| write.records.iter())
     }
 
+    /// The records that are on their way to a partition.
+    pub(super) fn records_of_partition(&self, partition: i32) -> impl Iterator<Item = &Record> {
+        self.in_flight.values().filter(move |write| write.partition == partition).flat_map(|write| write.records.iter())
+    }
+
     pub(super) fn any_of_group(&self, group_id: &str) -> bool {
         self.by_group.contains_key(group_id)
     }

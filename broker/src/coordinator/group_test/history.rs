@@ -1,5 +1,6 @@
 //! Random histories: whatever happens in whatever order, the log says what is alive, every request is answered once, committed offsets
-//! never go back by themselves. Reliability rows 12 and 13.
+//! never go back by themselves (each one that goes was deleted, has expired, or is of a deleted topic), an assignment has one owner per
+//! generation. Reliability rows 12 and 13.
 //!
 //! `GROUP_HISTORY_SEED=n` runs one history, `GROUP_HISTORIES=n` that many; a failure prints its seed.
 
@@ -10,12 +11,14 @@ use bytes::Bytes;
 use coreline_wire::TopicId;
 use coreline_wire::error_code::ErrorCode;
 
+use super::history_rules::Cause;
+use super::transcript::subscription;
 use crate::coordinator::batch::Encoded;
-use crate::coordinator::group::{Action, Event, GroupCoordinator, Image, Token, WriteId};
+use crate::coordinator::group::{Action, DeletedTopic, Event, GroupCoordinator, Image, Timer, Token, WriteId};
 use crate::coordinator::record::{Decoded, Record};
 use crate::coordinator::request::{
-    GroupRequest, GroupResponse, Heartbeat, JoinAnswer, JoinGroup, LeaveGroup, LeavingMember, OffsetCommit, OffsetFetch, PartitionCommit,
-    SyncGroup, TopicCommit,
+    GroupRequest, GroupResponse, Heartbeat, JoinAnswer, JoinGroup, LeaveGroup, LeavingMember, ListGroups, OffsetCommit, OffsetDelete,
+    OffsetFetch, PartitionCommit, SyncGroup, TopicCommit,
 };
 use crate::coordinator::timer::TimerSet;
 use crate::coordinator::{GroupConfig, Now};
@@ -25,6 +28,8 @@ const PARTITIONS: i32 = 2;
 const CLIENTS: usize = 6;
 const STEPS: usize = 600;
 const HISTORIES: u64 = 150;
+const TOPICS: [&str; 2] = ["t", "u"];
+pub(super) const OFFSETS_RETENTION_MS: i64 = 150_000;
 
 #[test]
 fn live_state_is_what_the_log_says_in_every_history() {
@@ -52,16 +57,30 @@ fn live_state_is_what_the_log_says_in_every_history() {
             seen.assigned > 500 && seen.committed > 500 && seen.static_returns > 20 && seen.failed > 500 && seen.restarts > 50,
             "{seen:?}"
         );
+        assert!(
+            seen.expired > 500 && seen.deleted > 100 && seen.forgotten > 100 && seen.of_deleted_topics > 100 && seen.refused_deletes > 100,
+            "{seen:?}"
+        );
     }
 }
 
 #[derive(Debug, Default, Clone)]
-struct Seen {
-    assigned: u64,
-    committed: u64,
-    static_returns: u64,
-    failed: u64,
-    restarts: u64,
+pub(super) struct Seen {
+    pub(super) assigned: u64,
+    pub(super) committed: u64,
+    pub(super) static_returns: u64,
+    pub(super) failed: u64,
+    pub(super) restarts: u64,
+    /// Offsets that expired.
+    pub(super) expired: u64,
+    /// Groups that were deleted.
+    pub(super) deleted: u64,
+    /// Offsets that were deleted.
+    pub(super) forgotten: u64,
+    /// Offsets that went with their topic.
+    pub(super) of_deleted_topics: u64,
+    /// Deletions that were refused because somebody uses the group or the offset.
+    pub(super) refused_deletes: u64,
 }
 
 impl Seen {
@@ -71,45 +90,58 @@ impl Seen {
         self.static_returns += other.static_returns;
         self.failed += other.failed;
         self.restarts += other.restarts;
+        self.expired += other.expired;
+        self.deleted += other.deleted;
+        self.forgotten += other.forgotten;
+        self.of_deleted_topics += other.of_deleted_topics;
+        self.refused_deletes += other.refused_deletes;
     }
 }
 
 /// What a client believes of itself.
 #[derive(Debug, Default, Clone)]
-struct Client {
-    group: String,
-    instance: Option<String>,
-    member: String,
-    generation: i32,
-    members: Vec<String>,
+pub(super) struct Client {
+    pub(super) group: String,
+    pub(super) instance: Option<String>,
+    pub(super) member: String,
+    pub(super) generation: i32,
+    pub(super) members: Vec<String>,
 }
 
 type OffsetKey = (String, String, i32);
 
-struct World {
-    random: u64,
-    config: GroupConfig,
-    machine: GroupCoordinator,
-    timers: TimerSet,
-    now: Now,
+pub(super) struct World {
+    pub(super) random: u64,
+    pub(super) config: GroupConfig,
+    pub(super) machine: GroupCoordinator,
+    pub(super) timers: TimerSet,
+    pub(super) now: Now,
     /// What is durable, as bytes, by partition.
-    log: Vec<Vec<Encoded>>,
-    in_flight: VecDeque<(WriteId, i32, Rc<Vec<Record>>)>,
-    waiting: BTreeMap<Token, (String, usize)>,
-    next_token: u64,
-    clients: Vec<Client>,
+    pub(super) log: Vec<Vec<Encoded>>,
+    pub(super) in_flight: VecDeque<(WriteId, i32, Rc<Vec<Record>>)>,
+    pub(super) waiting: BTreeMap<Token, (String, usize)>,
+    pub(super) next_token: u64,
+    pub(super) clients: Vec<Client>,
     /// Offsets whose commit was acknowledged last.
-    committed: BTreeMap<OffsetKey, i64>,
-    asked: BTreeMap<Token, Vec<(OffsetKey, i64)>>,
-    generations: BTreeMap<String, i32>,
-    leaders: BTreeMap<(String, i32), String>,
-    seen: Seen,
+    pub(super) committed: BTreeMap<OffsetKey, i64>,
+    pub(super) asked: BTreeMap<Token, Vec<(OffsetKey, i64)>>,
+    pub(super) generations: BTreeMap<String, i32>,
+    pub(super) leaders: BTreeMap<(String, i32), String>,
+    /// Who was told an assignment: by group, generation and assignment.
+    pub(super) owners: BTreeMap<(String, i32, Bytes), (Option<String>, String)>,
+    pub(super) cause: Cause,
+    pub(super) seen: Seen,
 }
 
 impl World {
     fn new(seed: u64) -> Self {
-        let config =
-            GroupConfig { initial_rebalance_delay_ms: 100, max_size: 5, retention_check_interval_ms: 60_000, ..GroupConfig::default() };
+        let config = GroupConfig {
+            initial_rebalance_delay_ms: 100,
+            max_size: 5,
+            retention_check_interval_ms: 60_000,
+            offsets_retention_ms: OFFSETS_RETENTION_MS,
+            ..GroupConfig::default()
+        };
         let client = |n: usize| Client {
             group: format!("g{}", n as u64 % GROUPS),
             instance: n.is_multiple_of(4).then(|| format!("i{n}")),
@@ -131,6 +163,8 @@ impl World {
             asked: BTreeMap::new(),
             generations: BTreeMap::new(),
             leaders: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            cause: Cause::Other,
             seen: Seen::default(),
         };
         world.start();
@@ -173,6 +207,7 @@ impl World {
             25..=39 => self.wait(),
             40..=41 => self.cancel(),
             42 if self.chance(30) => self.restart(),
+            43 if self.chance(30) => self.delete_topic(),
             _ => self.ask(),
         }
         self.machine.check_against_images();
@@ -187,16 +222,35 @@ impl World {
                     self.committed.insert((group.clone(), topic.clone(), *partition), value.offset);
                 }
             }
-            self.log[partition as usize].extend(encode(&records));
+            self.durable(partition, &records);
         }
         self.seen.restarts += 1;
         self.start();
     }
 
+    fn durable(&mut self, partition: i32, records: &[Record]) {
+        self.log[partition as usize].extend(encode(records));
+        for record in records {
+            if let Record::Offset { group, topic, partition, value: None } = record {
+                self.committed.remove(&(group.clone(), topic.clone(), *partition));
+            }
+        }
+    }
+
+    fn delete_topic(&mut self) {
+        let name = TOPICS[self.draw(2) as usize].to_owned();
+        let topic = DeletedTopic { name, id: TopicId([self.draw(3) as u8; 16]) };
+        for partition in 0..PARTITIONS {
+            self.cause = Cause::TopicDeleted(topic.clone());
+            self.apply(Event::TopicsDeleted { partition, topics: Rc::from([topic.clone()]) });
+        }
+        self.cause = Cause::Other;
+    }
+
     fn conclude(&mut self) {
         let Some((write, partition, records)) = self.in_flight.pop_front() else { return };
         if self.chance(85) {
-            self.log[partition as usize].extend(encode(&records));
+            self.durable(partition, &records);
             self.apply(Event::Appended(write));
         } else {
             self.seen.failed += 1;
@@ -219,7 +273,9 @@ impl World {
             self.now.wall_ms += (at_ms - self.now.ticks_ms).max(0);
             self.now.ticks_ms = self.now.ticks_ms.max(at_ms);
             let timer = self.timers.pop_due(self.now.ticks_ms).expect("due");
+            self.cause = if matches!(timer, Timer::Retention(_)) { Cause::Retention } else { Cause::Other };
             self.apply(Event::Expired(timer));
+            self.cause = Cause::Other;
         }
         self.now.wall_ms += until - self.now.ticks_ms;
         self.now.ticks_ms = until;
@@ -258,8 +314,9 @@ impl World {
             }
             5 => GroupRequest::Heartbeat(Heartbeat { group_id, generation_id, member_id, instance_id }),
             6 if self.chance(40) => GroupRequest::Leave(LeaveGroup { group_id, members: vec![LeavingMember { member_id, instance_id }] }),
+            6 if self.chance(40) => self.administer(group_id),
             6 | 7 => {
-                let topics = Some(vec![("t".to_owned(), vec![0, 1, 2])]);
+                let topics = Some(TOPICS.iter().map(|topic| ((*topic).to_owned(), vec![0, 1, 2])).collect());
                 GroupRequest::Fetch(OffsetFetch { group_id, topics, require_stable: false })
             }
             _ => self.commit(group_id, generation_id, member_id, instance_id),
@@ -267,11 +324,26 @@ impl World {
         self.request(who, request);
     }
 
+    fn administer(&mut self, group_id: String) -> GroupRequest {
+        match self.draw(4) {
+            0 => GroupRequest::Delete(group_id),
+            1 => {
+                let topic = TOPICS[self.draw(2) as usize].to_owned();
+                let partitions = (0..1 + self.draw(3)).map(|partition| partition as i32).collect();
+                GroupRequest::DeleteOffsets(OffsetDelete { group_id, topics: vec![(topic, partitions)] })
+            }
+            2 => GroupRequest::Describe(group_id),
+            _ => GroupRequest::List(ListGroups::default()),
+        }
+    }
+
     fn join(&mut self, client: Client, member_id: String) -> GroupRequest {
         let version = self.draw(10);
         let protocols = [vec!["range"], vec!["range", "sticky"], vec!["sticky", "range"]];
         let protocols = protocols[self.draw(3) as usize].iter();
-        let blob = self.draw(2);
+        // Who reads what, and now and then what nobody can read.
+        let nth = if self.chance(60) { 0 } else { self.draw(4) as usize };
+        let blob = [subscription("t"), subscription("t"), subscription("u"), Bytes::from_static(b"odd")][nth].clone();
         // A static member that restarts does not know its id.
         let restarts = client.instance.is_some() && self.chance(30);
         GroupRequest::Join(JoinGroup {
@@ -283,7 +355,7 @@ impl World {
             session_timeout_ms: 6_000 + self.draw(10) as i32 * 1_000,
             rebalance_timeout_ms: 1_000 + self.draw(20) as i32 * 1_000,
             protocol_type: "consumer".into(),
-            protocols: protocols.map(|name| ((*name).to_owned(), Bytes::from(format!("{name}{blob}")))).collect(),
+            protocols: protocols.map(|name| ((*name).to_owned(), blob.clone())).collect(),
             requires_known_member_id: version >= 4,
             supports_skip_assignment: version >= 9,
         })
@@ -307,7 +379,7 @@ impl World {
             instance_id: if simple { None } else { instance_id },
             retention_ms: if self.chance(5) { 1_000 } else { -1 },
             tells_missing_group: self.chance(50),
-            topics: vec![TopicCommit { name: "t".into(), id, partitions }],
+            topics: vec![TopicCommit { name: TOPICS[self.draw(2) as usize].to_owned(), id, partitions }],
         })
     }
 
@@ -316,20 +388,33 @@ impl World {
         self.next_token += 1;
         let group_id = request.group_id().unwrap_or_default().to_owned();
         if let GroupRequest::Commit(commit) = &request {
-            let key = |partition| (group_id.clone(), "t".to_owned(), partition);
+            let key = |partition| (group_id.clone(), commit.topics[0].name.clone(), partition);
             self.asked.insert(token, commit.topics[0].partitions.iter().map(|p| (key(p.partition), p.offset)).collect());
         }
         self.waiting.insert(token, (group_id, who));
         let mut nonce = [0; 16];
         nonce[..8].copy_from_slice(&self.draw(u64::MAX).to_le_bytes());
+        self.cause = match &request {
+            GroupRequest::Delete(group_id) => Cause::DeleteGroup(group_id.clone()),
+            GroupRequest::DeleteOffsets(request) => Cause::DeleteOffsets(request.clone()),
+            _ => Cause::Other,
+        };
         self.apply(Event::Request { token, request, nonce });
+        self.cause = Cause::Other;
     }
 
     fn apply(&mut self, event: Event) {
         for action in self.machine.apply(event, self.now) {
             match action {
                 Action::Answer(token, response) => self.answered(token, response),
-                Action::Append { write, partition, records } => self.in_flight.push_back((write, partition, records)),
+                Action::Append { write, partition, records } => {
+                    for record in records.iter() {
+                        if let Record::Offset { group, topic, partition, value: None } = record {
+                            self.check_tombstone(group, topic, *partition);
+                        }
+                    }
+                    self.in_flight.push_back((write, partition, records));
+                }
                 Action::SetTimer(timer, at_ms) => {
                     assert!(at_ms >= self.now.ticks_ms, "a deadline in the past: {timer} at {at_ms}, now {}", self.now.ticks_ms);
                     self.timers.set(timer, at_ms);
@@ -341,6 +426,7 @@ impl World {
         let machine = &self.machine;
         self.generations.retain(|group, _| machine.group(group).is_some());
         self.leaders.retain(|(group, _), _| machine.group(group).is_some());
+        self.owners.retain(|(group, ..), _| machine.group(group).is_some());
     }
 
     fn answered(&mut self, token: Token, response: GroupResponse) {
@@ -355,11 +441,34 @@ impl World {
         }
         // A cancelled commit may still be answered; everything else that is answered is waited for.
         let Some((group, who)) = self.waiting.remove(&token) else {
-            assert!(matches!(response, GroupResponse::Commit(_) | GroupResponse::Join(_)), "{token:?} is answered twice: {response:?}");
+            assert!(
+                matches!(
+                    response,
+                    GroupResponse::Commit(_) | GroupResponse::Join(_) | GroupResponse::Deleted(_) | GroupResponse::DeletedOffsets(_)
+                ),
+                "{token:?} is answered twice: {response:?}"
+            );
             return;
         };
+        if let GroupResponse::Sync(answer) = &response
+            && answer.error.is_ok()
+            && !answer.assignment.is_empty()
+        {
+            self.assigned(who, answer.assignment.clone());
+        }
         let client = &mut self.clients[who];
         match response {
+            GroupResponse::Deleted(ErrorCode::None) => self.seen.deleted += 1,
+            GroupResponse::Deleted(ErrorCode::NonEmptyGroup) => self.seen.refused_deletes += 1,
+            GroupResponse::DeletedOffsets(answer) => {
+                let codes = answer.topics.iter().flat_map(|(_, partitions)| partitions);
+                self.seen.refused_deletes += codes.filter(|(_, code)| *code == ErrorCode::GroupSubscribedToTopic).count() as u64;
+            }
+            GroupResponse::Listed(answer) => assert_eq!(answer.groups.len(), self.machine.group_count()),
+            GroupResponse::Described(answer) => {
+                let state = self.machine.group(&group).map_or("Dead", |group| group.state().name());
+                assert_eq!(answer.state, state);
+            }
             GroupResponse::Join(answer) if answer.error.is_ok() => self.joined(who, answer),
             GroupResponse::Join(answer) => match answer.error {
                 ErrorCode::MemberIdRequired => client.member = answer.member_id,
@@ -370,8 +479,8 @@ impl World {
             GroupResponse::Sync(answer) if answer.error == ErrorCode::UnknownMemberId => client.member = String::new(),
             GroupResponse::Heartbeat(ErrorCode::UnknownMemberId) => client.member = String::new(),
             GroupResponse::Fetch(answer) => {
-                for fetched in &answer.topics[0].1 {
-                    let key = (group.clone(), "t".to_owned(), fetched.partition);
+                for (topic, fetched) in answer.topics.iter().flat_map(|(topic, offsets)| offsets.iter().map(move |o| (topic, o))) {
+                    let key = (group.clone(), topic.clone(), fetched.partition);
                     let expected = self.committed.get(&key).copied().unwrap_or(-1);
                     assert_eq!(fetched.offset, expected, "the offset of {key:?} went back");
                 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use coreline_wire::TopicId;
 use coreline_wire::error_code::ErrorCode;
 
-use crate::coordinator::group::{Action, Event, GroupCoordinator, Timer, Token, WriteId};
+use crate::coordinator::group::{Action, DeletedTopic, Event, GroupCoordinator, Timer, Token, WriteId};
 use crate::coordinator::record::Record;
 use crate::coordinator::request::{
     DescribedMember, GroupRequest, GroupResponse, Heartbeat, JoinGroup, LeaveGroup, LeavingMember, ListGroups, OffsetCommit, OffsetDelete,
@@ -161,8 +161,12 @@ impl Runner {
             "describe" => self.request(label, GroupRequest::Describe(words.text("group", "g").to_owned())),
             "delete" => self.request(label, GroupRequest::Delete(words.text("group", "g").to_owned())),
             "forget" => self.forget(label, &words),
+            // drop TOPIC ...: topics are deleted (all have the same id here).
+            "drop" => self.drop_topics(&words),
             // cancel LABEL: its client is gone.
             "cancel" => self.cancel(&label),
+            // keep MEMBER gen= for=: heartbeats for so long; what they are answered is not shown.
+            "keep" => self.keep(&words),
             // wait MILLISECONDS: timers fire on the way.
             "wait" => self.wait(words.plain[1].parse().expect("milliseconds")),
             // written: the oldest write is durable.
@@ -188,6 +192,8 @@ impl Runner {
                 "max_size" => self.config.max_size = number as usize,
                 "max_groups" => self.config.max_groups = number as usize,
                 "max_pending_writes" => self.config.max_pending_writes = number as usize,
+                "retention" => self.config.offsets_retention_ms = number,
+                "check" => self.config.retention_check_interval_ms = number,
                 "metadata_max" => self.config.member_metadata_max_bytes = number as usize,
                 other => panic!("no such setting: {other}"),
             }
@@ -243,6 +249,25 @@ impl Runner {
             instance_id: words.named.get("instance").map(|text| (*text).to_owned()),
         };
         self.request(label, GroupRequest::Heartbeat(request));
+    }
+
+    fn keep(&mut self, words: &Words<'_>) {
+        let until = self.now.ticks_ms + words.number("for", 0);
+        let mut shown = Vec::new();
+        while self.now.ticks_ms < until {
+            self.out.clear();
+            let request = Heartbeat {
+                group_id: words.text("group", "g").to_owned(),
+                generation_id: words.number("gen", -1) as i32,
+                member_id: self.full(words.plain[1]),
+                instance_id: None,
+            };
+            self.request("keep".into(), GroupRequest::Heartbeat(request));
+            self.out.clear();
+            self.wait(5_000.min(until - self.now.ticks_ms));
+            shown.append(&mut self.out);
+        }
+        self.out = shown;
     }
 
     fn leave(&mut self, label: String, words: &Words<'_>) {
@@ -307,6 +332,12 @@ impl Runner {
         };
         let topics = words.plain[2..].iter().map(place).collect();
         self.request(label, GroupRequest::DeleteOffsets(OffsetDelete { group_id: words.text("group", "g").to_owned(), topics }));
+    }
+
+    fn drop_topics(&mut self, words: &Words<'_>) {
+        let deleted = |name: &&str| DeletedTopic { name: (*name).to_owned(), id: TopicId([words.number("id", 7) as u8; 16]) };
+        let topics = words.plain[1..].iter().map(deleted).collect();
+        self.apply(Event::TopicsDeleted { partition: 0, topics });
     }
 
     fn cancel(&mut self, label: &str) {
@@ -375,7 +406,7 @@ impl Runner {
                 }
                 self.in_flight.push((write, records));
             }
-            Action::SetTimer(Timer::Retention, at_ms) => self.timers.set(Timer::Retention, at_ms),
+            Action::SetTimer(timer @ Timer::Retention(_), at_ms) => self.timers.set(timer, at_ms),
             Action::SetTimer(timer, at_ms) => {
                 if let Timer::Session { member, .. } = &timer {
                     self.name_member(member);
