@@ -15,6 +15,7 @@ mod differential {
     pub mod fetch;
     pub mod golden;
     pub mod group_admin;
+    pub mod group_odd;
     pub mod groups;
     pub mod hostile;
     pub mod log_reads;
@@ -34,8 +35,8 @@ mod differential {
 use differential::golden::{Part, Words};
 use differential::session::Session;
 use differential::{
-    allowed, configs, consumer_groups, fetch, golden, group_admin, groups, hostile, log_reads, metadata, migration, odd, produce, quotas,
-    resources, surface, telemetry, topics, two_clients,
+    allowed, configs, consumer_groups, fetch, golden, group_admin, group_odd, groups, hostile, log_reads, metadata, migration, odd,
+    produce, quotas, resources, surface, telemetry, topics, two_clients,
 };
 
 /// Settings that both brokers run with, as `--set` takes them.
@@ -87,9 +88,10 @@ fn the_log_and_its_topics_answer_what_kafka_answers() {
 
 #[test]
 fn groups_answer_what_kafka_answers() {
-    check(&Part { file: "kafka-4.3-groups.txt", allowed: allowed::GROUPS, words: Words::Present }, |session| {
+    check(&Part { file: "kafka-4.3-groups.txt", allowed: allowed::GROUPS, words: Words::Exact }, |session| {
         groups::ready(session);
         group_admin::cases(session);
+        group_odd::cases(session);
     });
 }
 
@@ -114,7 +116,7 @@ fn the_rest_for_operators_answers_what_kafka_answers() {
 
 #[test]
 fn quotas_answer_what_kafka_answers() {
-    check(&Part { file: "kafka-4.3-quotas.txt", allowed: allowed::QUOTAS, words: Words::Present }, |session| {
+    check(&Part { file: "kafka-4.3-quotas.txt", allowed: allowed::QUOTAS, words: Words::Exact }, |session| {
         quotas::cases(session);
     });
 }

@@ -71,7 +71,7 @@ fn to_coordinator(request: OffsetCommitRequest, version: i16, find: impl Fn(&str
     (commit, decided)
 }
 
-/// The coordinator answers what it was asked, in that order; what was decided here lies between.
+/// The coordinator answers what it was asked, in that order; what was decided here lies between. A topic without partitions is left out.
 fn respond(decided: Decided, answer: CommitAnswer) -> OffsetCommitResponse {
     let mut answered = answer.topics.into_iter().flat_map(|(_, partitions)| partitions);
     let mut topics = Vec::with_capacity(decided.len());
@@ -81,7 +81,9 @@ fn respond(decided: Decided, answer: CommitAnswer) -> OffsetCommitResponse {
             let error = error.unwrap_or_else(|| answered.next().map_or(ErrorCode::UnknownServerError, |(_, error)| error));
             outcomes.push(OffsetCommitResponsePartition::default().with_partition_index(partition).with_error_code(error.code()));
         }
-        topics.push(OffsetCommitResponseTopic::default().with_name(name).with_partitions(outcomes));
+        if !outcomes.is_empty() {
+            topics.push(OffsetCommitResponseTopic::default().with_name(name).with_partitions(outcomes));
+        }
     }
     OffsetCommitResponse::default().with_topics(topics)
 }

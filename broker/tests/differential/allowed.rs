@@ -73,7 +73,10 @@ pub const LOG_AND_METADATA: &[(&str, &str)] = &[
 ];
 
 /// Classic groups and what operators ask about them.
-pub const GROUPS: &[(&str, &str)] = &[];
+pub const GROUPS: &[(&str, &str)] = &[
+    ("odd: protocol twice", "the first naming counts, here and for the vote; Kafka counts each in one place and the last in another"),
+    ("JoinGroup v9 odd: empty protocol name", "told as it was given; Kafka tells none from v7 on"),
+];
 
 /// Groups of the consumer protocol.
 pub const CONSUMER_GROUPS: &[(&str, &str)] = &[];
