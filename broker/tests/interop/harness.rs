@@ -183,7 +183,8 @@ impl Broker {
         Err(format!("the broker was not ready after {READY_WITHIN:?}"))
     }
 
-    fn data(&self) -> PathBuf {
+    /// The data directory.
+    pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
