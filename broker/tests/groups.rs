@@ -78,6 +78,27 @@ fn java_and_librdkafka_share_a_classic_group() {
     report(test, start, vec![storm(&programs, "java and librdkafka, range", &kinds)]);
 }
 
+const fn consumer(client: &'static str, assignor: Option<&'static str>) -> Kind {
+    Kind { client, protocol: "consumer", assignor, cooperative: true, statics: true }
+}
+
+#[test]
+fn consumer_groups_of_all_who_have_them() {
+    lives(
+        "consumer_groups_of_all_who_have_them",
+        &[consumer("java", None), consumer("librdkafka", None), consumer("librdkafka", Some("range")), consumer("franz-go", None)],
+    );
+}
+
+#[test]
+fn java_librdkafka_and_franz_go_share_a_consumer_group() {
+    let test = "java_librdkafka_and_franz_go_share_a_consumer_group";
+    let kinds = [consumer("java", None), consumer("librdkafka", None), consumer("franz-go", None), consumer("librdkafka", None)];
+    let Some(programs) = prepare(&kinds) else { return };
+    let start = Instant::now();
+    report(test, start, vec![storm(&programs, "java, librdkafka and franz-go, uniform", &kinds)]);
+}
+
 /// Each life has a broker of its own and waits most of the time: all at once.
 fn lives(test: &str, kinds: &[Kind]) {
     let only = std::env::var("CORELINE_GROUP_ONLY").unwrap_or_default();

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `CORELINE_INTEROP_SEED=SEED:BASE` | repeats the record sets of a failed run; the failure prints it. The seed is 1 by default, `clock` draws one |
 //! | `CORELINE_INTEROP_TARGET=kafka`, `KAFKA_LIBS=DIR` | the control: the same suite against Apache Kafka, DIR holds its jars |
+//! | `CORELINE_INTEROP_BINARY=PATH` | another build of the broker: an optimized one, or an older one |
 //! | `CORELINE_INTEROP_VERBOSE=1` | prints every step as it is done |
 //! | `CORELINE_INTEROP_KEEP=1` | keeps data folder and log of the broker |
 //! | `CI=true` | a missing toolchain is a failure instead of a printed skip |

@@ -120,7 +120,8 @@ impl Broker {
     }
 
     fn coreline(&self, shards: u16) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_coreline"));
+        let built = std::env::var_os("CORELINE_INTEROP_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_coreline").into());
+        let mut command = Command::new(built);
         command.arg("serve").arg("--data-dir").arg(self.data());
         command.args(["--listen", &self.bootstrap(), "--admin-listen", &format!("127.0.0.1:{}", self.second_port)]);
         command.args(["--shards", &shards.to_string()]);

@@ -153,6 +153,9 @@ pub(crate) fn normal(line: &Line, exit: i64, out: &str, err: &str, folders: &[(&
         }
         if line.sorted {
             lines.sort();
+            if line.shape {
+                lines.dedup();
+            }
         }
         text += &lines.iter().map(|line| format!("{line}\n")).collect::<String>();
     }
@@ -246,7 +249,7 @@ mod tests {
             assert_eq!(text(&Line::default(), out), format!("exit 0\n{wanted}"));
         }
         let shape = Line { shape: true, sorted: true, ..Line::default() };
-        assert_eq!(text(&shape, "b 12.5 ms\na -3\n"), "exit 0\na N\nb N ms\n");
+        assert_eq!(text(&shape, "b 12.5 ms\nb 7 ms\na -3\n"), "exit 0\na N\nb N ms\n");
         // A difference stays one.
         assert_ne!(text(&Line::default(), "offset 1\n"), text(&Line::default(), "offset 2\n"));
     }
