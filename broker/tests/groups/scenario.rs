@@ -119,7 +119,7 @@ fn live(programs: &Programs, kind: Kind, broker: &mut Broker, feed: &mut Feed, g
     Ok(())
 }
 
-/// A static member is killed and comes back: nobody else notices, and it has what it had.
+/// A static member goes and comes back: nobody else notices, and it has what it had.
 fn static_member(
     programs: &Programs,
     kind: Kind,
@@ -139,7 +139,12 @@ fn static_member(
         let instance = if round == 0 { "two" } else { "one" };
         let (held, had) = (group.holdings(stays), group.holdings(goes));
         let (told, generation) = (group.history.members[stays].assignments, group.history.members[stays].generation);
-        group.kill(goes);
+        // In the consumer protocol a killed member's instance is taken until its session is over; one that is closed says that it comes back.
+        if kind.protocol == "classic" {
+            group.kill(goes);
+        } else {
+            group.leave(goes)?;
+        }
         let back = group.join_static(programs, broker, kind, feed, instance, Some(goes))?;
         group.settle(&[stays, back])?;
         group.pause(QUIET);
