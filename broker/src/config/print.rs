@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::key::{Applies, Key};
-use super::{BROKER_KEYS, Config, TOPIC_KEYS, registry};
+use super::{BROKER_KEYS, CLIENT_METRICS_KEYS, Config, GROUP_KEYS, TOPIC_KEYS, registry};
 
 /// TOML, one key per line with the source of its value; unset keys as comments.
 pub fn toml(config: &Config) -> String {
@@ -40,12 +40,16 @@ pub fn json(config: &Config) -> String {
     format!("[\n{}\n]\n", rows.join(",\n"))
 }
 
-/// The documentation of every key as Markdown tables: broker keys, then topic keys.
+/// The documentation of every key as Markdown tables: broker keys, topic keys, keys of groups and of client metrics subscriptions.
 pub fn docs() -> String {
     let mut out = String::new();
     table(&mut out, "Broker settings", BROKER_KEYS);
     out.push('\n');
     table(&mut out, "Topic settings", TOPIC_KEYS);
+    out.push('\n');
+    table(&mut out, "Group settings", GROUP_KEYS);
+    out.push('\n');
+    table(&mut out, "Settings of client metrics subscriptions", CLIENT_METRICS_KEYS);
     out
 }
 
@@ -103,7 +107,7 @@ mod tests {
     #[test]
     fn the_documentation_has_every_key_once() {
         let docs = docs();
-        for key in BROKER_KEYS.iter().chain(TOPIC_KEYS) {
+        for key in BROKER_KEYS.iter().chain(TOPIC_KEYS).chain(GROUP_KEYS).chain(CLIENT_METRICS_KEYS) {
             assert!(docs.contains(&format!("| `{}` |", key.name)), "{}", key.name);
         }
     }
