@@ -264,12 +264,15 @@ mod tests {
         let document = include_str!("../CLI.md");
         let mut open = vec![("coreline".to_string(), Arguments::command())];
         let mut commands = 0;
+        let scripts =
+            [CompletionShell::Bash, CompletionShell::Zsh, CompletionShell::Fish].map(|s| completions::completions(Arguments::command(), s));
         while let Some((path, command)) = open.pop() {
             let own = ["coreline serve", "coreline log verify", "coreline log dump"].contains(&path.as_str());
             if command.get_subcommands().next().is_none() && !own {
                 commands += 1;
                 assert!(document.contains(&format!("`{path}")), "broker/CLI.md says nothing of `{path}`");
                 assert!(command.get_about().is_some(), "`{path}` has no help");
+                assert!(scripts.iter().all(|s| s.contains(command.get_name())), "completions leave out `{path}`");
             }
             open.extend(command.get_subcommands().map(|c| (format!("{path} {}", c.get_name()), c.clone())));
         }

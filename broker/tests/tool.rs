@@ -52,7 +52,10 @@ impl User {
             return User { brokers, home, _broker: None };
         }
         let data = common::dir();
-        let broker = common::Broker::start(data.path(), &["--shards", "1", "--set", "offsets.topic.num.partitions=4"]);
+        let broker = common::Broker::start(
+            data.path(),
+            &["--shards", "1", "--set", "offsets.topic.num.partitions=4", "--set", "group.initial.rebalance.delay.ms=0"],
+        );
         User { brokers: broker.addr.to_string(), home, _broker: Some((broker, data)) }
     }
 
@@ -440,6 +443,9 @@ fn completions_and_man_pages() {
             assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
         }
     }
+    let help = user.run(&["consume", "--help"]).ok();
+    let at = |part: &str| help.find(part).unwrap_or_else(|| panic!("{part:?} is missing in\n{help}"));
+    assert!(at("Options:") < at("--exit-at-end") && at("--exit-at-end") < at("Cluster and output:") && at("--brokers") < at("Formats:"));
     assert!(user.run(&["man"]).ok().contains(".TH coreline 1"));
     let folder = user.home.path().join("man");
     user.run(&["man", &folder.display().to_string()]).ok();

@@ -19,6 +19,7 @@ use crate::client::records::Fetched;
 /// Goes on with new records until Ctrl-C, or ends at the end with -e, after -n records, or at the end of the range. In a group (-g) it begins where
 /// the group left off and commits every 5 s and at its end.
 #[derive(Args, Debug)]
+#[command(after_long_help = template::HELP)]
 pub struct ConsumeArgs {
     #[command(flatten)]
     remote: Remote,

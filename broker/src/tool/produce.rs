@@ -30,6 +30,7 @@ const RECORDS_PER_FLUSH: usize = 50_000;
 ///
 /// Without -v or a file, records are read from standard input, one per line; -f describes other input. Ctrl-C sends what was read and ends.
 #[derive(Args, Debug)]
+#[command(after_long_help = template::HELP)]
 pub struct ProduceArgs {
     #[command(flatten)]
     remote: Remote,
@@ -239,7 +240,7 @@ fn read(mut reader: Reader<Box<dyn Read + Send>>, to: &SyncSender<Event>) {
 /// Takes records as they come and sends them in batches.
 fn pump(session: &mut Session, args: &ProduceArgs, base: &Base, sender: &mut Sender, from: &Receiver<Event>) -> Result<(), Failure> {
     // Whoever types sees what was typed.
-    let mut progress = Progress::new(std::io::stdin().is_terminal() || args.verbose);
+    let mut progress = Progress::new(args.verbose || (args.file.is_none() && std::io::stdin().is_terminal()));
     let started = Instant::now();
     loop {
         // Short while something waits to be sent; else only so long that Ctrl-C is noticed.

@@ -10,24 +10,26 @@ use super::out::{Colour, Out};
 use super::profile::{self, Profile};
 use crate::client::{Cluster, Settings, Stop, address};
 
+/// These options stand together, behind a command's own.
+const HEADING: &str = "Cluster and output";
+
 /// The cluster and the output.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Cluster and output")]
 pub struct Remote {
     /// Brokers to begin with [default: the profile's, else $CORELINE_BROKERS, else localhost:9092].
-    #[arg(short = 'b', long, value_name = "HOST:PORT,...", global = true)]
+    #[arg(short = 'b', long, value_name = "HOST:PORT,...", global = true, help_heading = HEADING)]
     brokers: Option<String>,
     /// Profile to use [default: $CORELINE_PROFILE, else the current one].
-    #[arg(long, value_name = "NAME", global = true)]
+    #[arg(long, value_name = "NAME", global = true, help_heading = HEADING)]
     profile: Option<String>,
     /// Longest time for one operation, retries included [default: 30s].
-    #[arg(long, value_name = "DURATION", global = true)]
+    #[arg(long, value_name = "DURATION", global = true, help_heading = HEADING)]
     timeout: Option<String>,
     /// Print JSON.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = HEADING)]
     json: bool,
     /// When to use colours.
-    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", global = true)]
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", global = true, help_heading = HEADING)]
     color: Colour,
     /// Not supported yet.
     #[arg(long, global = true, hide = true)]

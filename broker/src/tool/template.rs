@@ -72,6 +72,15 @@ pub(crate) const FIELDS: [(char, Field, &str); 17] = [
     ('i', Field::Count, "number of the record in this run, from 1"),
 ];
 
+/// The fields for `--help`; a test holds it to [`FIELDS`].
+pub(crate) const HELP: &str = "\
+Formats:
+  %t topic   %p partition   %o offset   %k key   %v (%s) value   %K %V (%S) their bytes, -1 for null
+  %h headers, NAME=VALUE,...   %H how many   %T timestamp, ms since 1970   %d the same as date and time, UTC
+  %e leader epoch   %x %y producer id and epoch   %i number of the record in this run   %% \\n \\t \\r \\0 \\\\ \\xHH characters
+  Behind a field: {hex} {base64} {json} for bytes, {big8..64} {little8..64} for numbers, as in %k{hex} or %V{big32}%v.
+  What consume writes by a format, produce reads by the same.";
+
 impl Field {
     fn is_bytes(self) -> bool {
         matches!(self, Field::Key | Field::Value | Field::Headers | Field::Topic | Field::Date)
@@ -211,6 +220,7 @@ mod tests {
     fn every_field_is_documented() {
         for (letter, _, what) in FIELDS {
             assert!(include_str!("../../CLI.md").contains(&format!("`%{letter}`")), "broker/CLI.md says nothing of %{letter}, {what}");
+            assert!(HELP.contains(&format!("%{letter}")), "--help says nothing of %{letter}, {what}");
         }
     }
 

@@ -12,6 +12,8 @@ use crate::client::produce::NewRecord;
 
 /// Longest field that is read.
 const FIELD_BYTES_MAX: usize = 256 << 20;
+/// Bytes asked of the input at a time.
+const CHUNK_BYTES: usize = 64 << 10;
 
 /// A record as the input describes it, with where it is to go if the input says so.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +29,9 @@ pub(crate) struct Reader<R> {
     input: R,
     pieces: Vec<Piece>,
     null: Option<Vec<u8>>,
+    /// Where the input is read to.
+    chunk: Box<[u8]>,
+    /// Bytes that were read; those before `at` were used.
     buffer: Vec<u8>,
     at: usize,
     ended: bool,
@@ -68,7 +73,7 @@ pub(crate) fn check(pieces: &[Piece]) -> Result<(), String> {
 impl<R: Read> Reader<R> {
     /// Reads by a format that [`check`] has taken. `null` stands for a null key, value or header value.
     pub(crate) fn new(input: R, pieces: Vec<Piece>, null: Option<Vec<u8>>) -> Reader<R> {
-        Reader { input, pieces, null, buffer: Vec::new(), at: 0, ended: false, records: 0 }
+        Reader { input, pieces, null, chunk: vec![0; CHUNK_BYTES].into(), buffer: Vec::new(), at: 0, ended: false, records: 0 }
     }
 
     /// The next record; `None` at the end of the input. An error says which record.
@@ -176,16 +181,14 @@ impl<R: Read> Reader<R> {
         while self.buffer.len() - self.at < len && !self.ended {
             self.buffer.drain(..self.at);
             self.at = 0;
-            let before = self.buffer.len();
-            self.buffer.resize(before + (64 << 10), 0);
             let read = loop {
-                match self.input.read(&mut self.buffer[before..]) {
+                match self.input.read(&mut self.chunk) {
                     Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                    other => break other.map_err(|e| format!("reading the input: {e}")),
+                    other => break other.map_err(|e| format!("reading the input: {e}"))?,
                 }
             };
-            self.buffer.truncate(before + read.as_ref().copied().unwrap_or(0));
-            self.ended = read? == 0;
+            self.buffer.extend_from_slice(&self.chunk[..read]);
+            self.ended = read == 0;
         }
         Ok(self.buffer.len() - self.at >= len)
     }
