@@ -150,13 +150,17 @@ fn static_member(
         group.pause(QUIET);
         group.check()?;
         let this = &group.history.members[stays];
-        if (this.assignments, this.generation) != (told, generation) || group.holdings(stays) != held {
+        // A generation may pass where the member itself rebalances: franz-go does now and then when it comes back as the leader, and with another
+        // subscription in the consumer protocol, both with Apache Kafka too. What is owned stays owned.
+        let quiet = kind.protocol == "classic" && kind.client != "franz-go";
+        let noticed = quiet && (this.assignments, this.generation) != (told, generation);
+        if noticed || group.holdings(stays) != held {
             return Err(format!("{} noticed that a static member came back: generation {generation}, now {}", this.name, this.generation));
         }
         if group.holdings(back).keys().ne(had.keys()) {
             return Err(format!("the static member had {:?} and got {:?}", had.keys(), group.holdings(back).keys()));
         }
-        if kind.protocol == "classic" && group.history.members[back].generation != generation {
+        if quiet && group.history.members[back].generation != generation {
             return Err(format!(
                 "the static member is of generation {}, the group was of {generation}",
                 group.history.members[back].generation
