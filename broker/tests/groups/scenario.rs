@@ -1,6 +1,6 @@
 //! The life of a group, client by client: members are added, killed and leave, the broker is stopped and killed under them, offsets are reset.
 
-use crate::groups::group::{Feed, Group, HELPER, Kind, Programs, run};
+use crate::groups::group::{Feed, Group, Kind, Programs, run};
 use crate::harness::{Broker, Target};
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -107,9 +107,7 @@ fn live(programs: &Programs, kind: Kind, broker: &mut Broker, feed: &mut Feed, g
     steps.done("leave, lag");
 
     let to = feed.end - 15;
-    // KafkaJS asks first whether the group is empty, by DescribeGroups.
-    let by = if kind.client == "kafkajs" { HELPER } else { kind.client };
-    group.reset(programs, broker, by, feed, to)?;
+    group.reset(programs, broker, kind.client, feed, to)?;
     let last = group.join(programs, broker, kind, feed)?;
     group.settle(&[last])?;
     group.read_all(feed)?;
