@@ -134,7 +134,9 @@ async fn metrics(shard: &Rc<Shard>) -> String {
         };
         snapshots.extend(snapshot);
     }
-    render_prometheus(&snapshots, &ProcessFacts::read())
+    let mut text = render_prometheus(&snapshots, &ProcessFacts::read());
+    crate::telemetry::render::append(&mut text, &shard.telemetry, crate::stage::monotonic_us() / 1000);
+    text
 }
 
 /// Whether every shard turns: each answers over the mesh within two seconds. (Before the mesh answers, turning is enough.)

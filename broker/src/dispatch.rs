@@ -87,6 +87,8 @@ handlers! {
     DescribeCluster => handle describe_cluster,
     DescribeProducers => handle describe_producers,
     UnregisterBroker => handle unregister_broker,
+    GetTelemetrySubscriptions => handle get_telemetry_subscriptions,
+    PushTelemetry => handle push_telemetry,
     ListConfigResources => handle list_config_resources,
     DescribeTopicPartitions => handle describe_topic_partitions,
 }

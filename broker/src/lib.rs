@@ -35,4 +35,5 @@ pub mod shard;
 pub mod shutdown;
 pub mod stage;
 pub mod sys;
+pub mod telemetry;
 pub mod tool;

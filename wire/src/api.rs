@@ -74,6 +74,8 @@ api_keys! {
     (DescribeCluster, 60),
     (DescribeProducers, 61),
     (UnregisterBroker, 64),
+    (GetTelemetrySubscriptions, 71),
+    (PushTelemetry, 72),
     (ListConfigResources, 74),
     (DescribeTopicPartitions, 75),
 }
@@ -184,6 +186,8 @@ pub const ALL: &[ApiSpec] = &[
     row(ApiKey::DescribeCluster, 0, 2, 0),
     row(ApiKey::DescribeProducers, 0, 0, 0),
     row(ApiKey::UnregisterBroker, 0, 0, 0),
+    row(ApiKey::GetTelemetrySubscriptions, 0, 0, 0),
+    row(ApiKey::PushTelemetry, 0, 0, 0),
     row(ApiKey::ListConfigResources, 0, 1, 0),
     row(ApiKey::DescribeTopicPartitions, 0, 0, 0),
 ];
@@ -220,7 +224,8 @@ mod tests {
             DescribeQuorum => DescribeQuorumRequest,
             UpdateFeatures => UpdateFeaturesRequest, DescribeCluster => DescribeClusterRequest,
             DescribeProducers => DescribeProducersRequest, UnregisterBroker => UnregisterBrokerRequest,
-            ListConfigResources => ListConfigResourcesRequest, DescribeTopicPartitions => DescribeTopicPartitionsRequest,
+            GetTelemetrySubscriptions => GetTelemetrySubscriptionsRequest,
+            PushTelemetry => PushTelemetryRequest, ListConfigResources => ListConfigResourcesRequest, DescribeTopicPartitions => DescribeTopicPartitionsRequest,
         }
     }
 

@@ -64,6 +64,9 @@ settings! {
         /// Most new connections in a second, over the window of quotas; more wait to be taken.
         max_connection_creation_rate: i32 = "max.connection.creation.rate" => Spec::new("2147483647").at_least(0).dynamic();
 
+        /// Largest push of a client's metrics, as sent and decompressed (KIP-714).
+        telemetry_max_bytes: i32 = "telemetry.max.bytes" => Spec::new("1048576").at_least(1).unit(Unit::Bytes);
+
         /// Parts of the window that quotas measure a client's rate over; a quiet client may use nearly a window's worth at once.
         quota_window_num: i32 = "quota.window.num" => Spec::new("11").range(2, 10_000);
         /// Length of a part of that window.

@@ -9,7 +9,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use coreline_wire::api;
+use coreline_wire::api::{self, ApiKey};
 use coreline_wire::error_code::ErrorCode;
 use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
 use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
@@ -18,6 +18,7 @@ use super::{HandlerResult, RequestContext, codec};
 use crate::controller::features;
 use crate::metadata::MetadataImage;
 use crate::shard::Shard;
+use crate::telemetry::subscription;
 
 /// Longest client name or version that is kept, in bytes; longer ones are cut.
 const SOFTWARE_BYTES_MAX: usize = 128;
@@ -42,7 +43,10 @@ pub fn answer(image: &MetadataImage, request: &ApiVersionsRequest, version: i16)
     let entry = |spec: &api::ApiSpec| {
         ApiVersion::default().with_api_key(spec.key.code()).with_min_version(spec.advertised_min).with_max_version(spec.max)
     };
-    let mut response = ApiVersionsResponse::default().with_api_keys(api::ALL.iter().map(entry).collect());
+    // Who is told of the APIs of client metrics asks for its subscriptions every few minutes, whether or not there are any.
+    let wanted = subscription::any(image);
+    let served = api::ALL.iter().filter(|spec| wanted || !matches!(spec.key, ApiKey::GetTelemetrySubscriptions | ApiKey::PushTelemetry));
+    let mut response = ApiVersionsResponse::default().with_api_keys(served.map(entry).collect());
     if version >= 3 {
         // Older Java clients throw at a minimum of 0 (KAFKA-17011).
         let told = features::supported().filter(|feature| version >= 4 || feature.min > 0);
@@ -107,7 +111,8 @@ mod tests {
     fn what_is_told_is_what_the_table_says() {
         let response = answer(&World::new().image, &request("x", "1"), 4);
         let told: Vec<_> = response.api_keys.iter().map(|api| (api.api_key, api.min_version, api.max_version)).collect();
-        let table: Vec<_> = api::ALL.iter().map(|spec| (spec.key.code(), spec.advertised_min, spec.max)).collect();
+        let always = api::ALL.iter().filter(|spec| !matches!(spec.key.code(), 71 | 72));
+        let table: Vec<_> = always.map(|spec| (spec.key.code(), spec.advertised_min, spec.max)).collect();
         assert_eq!(told, table);
         assert!(told.contains(&(0, 0, 13)), "Produce is told from 0 (KAFKA-18659)");
         assert!(told.contains(&(11, 0, 9)), "JoinGroup is told from 0");

@@ -224,6 +224,33 @@ pub const BAND_STAGE_SECONDS: MetricSpec = MetricSpec {
     kind: MetricKind::Counter,
     help: "Time that the requests of a band (see coreline_request_band_requests_total) spent in each stage.",
 };
+/// Gauges that clients push.
+pub const CLIENT_METRIC: MetricSpec = MetricSpec {
+    name: "coreline_client_metric",
+    kind: MetricKind::Gauge,
+    help: "Gauges that clients push (KIP-714), by the metric's name and the client.",
+};
+/// Sums that clients push.
+pub const CLIENT_METRIC_TOTAL: MetricSpec = MetricSpec {
+    name: "coreline_client_metric_total",
+    kind: MetricKind::Counter,
+    help: "Sums that clients push (KIP-714), by the metric's name and the client.",
+};
+/// Clients that push.
+pub const CLIENT_METRIC_CLIENTS: MetricSpec = MetricSpec {
+    name: "coreline_client_metric_clients",
+    kind: MetricKind::Gauge,
+    help: "Clients that asked lately which of their metrics are wanted.",
+};
+/// Pushes.
+pub const CLIENT_METRIC_PUSHES: MetricSpec =
+    MetricSpec { name: "coreline_client_metric_pushes_total", kind: MetricKind::Counter, help: "Pushes of metrics that were taken." };
+/// Points of pushes that were not kept.
+pub const CLIENT_METRIC_LEFT_OUT: MetricSpec = MetricSpec {
+    name: "coreline_client_metric_left_out_total",
+    kind: MetricKind::Counter,
+    help: "Points of pushed metrics that were left out because a bound was reached.",
+};
 /// Information about the build.
 pub const BUILD_INFO: MetricSpec =
     MetricSpec { name: "coreline_build_info", kind: MetricKind::Gauge, help: "Always 1; the labels name the build." };
@@ -247,7 +274,7 @@ pub const PROCESS_THREADS: MetricSpec = MetricSpec { name: "process_threads", ki
 pub const PROCESS_START: MetricSpec =
     MetricSpec { name: "process_start_time_seconds", kind: MetricKind::Gauge, help: "Start of the process, seconds since 1970." };
 
-/// Every declared metric.
+/// Every declared metric but those of clients, which `telemetry/render.rs` writes.
 pub fn all() -> Vec<MetricSpec> {
     let mut all = vec![
         REQUESTS,

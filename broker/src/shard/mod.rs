@@ -24,7 +24,7 @@ pub mod stall;
 pub mod start;
 pub mod task_queue;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -47,6 +47,7 @@ use crate::net::accept::Net;
 use crate::partition::PartitionManager;
 use crate::purgatory::Watermark;
 use crate::quota::ShardQuotas;
+use crate::telemetry::TelemetryStore;
 
 /// Number of a shard within this process, from 0. Never written to disk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -92,6 +93,10 @@ pub struct Shard {
     pub coordinator: Option<group::ShardGroupDriver>,
     /// What clients may use.
     pub quotas: Rc<ShardQuotas>,
+    /// Metrics that clients push.
+    pub telemetry: Arc<TelemetryStore>,
+    /// Changes of the subscriptions to them that this shard has seen; all shards see the same.
+    telemetry_version: Cell<u64>,
     /// Fetch sessions of connections accepted here.
     pub sessions: RefCell<SessionCache>,
     /// Producer ids that may still be handed out here.
@@ -120,6 +125,9 @@ impl Shard {
         if publication.delta.client_quotas_changed {
             self.quotas.set(publication.image.client_quotas());
         }
+        if publication.delta.configs_changed.iter().any(|resource| resource.kind == ConfigResourceKind::ClientMetrics) {
+            self.telemetry_version.set(self.telemetry_version.get() + 1);
+        }
         let brokers = |resource: &ConfigResource| resource.kind == ConfigResourceKind::Broker;
         if self.id == ShardId::METADATA && publication.delta.configs_changed.iter().any(brokers) {
             self.net.set_limits(&effective::broker_settings(&self.config, &publication.image));
@@ -134,6 +142,11 @@ impl Shard {
     /// Ends the long polls of this shard: the broker is stopping.
     pub fn stop_parked(&self) {
         self.stopping.advance(1);
+    }
+
+    /// Rises with each change of the subscriptions to clients' metrics.
+    pub fn telemetry_version(&self) -> u64 {
+        self.telemetry_version.get()
     }
 
     /// Number of this node.

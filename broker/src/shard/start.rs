@@ -12,7 +12,7 @@
 //! ```
 //! A shard waits at each phase for all others. A failure anywhere ends the process with one sentence.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -51,6 +51,7 @@ use crate::partition::{PartitionConfig, PartitionManager, ShardStore};
 use crate::preflight;
 use crate::purgatory::Watermark;
 use crate::quota::{QuotaRegistry, ShardQuotas, WindowSpec};
+use crate::telemetry::TelemetryStore;
 use crate::{shutdown, sys};
 
 /// Runs the broker until it is told to stop or cannot go on.
@@ -82,6 +83,7 @@ pub fn run(config: Arc<Config>) -> Result<(), Fatal> {
         window,
         WindowSpec::new(config.controller_quota_window_num, config.controller_quota_window_size_seconds),
     ));
+    let telemetry = Arc::new(TelemetryStore::default());
     let pulses = Pulse::for_shards(count);
     let watchdog = u64::try_from(config.runtime_watchdog_ms).ok().filter(|ms| *ms > 0).map_or(Duration::MAX, Duration::from_millis);
     let _rescue = Rescue::start(pulses.clone(), watchdog, move |shard| {
@@ -109,6 +111,7 @@ pub fn run(config: Arc<Config>) -> Result<(), Fatal> {
             admin: if i == 0 { admin_listeners.pop() } else { None },
             quota: Arc::clone(&quota),
             buckets: Arc::clone(&buckets),
+            telemetry: Arc::clone(&telemetry),
             boot: Arc::clone(&boot),
         };
         let thread = std::thread::Builder::new().name(format!("shard-{i}")).spawn(move || thread_main(setup));
@@ -160,6 +163,7 @@ struct Setup {
     admin: Option<Socket>,
     quota: Arc<ConnectionQuota>,
     buckets: Arc<QuotaRegistry>,
+    telemetry: Arc<TelemetryStore>,
     /// Set by shard 0 before `Recovered`.
     boot: Arc<OnceLock<Boot>>,
 }
@@ -208,7 +212,9 @@ fn thread_main(setup: Setup) {
 
 /// A shard's life.
 async fn shard_main(setup: Setup) -> Result<(), Fatal> {
-    let Setup { id, segment_files, sendfile, config, lifecycle, pulse, mesh, listener, bound, admin, quota, buckets, boot, .. } = setup;
+    let Setup {
+        id, segment_files, sendfile, config, lifecycle, pulse, mesh, listener, bound, admin, quota, buckets, telemetry, boot, ..
+    } = setup;
     let failed = |what: &str, error: &dyn std::fmt::Display| Fatal::new(format!("shard {id}: {what}: {error}"));
     task_queue::create(Arc::clone(&pulse)).map_err(|error| failed("queues", &error))?;
     let timekeeping = clock::start();
@@ -266,6 +272,8 @@ async fn shard_main(setup: Setup) -> Result<(), Fatal> {
         image: RefCell::new(Arc::new(MetadataImage::empty())),
         producer_ids: RefCell::default(),
         quotas,
+        telemetry,
+        telemetry_version: Cell::new(0),
         mesh,
         pulse,
         config: Arc::clone(&config),

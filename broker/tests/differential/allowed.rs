@@ -36,8 +36,8 @@ pub const NOT_SERVED: &[(&str, &str)] = &[
     ("RemoveRaftVoter", "the same"),
     ("ConsumerGroupHeartbeat", "to come"),
     ("ConsumerGroupDescribe", "to come"),
-    ("GetTelemetrySubscriptions", "to come"),
-    ("PushTelemetry", "to come"),
+    ("GetTelemetrySubscriptions", "told to clients while there is a subscription; Kafka, while there is a receiver"),
+    ("PushTelemetry", "the same"),
 ];
 
 /// Cases that differ on purpose, by a part of their name, with the reason. An entry that matches no difference fails the test.

@@ -70,7 +70,7 @@ const LAYERS: [&[&str]; 8] = [
     &["dispatch"],
     &["handler"],
     &["shard", "partition", "coordinator", "controller", "fetch_session"],
-    &["purgatory", "quorum", "quota", "metadata", "config"],
+    &["purgatory", "quorum", "quota", "telemetry", "metadata", "config"],
     &["error", "limits", "log_level", "metrics", "stage", "sys"],
 ];
 

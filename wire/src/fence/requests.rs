@@ -45,6 +45,8 @@ pub(super) fn request(api: ApiKey) -> Option<&'static Struct> {
         ApiKey::DescribeCluster => &DESCRIBE_CLUSTER,
         ApiKey::DescribeProducers => &admin::DESCRIBE_PRODUCERS,
         ApiKey::UnregisterBroker => &admin::UNREGISTER_BROKER,
+        ApiKey::GetTelemetrySubscriptions => &GET_TELEMETRY_SUBSCRIPTIONS,
+        ApiKey::PushTelemetry => &PUSH_TELEMETRY,
         ApiKey::ListConfigResources => &admin::LIST_CONFIG_RESOURCES,
         ApiKey::DescribeTopicPartitions => &DESCRIBE_TOPIC_PARTITIONS,
     })
@@ -297,6 +299,18 @@ static INCREMENTAL_ALTER_CONFIGS: Struct = Struct {
             ],
         ),
         field("validate_only", BOOL),
+    ],
+};
+
+static GET_TELEMETRY_SUBSCRIPTIONS: Struct = Struct { fields: &[field("client_instance_id", UUID)] };
+
+static PUSH_TELEMETRY: Struct = Struct {
+    fields: &[
+        field("client_instance_id", UUID),
+        field("subscription_id", I32),
+        field("terminating", BOOL),
+        field("compression_type", I8),
+        field("metrics", BYTES),
     ],
 };
 

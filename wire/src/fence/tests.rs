@@ -126,7 +126,8 @@ fn through_kafka_protocol(api: ApiKey, version: i16, body: &[u8]) -> Result<Vec<
         ElectLeaders => ElectLeadersRequest, AlterPartitionReassignments => AlterPartitionReassignmentsRequest,
         ListPartitionReassignments => ListPartitionReassignmentsRequest, DescribeQuorum => DescribeQuorumRequest,
         UpdateFeatures => UpdateFeaturesRequest, DescribeProducers => DescribeProducersRequest,
-        UnregisterBroker => UnregisterBrokerRequest, ListConfigResources => ListConfigResourcesRequest,
+        UnregisterBroker => UnregisterBrokerRequest, GetTelemetrySubscriptions => GetTelemetrySubscriptionsRequest,
+            PushTelemetry => PushTelemetryRequest, ListConfigResources => ListConfigResourcesRequest,
     }
 }
 

@@ -122,6 +122,11 @@ pub(crate) fn body(api: ApiKey, v: i16) -> Option<Bytes> {
             let topics = vec![forget::OffsetDeleteRequestTopic::default().with_name(topic("events")).with_partitions(vec![partition])];
             encode(kp::OffsetDeleteRequest::default().with_group_id(GroupId(s("group"))).with_topics(topics), v)
         }
+        ApiKey::GetTelemetrySubscriptions => encode(kp::GetTelemetrySubscriptionsRequest::default().with_client_instance_id(ID), v),
+        ApiKey::PushTelemetry => {
+            let request = kp::PushTelemetryRequest::default().with_client_instance_id(ID).with_subscription_id(-77);
+            encode(request.with_terminating(true).with_compression_type(4).with_metrics(Bytes::from_static(&[1, 2, 3])), v)
+        }
         ApiKey::DescribeClientQuotas => {
             let part =
                 |kind, how, name| describe_quotas::ComponentData::default().with_entity_type(s(kind)).with_match_type(how).with_match(name);
@@ -342,6 +347,7 @@ pub(crate) fn debug(api: ApiKey, version: i16, body: &Bytes) -> Result<String, S
         ElectLeaders => ElectLeadersRequest, AlterPartitionReassignments => AlterPartitionReassignmentsRequest,
         ListPartitionReassignments => ListPartitionReassignmentsRequest, DescribeQuorum => DescribeQuorumRequest,
         UpdateFeatures => UpdateFeaturesRequest, DescribeProducers => DescribeProducersRequest,
-        UnregisterBroker => UnregisterBrokerRequest, ListConfigResources => ListConfigResourcesRequest,
+        UnregisterBroker => UnregisterBrokerRequest, GetTelemetrySubscriptions => GetTelemetrySubscriptionsRequest,
+            PushTelemetry => PushTelemetryRequest, ListConfigResources => ListConfigResourcesRequest,
     }
 }
