@@ -1,7 +1,7 @@
 //! JoinGroup, API key 11, versions 0 to 9: a member wants to be part of the next generation.
 //!
 //! v1 rebalance timeout, v4 MEMBER_ID_REQUIRED (KIP-394), v5 static members (KIP-345), v6 flexible, v7 protocol type and nullable
-//! protocol name (KIP-559), v8 a reason (KIP-800; not kept), v9 skipped assignments (KIP-814). Parked until the join phase ends.
+//! protocol name (KIP-559), v8 a reason (KIP-800, for the log), v9 skipped assignments (KIP-814). Parked until the join phase ends.
 //! Served from version 0: old clients with SASL look for it.
 
 use std::rc::Rc;
@@ -27,9 +27,20 @@ const SKIP_ASSIGNMENT_VERSION: i16 = 9;
 /// Joins a group.
 pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> HandlerResult {
     let request: JoinGroupRequest = codec::decode(ctx, body)?;
+    if let Some(reason) = request.reason.as_deref().filter(|reason| !reason.is_empty()) {
+        let (group, member) = (request.group_id.as_str(), request.member_id.as_str());
+        tracing::debug!(group, member, reason = reason_for_log(reason), "a member joins");
+    }
     // Not `ctx.parked`: the answer comes from another task of this shard, and the rescue thread has to see that it is waited for.
     let answer = shard.groups.join(to_coordinator(ctx, request)).await;
     codec::encode(ctx, &respond(answer, ctx.api_version))
+}
+
+/// A client's words, cut to what Kafka's clients send at most.
+pub(super) fn reason_for_log(reason: &str) -> &str {
+    const REASON_BYTES_MAX: usize = 255;
+    let end = (0..=REASON_BYTES_MAX.min(reason.len())).rev().find(|end| reason.is_char_boundary(*end));
+    &reason[..end.unwrap_or(0)]
 }
 
 fn to_coordinator(ctx: &RequestContext, request: JoinGroupRequest) -> JoinGroup {
@@ -86,6 +97,12 @@ mod tests {
     use kafka_protocol::protocol::{Decodable, Encodable};
 
     use super::*;
+
+    #[test]
+    fn a_reason_is_cut_between_characters() {
+        assert_eq!(reason_for_log("closing"), "closing");
+        assert_eq!(reason_for_log(&"\u{e9}".repeat(200)).len(), 254);
+    }
 
     #[test]
     fn every_version_of_the_request_becomes_what_the_coordinator_knows() {

@@ -1,6 +1,6 @@
 //! LeaveGroup, API key 13, versions 0 to 5: members go, or are removed by name.
 //!
-//! v3 several members and static names (KIP-345), v4 flexible, v5 a reason (KIP-800; not kept). Below v3 the outcome of the one
+//! v3 several members and static names (KIP-345), v4 flexible, v5 a reason (KIP-800, for the log). Below v3 the outcome of the one
 //! member is the outcome of the request.
 
 use std::rc::Rc;
@@ -11,6 +11,7 @@ use kafka_protocol::messages::leave_group_response::MemberResponse;
 use kafka_protocol::messages::{LeaveGroupRequest, LeaveGroupResponse};
 use kafka_protocol::protocol::StrBytes;
 
+use super::join_group::reason_for_log;
 use super::{HandlerResult, RequestContext, codec};
 use crate::coordinator::request::{LeaveAnswer, LeaveGroup, LeavingMember};
 use crate::shard::Shard;
@@ -21,6 +22,12 @@ const BATCHED_VERSION: i16 = 3;
 /// Takes members out of a group.
 pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> HandlerResult {
     let request: LeaveGroupRequest = codec::decode(ctx, body)?;
+    for member in &request.members {
+        if let Some(reason) = member.reason.as_deref().filter(|reason| !reason.is_empty()) {
+            let (group, id, instance) = (request.group_id.as_str(), member.member_id.as_str(), member.group_instance_id.as_deref());
+            tracing::info!(group, member = id, ?instance, reason = reason_for_log(reason), "a member leaves");
+        }
+    }
     let answer = shard.groups.leave(to_coordinator(request, ctx.api_version)).await;
     codec::encode(ctx, &respond(answer, ctx.api_version))
 }
