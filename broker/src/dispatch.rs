@@ -90,6 +90,8 @@ handlers! {
     GetTelemetrySubscriptions => handle get_telemetry_subscriptions,
     PushTelemetry => handle push_telemetry,
     ListConfigResources => handle list_config_resources,
+    ConsumerGroupHeartbeat => handle consumer_group_heartbeat,
+    ConsumerGroupDescribe => handle consumer_group_describe,
     DescribeTopicPartitions => handle describe_topic_partitions,
 }
 

@@ -7,6 +7,11 @@ use super::key::{Spec, Unit, settings};
 use super::listener::{check_advertised, check_host_port, check_listener, check_overrides};
 use super::topic_keys::{CLEANUP_POLICIES, COMPRESSION_TYPES, DURABILITY_CLASSES, TIMESTAMP_TYPES, gzip_level};
 
+/// Server-side assignors, see `coordinator/group/consumer/assignor`.
+const CONSUMER_ASSIGNORS: &[&str] = &["uniform", "range"];
+/// See `group.consumer.migration.policy`.
+const MIGRATION_POLICIES: &[&str] = &["bidirectional", "downgrade", "upgrade", "disabled"];
+
 /// Smallest `log.segment.bytes` and `segment.bytes`, as Kafka 4 has it (KIP-1030).
 pub const SEGMENT_BYTES_MIN: i64 = 1024 * 1024;
 
@@ -180,6 +185,32 @@ settings! {
         group_initial_rebalance_delay_ms: i32 = "group.initial.rebalance.delay.ms" => Spec::new("3000").at_least(0).unit(Unit::Ms);
         /// Most members of one group; the next one is refused. Diverges: Kafka has no bound by default.
         group_max_size: i32 = "group.max.size" => Spec::new("1000").at_least(1);
+        /// A member of a consumer group (KIP-848) that says nothing for this long is removed; a group's `consumer.session.timeout.ms` goes before it.
+        group_consumer_session_timeout_ms: i32 =
+            "group.consumer.session.timeout.ms" => Spec::new("45000").at_least(1).unit(Unit::Ms);
+        /// Shortest session timeout of consumer groups, for the broker's setting and for groups' own.
+        group_consumer_min_session_timeout_ms: i32 =
+            "group.consumer.min.session.timeout.ms" => Spec::new("45000").at_least(1).unit(Unit::Ms);
+        /// Longest session timeout of consumer groups, for the broker's setting and for groups' own.
+        group_consumer_max_session_timeout_ms: i32 =
+            "group.consumer.max.session.timeout.ms" => Spec::new("60000").at_least(1).unit(Unit::Ms);
+        /// How often members of consumer groups are told to send heartbeats; a group's `consumer.heartbeat.interval.ms` goes before it.
+        group_consumer_heartbeat_interval_ms: i32 =
+            "group.consumer.heartbeat.interval.ms" => Spec::new("5000").at_least(1).unit(Unit::Ms);
+        /// Shortest heartbeat interval of consumer groups, for the broker's setting and for groups' own.
+        group_consumer_min_heartbeat_interval_ms: i32 =
+            "group.consumer.min.heartbeat.interval.ms" => Spec::new("5000").at_least(1).unit(Unit::Ms);
+        /// Longest heartbeat interval of consumer groups, for the broker's setting and for groups' own.
+        group_consumer_max_heartbeat_interval_ms: i32 =
+            "group.consumer.max.heartbeat.interval.ms" => Spec::new("15000").at_least(1).unit(Unit::Ms);
+        /// Most members of one consumer group; the next one is refused. Diverges: Kafka has no bound by default.
+        group_consumer_max_size: i32 = "group.consumer.max.size" => Spec::new("1000").at_least(1);
+        /// Assignors of consumer groups; the first one is for groups whose members prefer none.
+        group_consumer_assignors: Vec<String> = "group.consumer.assignors" => Spec::new("uniform,range").list_of(CONSUMER_ASSIGNORS, true);
+        /// Which groups may go from one protocol to the other while they have members: classic ones (upgrade), consumer ones (downgrade), both
+        /// (bidirectional) or none (disabled).
+        group_consumer_migration_policy: String =
+            "group.consumer.migration.policy" => Spec::new("bidirectional").one_of(MIGRATION_POLICIES);
         /// Partitions of `__consumer_offsets`; read when that topic is created.
         offsets_topic_num_partitions: i32 = "offsets.topic.num.partitions" => Spec::new("50").range(1, 10_000);
         /// Replicas of `__consumer_offsets`; read when that topic is created. Diverges: Kafka's default is 3, which one node cannot give.

@@ -334,6 +334,23 @@ fn relations(config: &Config) -> Vec<Problem> {
         format!("must not exceed group.max.session.timeout.ms, which is {}", config.group_max_session_timeout_ms),
     );
     check(
+        (config.group_consumer_min_session_timeout_ms..=config.group_consumer_max_session_timeout_ms)
+            .contains(&config.group_consumer_session_timeout_ms),
+        "group.consumer.session.timeout.ms",
+        "must lie between group.consumer.min.session.timeout.ms and group.consumer.max.session.timeout.ms".into(),
+    );
+    check(
+        (config.group_consumer_min_heartbeat_interval_ms..=config.group_consumer_max_heartbeat_interval_ms)
+            .contains(&config.group_consumer_heartbeat_interval_ms),
+        "group.consumer.heartbeat.interval.ms",
+        "must lie between group.consumer.min.heartbeat.interval.ms and group.consumer.max.heartbeat.interval.ms".into(),
+    );
+    check(
+        config.group_consumer_heartbeat_interval_ms < config.group_consumer_session_timeout_ms,
+        "group.consumer.heartbeat.interval.ms",
+        "must be shorter than group.consumer.session.timeout.ms".into(),
+    );
+    check(
         config.advertised_listeners.is_some() || !config.listen().is_wildcard(),
         "listeners",
         "binds all addresses, which clients cannot connect to: say which address they use with --advertise HOST:PORT".into(),

@@ -9,8 +9,9 @@ use coreline_wire::error_code::ErrorCode;
 
 use super::LocalFuture;
 use super::request::{
-    CommitAnswer, DescribeAnswer, FetchAnswer, GroupRequest, GroupResponse, Heartbeat, JoinAnswer, JoinGroup, LeaveAnswer, LeaveGroup,
-    ListAnswer, ListGroups, OffsetCommit, OffsetDelete, OffsetDeleteAnswer, OffsetFetch, SyncAnswer, SyncGroup,
+    CommitAnswer, ConsumerDescribeAnswer, ConsumerHeartbeat, ConsumerHeartbeatAnswer, DescribeAnswer, FetchAnswer, GroupRequest,
+    GroupResponse, Heartbeat, JoinAnswer, JoinGroup, LeaveAnswer, LeaveGroup, ListAnswer, ListGroups, OffsetCommit, OffsetDelete,
+    OffsetDeleteAnswer, OffsetFetch, SyncAnswer, SyncGroup,
 };
 
 /// Carries a request to the driver and its answer back. Implemented by [`super::GroupDriver`] and by the mesh.
@@ -129,6 +130,24 @@ impl GroupClient {
         match self.call(GroupRequest::DeleteOffsets(request)).await {
             GroupResponse::DeletedOffsets(answer) => answer,
             other => OffsetDeleteAnswer { error: mismatch(&other), topics: Vec::new() },
+        }
+    }
+}
+
+impl GroupClient {
+    /// ConsumerGroupHeartbeat.
+    pub async fn consumer_heartbeat(&self, request: ConsumerHeartbeat) -> ConsumerHeartbeatAnswer {
+        match self.call(GroupRequest::ConsumerHeartbeat(Box::new(request))).await {
+            GroupResponse::ConsumerHeartbeat(answer) => answer,
+            other => ConsumerHeartbeatAnswer::error(mismatch(&other), None),
+        }
+    }
+
+    /// ConsumerGroupDescribe of one group.
+    pub async fn consumer_describe(&self, group_id: String) -> ConsumerDescribeAnswer {
+        match self.call(GroupRequest::ConsumerDescribe { group_id }).await {
+            GroupResponse::ConsumerDescribe(answer) => *answer,
+            other => ConsumerDescribeAnswer::error(mismatch(&other), None),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use coreline_wire::record::Compression;
 
+use super::group::Assignor;
 use crate::config::Config;
 
 /// Settings of the group coordinator. Fixed while it runs.
@@ -35,6 +36,25 @@ pub struct GroupConfig {
     pub max_pending_writes: usize,
     /// Bytes of one batch appended to `__consumer_offsets`; writes that wait together share a batch up to it. Default 512 KiB.
     pub append_batch_max_bytes: usize,
+    /// `group.consumer.session.timeout.ms`: a member of a consumer group is removed when it says nothing for this long. Default 45 s.
+    pub consumer_session_timeout_ms: i32,
+    /// `group.consumer.min.session.timeout.ms`: lower bound of it and of a group's own setting. Default 45 s.
+    pub consumer_min_session_timeout_ms: i32,
+    /// `group.consumer.max.session.timeout.ms`: upper bound of it and of a group's own setting. Default 60 s.
+    pub consumer_max_session_timeout_ms: i32,
+    /// `group.consumer.heartbeat.interval.ms`: how often members of consumer groups are to send heartbeats. Default 5 s.
+    pub consumer_heartbeat_interval_ms: i32,
+    /// `group.consumer.min.heartbeat.interval.ms`: lower bound of it and of a group's own setting. Default 5 s.
+    pub consumer_min_heartbeat_interval_ms: i32,
+    /// `group.consumer.max.heartbeat.interval.ms`: upper bound of it and of a group's own setting. Default 15 s.
+    pub consumer_max_heartbeat_interval_ms: i32,
+    /// `group.consumer.max.size`: members of one consumer group; the next is refused with `GROUP_MAX_SIZE_REACHED`. Default 1,000
+    /// (Kafka: no limit).
+    pub consumer_max_size: usize,
+    /// `group.consumer.assignors`: the first one is for groups whose members prefer none. Default `uniform`, `range`.
+    pub consumer_assignors: Vec<Assignor>,
+    /// `group.consumer.migration.policy`. Default both ways.
+    pub migration: MigrationPolicy,
     /// How long the driver waits after a failed read of the log before it tries again. Default 500 ms.
     pub load_retry: Duration,
 }
@@ -55,8 +75,65 @@ impl Default for GroupConfig {
             member_metadata_max_bytes: 1024 * 1024,
             max_pending_writes: 20_000,
             append_batch_max_bytes: 512 * 1024,
+            consumer_session_timeout_ms: 45_000,
+            consumer_min_session_timeout_ms: 45_000,
+            consumer_max_session_timeout_ms: 60_000,
+            consumer_heartbeat_interval_ms: 5_000,
+            consumer_min_heartbeat_interval_ms: 5_000,
+            consumer_max_heartbeat_interval_ms: 15_000,
+            consumer_max_size: 1_000,
+            consumer_assignors: vec![Assignor::Uniform, Assignor::Range],
+            migration: MigrationPolicy::Bidirectional,
             load_retry: Duration::from_millis(500),
         }
+    }
+}
+
+impl GroupConfig {
+    /// The assignor of groups whose members prefer none.
+    pub fn consumer_assignor(&self) -> Assignor {
+        self.consumer_assignors.first().copied().unwrap_or(Assignor::Uniform)
+    }
+}
+
+/// Which groups may go from one protocol to the other while they have members.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MigrationPolicy {
+    /// Classic groups and consumer groups.
+    Bidirectional,
+    /// Classic groups.
+    Upgrade,
+    /// Consumer groups.
+    Downgrade,
+    /// None.
+    Disabled,
+}
+
+impl MigrationPolicy {
+    /// The policy of this name.
+    pub fn from_name(name: &str) -> Option<MigrationPolicy> {
+        match name.to_ascii_lowercase().as_str() {
+            "bidirectional" => Some(MigrationPolicy::Bidirectional),
+            "upgrade" => Some(MigrationPolicy::Upgrade),
+            "downgrade" => Some(MigrationPolicy::Downgrade),
+            "disabled" => Some(MigrationPolicy::Disabled),
+            _ => None,
+        }
+    }
+
+    /// Classic groups may become consumer groups.
+    pub fn upgrades(self) -> bool {
+        matches!(self, MigrationPolicy::Bidirectional | MigrationPolicy::Upgrade)
+    }
+
+    /// Consumer groups may become classic groups.
+    pub fn downgrades(self) -> bool {
+        matches!(self, MigrationPolicy::Bidirectional | MigrationPolicy::Downgrade)
+    }
+
+    /// No group may.
+    pub fn is_disabled(self) -> bool {
+        self == MigrationPolicy::Disabled
     }
 }
 
@@ -71,6 +148,15 @@ impl From<&Config> for GroupConfig {
             offsets_retention_ms: i64::from(config.offsets_retention_minutes) * 60_000,
             compression: codec(config.offsets_topic_compression_codec),
             retention_check_interval_ms: config.offsets_retention_check_interval_ms,
+            consumer_session_timeout_ms: config.group_consumer_session_timeout_ms,
+            consumer_min_session_timeout_ms: config.group_consumer_min_session_timeout_ms,
+            consumer_max_session_timeout_ms: config.group_consumer_max_session_timeout_ms,
+            consumer_heartbeat_interval_ms: config.group_consumer_heartbeat_interval_ms,
+            consumer_min_heartbeat_interval_ms: config.group_consumer_min_heartbeat_interval_ms,
+            consumer_max_heartbeat_interval_ms: config.group_consumer_max_heartbeat_interval_ms,
+            consumer_max_size: usize::try_from(config.group_consumer_max_size).unwrap_or(1),
+            consumer_assignors: config.group_consumer_assignors.iter().filter_map(|name| Assignor::from_name(name)).collect(),
+            migration: MigrationPolicy::from_name(&config.group_consumer_migration_policy).unwrap_or(MigrationPolicy::Bidirectional),
             ..GroupConfig::default()
         }
     }

@@ -18,8 +18,9 @@ use hashbrown::HashMap;
 
 use super::batch::{self, Encoded, Skipped};
 use super::client::GroupTransport;
+use super::cluster::ClusterChange;
 use super::config::GroupConfig;
-use super::group::{Action, DeletedTopic, Event, GroupCoordinator, Token, WriteId};
+use super::group::{Action, DeletedTopic, Event, GroupCoordinator, Search, Token, WriteId};
 use super::record::Record;
 use super::request::{GroupRequest, GroupResponse};
 use super::timer::TimerSet;
@@ -119,6 +120,11 @@ impl<L: OffsetsLog, R: Runtime> GroupDriver<L, R> {
         }));
     }
 
+    /// Topics, or the settings of groups, are not what they were.
+    pub fn publish(&self, change: ClusterChange) {
+        self.inner.apply(Event::Published(change));
+    }
+
     /// Looks at the machine (DescribeGroups and ListGroups to come, metrics, tests). `look` must not call the driver.
     pub fn inspect<T>(&self, look: impl FnOnce(&GroupCoordinator) -> T) -> T {
         look(&self.inner.machine.borrow())
@@ -187,8 +193,21 @@ impl<L: OffsetsLog, R: Runtime> Inner<L, R> {
                     }
                 }
                 Action::ClearTimer(timer) => self.timers.borrow_mut().clear(&timer),
+                Action::Search(search) => {
+                    let inner = self.clone();
+                    self.runtime.spawn(Box::pin(async move { inner.search(search).await }));
+                }
             }
         }
+    }
+
+    /// Searches topic names piece by piece: there may be many, and the shard has other work.
+    async fn search(self: Rc<Self>, mut search: Search) {
+        while search.step() {
+            self.runtime.sleep(Duration::ZERO).await;
+        }
+        let (pattern, version) = (search.pattern.clone(), search.version);
+        self.apply(Event::Searched { pattern, version, found: search.found() });
     }
 
     fn enqueue(self: &Rc<Self>, write: WriteId, partition: i32, records: Rc<Vec<Record>>) {

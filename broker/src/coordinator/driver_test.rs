@@ -216,7 +216,7 @@ impl Broker {
 
     fn commit(&self, group: &str, offset: i64) -> impl Future<Output = ErrorCode> + 'static {
         let client = self.client.clone();
-        let partition = PartitionCommit { partition: 0, offset, leader_epoch: 3, metadata: Some("note".into()) };
+        let partition = PartitionCommit { partition: 0, offset, leader_epoch: 3, metadata: Some("note".into()), refused: ErrorCode::None };
         let request = OffsetCommit {
             group_id: group.into(),
             generation_id: -1,
@@ -229,7 +229,8 @@ impl Broker {
 
     fn fetch(&self, group: &str) -> Result<i64, ErrorCode> {
         let client = self.client.clone();
-        let request = OffsetFetch { group_id: group.into(), topics: Some(vec![("t".into(), vec![0])]), require_stable: false };
+        let request =
+            OffsetFetch { group_id: group.into(), topics: Some(vec![("t".into(), vec![0])]), member_epoch: -1, ..OffsetFetch::default() };
         let answer = self.now(async move { client.fetch(request).await }).expect("a fetch is answered at once");
         let offsets: Vec<&FetchedOffset> = answer.topics.iter().flat_map(|(_, partitions)| partitions).collect();
         if answer.error.is_ok() { Ok(offsets[0].offset) } else { Err(answer.error) }

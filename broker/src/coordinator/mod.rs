@@ -10,7 +10,12 @@
 
 mod batch;
 pub mod client;
+pub mod cluster;
 pub mod config;
+pub mod consumer_record;
+pub mod consumer_request;
+#[cfg(test)]
+mod consumer_test;
 pub mod driver;
 pub mod group;
 pub mod partition;

@@ -7,11 +7,14 @@
 //!
 //! Everything is big-endian; strings carry an i16 length and blobs an i32 length (in v4 compact lengths and tagged fields, of which one is
 //! known: the topic id). A record without a value is a tombstone. Written: offset key v1 with value v4 (v3 without a topic id, v1 when it
-//! has an expiry of its own), group key v2 with value v3, as Kafka 4.3 does. Other key versions belong to other kinds of groups and are told apart, not refused.
+//! has an expiry of its own), group key v2 with value v3, as Kafka 4.3 does. Consumer groups: `consumer_record`. Other key versions belong to
+//! other kinds of groups and are told apart, not refused.
 //! Callers: the driver (both ways), `group::image` (replay).
 
 use bytes::{Buf, BufMut, Bytes};
 use coreline_wire::TopicId;
+
+use super::consumer_record::ConsumerRecord;
 
 /// One record of `__consumer_offsets` that we understand.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,6 +37,8 @@ pub enum Record {
         /// `None` removes it.
         value: Option<GroupValue>,
     },
+    /// A part of a consumer group (KIP-848).
+    Consumer(ConsumerRecord),
 }
 
 /// A committed offset.
@@ -139,6 +144,7 @@ impl Record {
     pub fn group(&self) -> &str {
         match self {
             Record::Offset { group, .. } | Record::Group { group, .. } => group,
+            Record::Consumer(record) => record.group(),
         }
     }
 
@@ -158,6 +164,7 @@ impl Record {
                 put_text(&mut key, group)?;
                 value.as_ref().map(encode_group).transpose()?
             }
+            Record::Consumer(record) => return record.encode(),
         };
         Ok((key.into(), value.map(Bytes::from)))
     }
@@ -172,7 +179,10 @@ impl Record {
                 Record::Offset { group, topic, partition, value: value.map(decode_offset).transpose()? }
             }
             GROUP_KEY_VERSION => Record::Group { group: Form::Classic.text(&mut key)?, value: value.map(decode_group).transpose()? },
-            other => return Ok(Decoded::Unknown(other)),
+            other => match ConsumerRecord::decode(other, key, value)? {
+                Some(record) => Record::Consumer(record),
+                None => return Ok(Decoded::Unknown(other)),
+            },
         };
         Ok(Decoded::Known(record))
     }
@@ -292,7 +302,7 @@ fn value_version(cursor: &mut &[u8]) -> Result<i16, RecordError> {
 
 /// How lengths are written: fixed ones up to v3, compact ones with tagged fields from v4.
 #[derive(Clone, Copy)]
-enum Form {
+pub(super) enum Form {
     Classic,
     Flexible,
 }
@@ -302,11 +312,11 @@ impl Form {
         if value_version >= FIRST_FLEXIBLE_VALUE_VERSION { Form::Flexible } else { Form::Classic }
     }
 
-    fn text(self, cursor: &mut &[u8]) -> Result<String, RecordError> {
+    pub(super) fn text(self, cursor: &mut &[u8]) -> Result<String, RecordError> {
         self.nullable_text(cursor)?.ok_or(RecordError::UnexpectedNull)
     }
 
-    fn nullable_text(self, cursor: &mut &[u8]) -> Result<Option<String>, RecordError> {
+    pub(super) fn nullable_text(self, cursor: &mut &[u8]) -> Result<Option<String>, RecordError> {
         let len = match self {
             Form::Classic => i64::from(get_i16(cursor)?),
             Form::Flexible => i64::from(get_varint(cursor)?) - 1,
@@ -316,7 +326,7 @@ impl Form {
         Ok(Some(text.to_owned()))
     }
 
-    fn blob(self, cursor: &mut &[u8]) -> Result<Bytes, RecordError> {
+    pub(super) fn blob(self, cursor: &mut &[u8]) -> Result<Bytes, RecordError> {
         let len = match self {
             Form::Classic => i64::from(get_i32(cursor)?),
             Form::Flexible => i64::from(get_varint(cursor)?) - 1,
@@ -325,7 +335,7 @@ impl Form {
         Ok(Bytes::copy_from_slice(take(cursor, len)?))
     }
 
-    fn count(self, cursor: &mut &[u8]) -> Result<usize, RecordError> {
+    pub(super) fn count(self, cursor: &mut &[u8]) -> Result<usize, RecordError> {
         let count = match self {
             Form::Classic => i64::from(get_i32(cursor)?),
             Form::Flexible => i64::from(get_varint(cursor)?) - 1,
@@ -334,7 +344,7 @@ impl Form {
     }
 
     /// Walks the tagged fields; those that the visitor does not know are passed over.
-    fn tags(self, cursor: &mut &[u8], mut visit: impl FnMut(u32, &[u8])) -> Result<(), RecordError> {
+    pub(super) fn tags(self, cursor: &mut &[u8], mut visit: impl FnMut(u32, &[u8])) -> Result<(), RecordError> {
         if let Form::Flexible = self {
             for _ in 0..get_varint(cursor)? {
                 let tag = get_varint(cursor)?;
@@ -346,25 +356,25 @@ impl Form {
     }
 }
 
-fn take<'a>(cursor: &mut &'a [u8], len: usize) -> Result<&'a [u8], RecordError> {
+pub(super) fn take<'a>(cursor: &mut &'a [u8], len: usize) -> Result<&'a [u8], RecordError> {
     let (head, tail) = cursor.split_at_checked(len).ok_or(RecordError::Truncated)?;
     *cursor = tail;
     Ok(head)
 }
 
-fn get_i16(cursor: &mut &[u8]) -> Result<i16, RecordError> {
+pub(super) fn get_i16(cursor: &mut &[u8]) -> Result<i16, RecordError> {
     cursor.try_get_i16().map_err(|_| RecordError::Truncated)
 }
 
-fn get_i32(cursor: &mut &[u8]) -> Result<i32, RecordError> {
+pub(super) fn get_i32(cursor: &mut &[u8]) -> Result<i32, RecordError> {
     cursor.try_get_i32().map_err(|_| RecordError::Truncated)
 }
 
-fn get_i64(cursor: &mut &[u8]) -> Result<i64, RecordError> {
+pub(super) fn get_i64(cursor: &mut &[u8]) -> Result<i64, RecordError> {
     cursor.try_get_i64().map_err(|_| RecordError::Truncated)
 }
 
-fn get_varint(cursor: &mut &[u8]) -> Result<u32, RecordError> {
+pub(super) fn get_varint(cursor: &mut &[u8]) -> Result<u32, RecordError> {
     let mut value = 0u32;
     for shift in (0..32).step_by(7) {
         let byte = cursor.try_get_u8().map_err(|_| RecordError::Truncated)?;
@@ -376,14 +386,14 @@ fn get_varint(cursor: &mut &[u8]) -> Result<u32, RecordError> {
     Err(RecordError::Truncated)
 }
 
-fn put_text(out: &mut Vec<u8>, text: &str) -> Result<(), RecordError> {
+pub(super) fn put_text(out: &mut Vec<u8>, text: &str) -> Result<(), RecordError> {
     out.put_i16(i16::try_from(text.len()).map_err(|_| RecordError::TooLong)?);
     out.put_slice(text.as_bytes());
     Ok(())
 }
 
 /// As long as the classic form can be, so that a value can be written in either.
-fn put_compact_text(out: &mut Vec<u8>, text: &str) -> Result<(), RecordError> {
+pub(super) fn put_compact_text(out: &mut Vec<u8>, text: &str) -> Result<(), RecordError> {
     let len = i16::try_from(text.len()).map_err(|_| RecordError::TooLong)?;
     // Compact lengths count from one, zero is null.
     put_varint(out, u32::from(len.unsigned_abs()) + 1);
@@ -391,7 +401,7 @@ fn put_compact_text(out: &mut Vec<u8>, text: &str) -> Result<(), RecordError> {
     Ok(())
 }
 
-fn put_varint(out: &mut Vec<u8>, mut value: u32) {
+pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u32) {
     while value >= 0x80 {
         out.put_u8(value as u8 | 0x80);
         value >>= 7;

@@ -211,7 +211,7 @@ fn every_version_of_a_group_value_is_read() {
 
 #[test]
 fn keys_of_other_kinds_of_groups_are_told_apart() {
-    assert_eq!(Record::decode(&hex("0003 0001 67"), Some(&hex("0000"))), Ok(Decoded::Unknown(3)));
+    assert_eq!(Record::decode(&hex("000b 0001 67"), Some(&hex("0000"))), Ok(Decoded::Unknown(11)));
 }
 
 #[test]

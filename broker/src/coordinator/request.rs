@@ -7,6 +7,7 @@ use bytes::Bytes;
 use coreline_wire::TopicId;
 use coreline_wire::error_code::ErrorCode;
 
+pub use super::consumer_request::{ConsumerDescribeAnswer, ConsumerHeartbeat, ConsumerHeartbeatAnswer, DescribedConsumer, TopicShare};
 pub use super::request_admin::{DescribeAnswer, DescribedMember, ListAnswer, ListGroups, ListedGroup, OffsetDelete, OffsetDeleteAnswer};
 
 /// A request to the group coordinator.
@@ -34,6 +35,13 @@ pub enum GroupRequest {
     Delete(String),
     /// OffsetDelete. Parked until durable.
     DeleteOffsets(OffsetDelete),
+    /// ConsumerGroupHeartbeat (KIP-848). Parked until durable.
+    ConsumerHeartbeat(Box<ConsumerHeartbeat>),
+    /// ConsumerGroupDescribe of one group.
+    ConsumerDescribe {
+        /// The group.
+        group_id: String,
+    },
 }
 
 /// The answer to a [`GroupRequest`], variant by variant.
@@ -61,6 +69,10 @@ pub enum GroupResponse {
     Deleted(ErrorCode),
     /// To `DeleteOffsets`.
     DeletedOffsets(OffsetDeleteAnswer),
+    /// To `ConsumerHeartbeat`.
+    ConsumerHeartbeat(ConsumerHeartbeatAnswer),
+    /// To `ConsumerDescribe`.
+    ConsumerDescribe(Box<ConsumerDescribeAnswer>),
 }
 
 /// A member wants to be part of the next generation.
@@ -249,6 +261,8 @@ pub struct PartitionCommit {
     pub leader_epoch: i32,
     /// The client's own note.
     pub metadata: Option<String>,
+    /// Set by the coordinator when the member may not commit this partition (KIP-848: it got it at a later epoch, or has lost it).
+    pub refused: ErrorCode,
 }
 
 /// Outcome per partition, in the order of the request.
@@ -263,6 +277,10 @@ pub struct CommitAnswer {
 pub struct OffsetFetch {
     /// The group.
     pub group_id: String,
+    /// The member that asks (v9+); `None` for an administrator.
+    pub member_id: Option<String>,
+    /// Its epoch (v9+), or -1.
+    pub member_epoch: i32,
     /// Topics by name, or `None` for all that the group has.
     pub topics: Option<Vec<(String, Vec<i32>)>>,
     /// KIP-447: `UNSTABLE_OFFSET_COMMIT` for partitions with offsets of an open transaction (there are none yet).
@@ -311,6 +329,8 @@ impl GroupRequest {
             GroupRequest::Fetch(request) => Some(&request.group_id),
             GroupRequest::Describe(group_id) | GroupRequest::Delete(group_id) => Some(group_id),
             GroupRequest::DeleteOffsets(request) => Some(&request.group_id),
+            GroupRequest::ConsumerHeartbeat(request) => Some(&request.group_id),
+            GroupRequest::ConsumerDescribe { group_id } => Some(group_id),
         }
     }
 
@@ -333,6 +353,8 @@ impl GroupRequest {
             GroupRequest::Describe(_) => GroupResponse::Described(DescribeAnswer { error, ..DescribeAnswer::default() }),
             GroupRequest::Delete(_) => GroupResponse::Deleted(error),
             GroupRequest::DeleteOffsets(_) => GroupResponse::DeletedOffsets(OffsetDeleteAnswer { error, topics: Vec::new() }),
+            GroupRequest::ConsumerHeartbeat(_) => GroupResponse::ConsumerHeartbeat(ConsumerHeartbeatAnswer::error(error, None)),
+            GroupRequest::ConsumerDescribe { .. } => GroupResponse::ConsumerDescribe(Box::new(ConsumerDescribeAnswer::error(error, None))),
         }
     }
 }

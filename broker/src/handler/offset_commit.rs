@@ -52,6 +52,7 @@ fn to_coordinator(request: OffsetCommitRequest, version: i16, find: impl Fn(&str
                 offset: p.committed_offset,
                 leader_epoch: p.committed_leader_epoch,
                 metadata: p.committed_metadata.map(|text| text.to_string()),
+                refused: ErrorCode::None,
             });
         }
         if !commit.partitions.is_empty() {
@@ -132,6 +133,7 @@ mod tests {
                 offset: 100 + i64::from(partition),
                 leader_epoch: if version >= 6 { 4 } else { -1 },
                 metadata: Some("note".into()),
+                refused: ErrorCode::None,
             };
             let expected = TopicCommit { name: "t".into(), id, partitions: vec![kept(0), kept(1)] };
             assert_eq!(commit.topics, [expected], "version {version}");

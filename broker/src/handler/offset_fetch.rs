@@ -1,7 +1,7 @@
 //! OffsetFetch, API key 9, versions 1 to 9: the committed offsets of groups.
 //!
 //! v2 all topics (null) and an error for the request, v5 leader epochs (KIP-320), v6 flexible, v7 RequireStable (KIP-447), v8 several
-//! groups (KIP-709), v9 member epochs (KIP-848; a classic group has none to check). A partition without a committed offset has
+//! groups (KIP-709), v9 member epochs (KIP-848; a classic group has none to check, a consumer group answers STALE_MEMBER_EPOCH). A partition without a committed offset has
 //! offset -1 and no error, also in a group that does not exist. Left out: v10 (topic ids), which the message library does not know yet.
 
 use std::rc::Rc;
@@ -42,6 +42,8 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
 fn one_group(request: OffsetFetchRequest) -> OffsetFetch {
     OffsetFetch {
         group_id: request.group_id.to_string(),
+        member_id: None,
+        member_epoch: -1,
         topics: request.topics.map(|topics| topics.into_iter().map(|topic| (topic.name.to_string(), topic.partition_indexes)).collect()),
         require_stable: request.require_stable,
     }
@@ -51,6 +53,8 @@ fn several_groups(request: OffsetFetchRequest) -> impl Iterator<Item = OffsetFet
     let require_stable = request.require_stable;
     request.groups.into_iter().map(move |group| OffsetFetch {
         group_id: group.group_id.to_string(),
+        member_id: group.member_id.map(|id| id.to_string()),
+        member_epoch: group.member_epoch,
         topics: group.topics.map(|topics| topics.into_iter().map(|topic| (topic.name.to_string(), topic.partition_indexes)).collect()),
         require_stable,
     })

@@ -39,6 +39,7 @@ use rescue::Pulse;
 use crate::config::{Config, effective};
 use crate::controller::ControllerClient;
 use crate::coordinator::GroupClient;
+use crate::coordinator::cluster::ClusterChange;
 use crate::fetch_session::SessionCache;
 use crate::handler::init_producer_id::ProducerIdBlock;
 use crate::metadata::{ConfigResource, ConfigResourceKind, MetadataImage, Publication};
@@ -135,6 +136,11 @@ impl Shard {
         *self.image.borrow_mut() = publication.image.clone();
         if let Some(groups) = &self.coordinator {
             groups.topics_deleted(publication.delta.topics_deleted.values().map(|topic| (topic.name.to_string(), topic.id)));
+        }
+        if let Some(coordinator) = &self.coordinator
+            && let Some(change) = ClusterChange::of(publication)
+        {
+            coordinator.publish(change);
         }
         Ok(())
     }

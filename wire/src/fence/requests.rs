@@ -48,6 +48,8 @@ pub(super) fn request(api: ApiKey) -> Option<&'static Struct> {
         ApiKey::GetTelemetrySubscriptions => &GET_TELEMETRY_SUBSCRIPTIONS,
         ApiKey::PushTelemetry => &PUSH_TELEMETRY,
         ApiKey::ListConfigResources => &admin::LIST_CONFIG_RESOURCES,
+        ApiKey::ConsumerGroupHeartbeat => &CONSUMER_GROUP_HEARTBEAT,
+        ApiKey::ConsumerGroupDescribe => &CONSUMER_GROUP_DESCRIBE,
         ApiKey::DescribeTopicPartitions => &DESCRIBE_TOPIC_PARTITIONS,
     })
 }
@@ -128,6 +130,23 @@ static OFFSET_FETCH: Struct = Struct {
         field("require_stable", BOOL).since(7),
     ],
 };
+
+static CONSUMER_GROUP_HEARTBEAT: Struct = Struct {
+    fields: &[
+        field("group_id", STRING),
+        field("member_id", STRING),
+        field("member_epoch", I32),
+        field("instance_id", STRING).nullable(0),
+        field("rack_id", STRING).nullable(0),
+        field("rebalance_timeout_ms", I32),
+        field("subscribed_topic_names", STRINGS).nullable(0),
+        field("subscribed_topic_regex", STRING).since(1).nullable(1),
+        field("server_assignor", STRING).nullable(0),
+        field("topic_partitions", structs![field("topic_id", UUID), field("partitions", I32S)]).nullable(0),
+    ],
+};
+
+static CONSUMER_GROUP_DESCRIBE: Struct = Struct { fields: &[field("group_ids", STRINGS), field("include_authorized_operations", BOOL)] };
 
 static FIND_COORDINATOR: Struct =
     Struct { fields: &[field("key", STRING).until(3), field("key_type", I8).since(1), field("coordinator_keys", STRINGS).since(4)] };

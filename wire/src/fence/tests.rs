@@ -126,6 +126,7 @@ fn through_kafka_protocol(api: ApiKey, version: i16, body: &[u8]) -> Result<Vec<
         ElectLeaders => ElectLeadersRequest, AlterPartitionReassignments => AlterPartitionReassignmentsRequest,
         ListPartitionReassignments => ListPartitionReassignmentsRequest, DescribeQuorum => DescribeQuorumRequest,
         UpdateFeatures => UpdateFeaturesRequest, DescribeProducers => DescribeProducersRequest,
+        ConsumerGroupHeartbeat => ConsumerGroupHeartbeatRequest, ConsumerGroupDescribe => ConsumerGroupDescribeRequest,
         UnregisterBroker => UnregisterBrokerRequest, GetTelemetrySubscriptions => GetTelemetrySubscriptionsRequest,
             PushTelemetry => PushTelemetryRequest, ListConfigResources => ListConfigResourcesRequest,
     }

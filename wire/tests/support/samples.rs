@@ -165,6 +165,22 @@ pub(crate) fn body(api: ApiKey, v: i16) -> Option<Bytes> {
         | ApiKey::DescribeProducers
         | ApiKey::UnregisterBroker
         | ApiKey::ListConfigResources => admin_samples::body(api, v),
+        ApiKey::ConsumerGroupHeartbeat => {
+            let owned = kp::consumer_group_heartbeat_request::TopicPartitions::default().with_topic_id(ID).with_partitions(vec![0, 1]);
+            let request = kp::ConsumerGroupHeartbeatRequest::default()
+                .with_group_id(GroupId(s("group")))
+                .with_member_id(s("member"))
+                .with_instance_id(Some(s("instance")))
+                .with_rebalance_timeout_ms(60_000)
+                .with_subscribed_topic_names(Some(vec![topic("topic")]))
+                .with_server_assignor(Some(s("uniform")))
+                .with_topic_partitions(Some(vec![owned]));
+            encode(if v >= 1 { request.with_subscribed_topic_regex(Some(s("t.*"))) } else { request }, v)
+        }
+        ApiKey::ConsumerGroupDescribe => {
+            let groups = vec![GroupId(s("group"))];
+            encode(kp::ConsumerGroupDescribeRequest::default().with_group_ids(groups).with_include_authorized_operations(true), v)
+        }
     })
 }
 
@@ -347,6 +363,7 @@ pub(crate) fn debug(api: ApiKey, version: i16, body: &Bytes) -> Result<String, S
         ElectLeaders => ElectLeadersRequest, AlterPartitionReassignments => AlterPartitionReassignmentsRequest,
         ListPartitionReassignments => ListPartitionReassignmentsRequest, DescribeQuorum => DescribeQuorumRequest,
         UpdateFeatures => UpdateFeaturesRequest, DescribeProducers => DescribeProducersRequest,
+        ConsumerGroupHeartbeat => ConsumerGroupHeartbeatRequest, ConsumerGroupDescribe => ConsumerGroupDescribeRequest,
         UnregisterBroker => UnregisterBrokerRequest, GetTelemetrySubscriptions => GetTelemetrySubscriptionsRequest,
             PushTelemetry => PushTelemetryRequest, ListConfigResources => ListConfigResourcesRequest,
     }

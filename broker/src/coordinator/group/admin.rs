@@ -28,7 +28,7 @@ impl GroupCoordinator {
         }
         let passes =
             |filter: &[String], value: &str| filter.is_empty() || filter.iter().any(|text| text.trim().eq_ignore_ascii_case(value));
-        let groups = self.slots.iter().flat_map(|slot| slot.groups.values()).map(Group::listed);
+        let groups = self.slots.iter().flat_map(|slot| slot.groups.values().map(|group| slot.listed(group)));
         let groups = groups.filter(|group| passes(&request.states, group.state) && passes(&request.types, group.kind));
         ListAnswer { error: ErrorCode::None, groups: groups.collect() }
     }
@@ -54,7 +54,7 @@ impl Slot {
     pub(super) fn delete(&mut self, ctx: &mut Context<'_>, token: Token, group_id: &str) {
         let refusal = match self.groups.get(group_id) {
             None => Some(ErrorCode::GroupIdNotFound),
-            Some(group) if !group.has_no_members() => Some(ErrorCode::NonEmptyGroup),
+            Some(Group::Classic(group)) if !group.is(ClassicState::Empty) => Some(ErrorCode::NonEmptyGroup),
             Some(_) => None,
         };
         if let Some(error) = refusal {
@@ -67,12 +67,16 @@ impl Slot {
 
     /// Takes offsets away that no member uses.
     pub(super) fn delete_offsets(&mut self, ctx: &mut Context<'_>, token: Token, request: OffsetDelete) {
-        let error = self.groups.get(request.group_id.as_str()).map_or(ErrorCode::GroupIdNotFound, Group::validate_offset_delete);
+        let error = match self.groups.get(request.group_id.as_str()) {
+            None => ErrorCode::GroupIdNotFound,
+            Some(Group::Classic(group)) => group.validate_offset_delete(),
+            Some(Group::Consumer(_)) => ErrorCode::None,
+        };
         if !error.is_ok() {
             return ctx.answer(token, GroupResponse::DeletedOffsets(OffsetDeleteAnswer { error, topics: Vec::new() }));
         }
-        let Some(group) = self.groups.get(request.group_id.as_str()) else { return };
-        let outcome = |topic: &str| if group.is_subscribed(topic) { ErrorCode::GroupSubscribedToTopic } else { ErrorCode::None };
+        let subscribed = |topic: &str| self.is_subscribed(&request.group_id, topic);
+        let outcome = |topic: &str| if subscribed(topic) { ErrorCode::GroupSubscribedToTopic } else { ErrorCode::None };
         let topics = request.topics.into_iter().map(|(topic, partitions)| {
             let error = outcome(&topic);
             (topic, partitions.into_iter().map(|partition| (partition, error)).collect::<Vec<_>>())
@@ -94,7 +98,7 @@ impl Slot {
     }
 
     /// Tombstones for all offsets of a group, those that are on their way to the log included.
-    fn offset_tombstones(&self, ctx: &Context<'_>, group_id: &str) -> Vec<Record> {
+    pub(super) fn offset_tombstones(&self, ctx: &Context<'_>, group_id: &str) -> Vec<Record> {
         let mut keys = offsets_on_the_way(ctx, group_id);
         for (topic, partitions) in self.image.offsets.get(group_id).into_iter().flatten() {
             keys.extend(partitions.keys().map(|partition| (topic.as_str(), *partition)));
@@ -126,39 +130,25 @@ pub(super) fn append_in_parts(ctx: &mut Context<'_>, mut records: Vec<Record>, l
     ctx.append(records, last);
 }
 
-impl Group {
-    fn listed(&self) -> ListedGroup {
-        match self {
+impl Slot {
+    fn listed(&self, group: &Group) -> ListedGroup {
+        match group {
             Group::Classic(group) => group.listed(),
             Group::Consumer(group) => ListedGroup {
                 group_id: group.id.to_string(),
                 protocol_type: CONSUMER.to_owned(),
-                state: ClassicState::Empty.name(),
+                state: self.image.consumer.get(&*group.id).map_or(ClassicState::Empty.name(), |state| state.state().name()),
                 kind: CONSUMER,
             },
         }
     }
 
-    /// A group with members cannot be deleted.
-    fn has_no_members(&self) -> bool {
-        match self {
-            Group::Classic(group) => group.is(ClassicState::Empty),
-            Group::Consumer(_) => true,
-        }
-    }
-
     /// Whether offsets of this topic are in use.
-    pub(super) fn is_subscribed(&self, topic: &str) -> bool {
-        match self {
-            Group::Classic(group) => group.is_subscribed(topic),
-            Group::Consumer(_) => false,
-        }
-    }
-
-    fn validate_offset_delete(&self) -> ErrorCode {
-        match self {
-            Group::Classic(group) => group.validate_offset_delete(),
-            Group::Consumer(_) => ErrorCode::None,
+    pub(super) fn is_subscribed(&self, group_id: &str, topic: &str) -> bool {
+        match self.groups.get(group_id) {
+            None => false,
+            Some(Group::Classic(group)) => group.is_subscribed(topic),
+            Some(Group::Consumer(_)) => self.image.consumer.get(group_id).is_some_and(|state| state.subscribes(topic)),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::consumer::ConsumerState;
 use crate::coordinator::record::{GroupValue, OffsetValue, Record};
 
 /// Groups and committed offsets, as the log has them.
@@ -9,6 +10,8 @@ use crate::coordinator::record::{GroupValue, OffsetValue, Record};
 pub struct Image {
     /// Classic groups by id.
     pub groups: BTreeMap<String, GroupValue>,
+    /// Consumer groups by id. None of which nothing is known is kept.
+    pub consumer: BTreeMap<String, ConsumerState>,
     /// Committed offsets by group, then topic, then partition. No empty maps are kept.
     pub offsets: BTreeMap<String, BTreeMap<String, BTreeMap<i32, OffsetValue>>>,
 }
@@ -27,6 +30,13 @@ impl Image {
                 let topics = self.offsets.entry(group.clone()).or_default();
                 topics.entry(topic.clone()).or_default().insert(*partition, value.clone());
             }
+            Record::Consumer(record) => {
+                let state = self.consumer.entry(record.group().to_owned()).or_default();
+                state.replay(record);
+                if state.is_unknown() {
+                    self.consumer.remove(record.group());
+                }
+            }
             Record::Offset { group, topic, partition, value: None } => self.forget_offset(group, topic, *partition),
         }
     }
@@ -38,7 +48,7 @@ impl Image {
 
     /// Whether the log knows anything of the group.
     pub fn knows(&self, group: &str) -> bool {
-        self.groups.contains_key(group) || self.offsets.contains_key(group)
+        self.groups.contains_key(group) || self.offsets.contains_key(group) || self.consumer.contains_key(group)
     }
 
     fn forget_offset(&mut self, group: &str, topic: &str, partition: i32) {

@@ -21,7 +21,7 @@ mod subscription;
 mod sync;
 mod write;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::rc::Rc;
 
@@ -29,17 +29,20 @@ use coreline_wire::TopicId;
 use coreline_wire::error_code::ErrorCode;
 
 pub use classic::ClassicGroup;
-pub use consumer::ConsumerGroup;
+pub(crate) use consumer::Regexes;
+pub use consumer::{Assignor, ConsumerGroup, ConsumerGroupState, ConsumerState, HEARTBEAT_INTERVAL, SESSION_TIMEOUT, Search};
 pub use image::Image;
 pub use kind::Group;
 pub use member::Member;
 pub use state::ClassicState;
 
 use super::Now;
+use super::cluster::{Cluster, ClusterChange};
 use super::config::GroupConfig;
 use super::partition::partition_of;
 use super::record::Record;
 use super::request::{GroupRequest, GroupResponse};
+use consumer::Waiting;
 use write::{PendingWrite, Writes};
 
 /// Names a request that waits for its answer. Given by the driver, unique while it runs.
@@ -64,6 +67,27 @@ pub enum Timer {
     Rebalance(Rc<str>),
     /// Members of a generation had long enough to send SyncGroup.
     Sync(Rc<str>),
+    /// A member of a consumer group had long enough to give up partitions.
+    Reconcile {
+        /// Its group.
+        group: Rc<str>,
+        /// Its id.
+        member: Rc<str>,
+    },
+    /// A classic member of a consumer group had long enough to send JoinGroup.
+    Rejoin {
+        /// Its group.
+        group: Rc<str>,
+        /// Its id.
+        member: Rc<str>,
+    },
+    /// A classic member of a consumer group had long enough to send SyncGroup.
+    MemberSync {
+        /// Its group.
+        group: Rc<str>,
+        /// Its id.
+        member: Rc<str>,
+    },
     /// Look for what nobody needs any more in a partition.
     Retention(i32),
 }
@@ -117,6 +141,17 @@ pub enum Event {
     Appended(WriteId),
     /// A write failed and will never be seen in the log.
     AppendFailed(WriteId, ErrorCode),
+    /// Topics, or the settings of groups, are not what they were.
+    Published(ClusterChange),
+    /// A search has ended.
+    Searched {
+        /// Its expression.
+        pattern: Rc<str>,
+        /// Its version.
+        version: u64,
+        /// The names that match.
+        found: BTreeSet<String>,
+    },
 }
 
 /// A topic that does not exist any more.
@@ -146,6 +181,8 @@ pub enum Action {
     SetTimer(Timer, i64),
     /// Remove a deadline, if it is set.
     ClearTimer(Timer),
+    /// Search topic names to the end, giving way in between, and tell what was found.
+    Search(Search),
 }
 
 /// The group coordinator of one node.
@@ -154,6 +191,8 @@ pub struct GroupCoordinator {
     config: GroupConfig,
     slots: Vec<Slot>,
     writes: Writes,
+    cluster: Cluster,
+    regexes: Regexes,
 }
 
 /// One partition of `__consumer_offsets` and its groups.
@@ -164,6 +203,12 @@ struct Slot {
     groups: BTreeMap<Rc<str>, Group>,
     /// Their offsets are to be forgotten at the next opportunity.
     deleted_topics: Vec<DeletedTopic>,
+    /// Groups that a write is about to turn from one kind into the other.
+    converting: BTreeSet<Rc<str>>,
+    /// What waits for writes, by group. Bounded per group by `max_pending_writes`.
+    waiting: BTreeMap<Rc<str>, VecDeque<Waiting>>,
+    /// What waits for a search, by expression. Bounded by the requests that connections may have in flight.
+    searching: BTreeMap<String, Vec<Waiting>>,
 }
 
 /// What a decision may use and leave behind.
@@ -171,6 +216,8 @@ struct Context<'a> {
     now: Now,
     config: &'a GroupConfig,
     writes: &'a mut Writes,
+    cluster: &'a Cluster,
+    regexes: &'a mut Regexes,
     partition: i32,
     actions: Vec<Action>,
 }
@@ -199,7 +246,7 @@ impl Context<'_> {
 impl GroupCoordinator {
     /// A coordinator that knows no partition yet.
     pub fn new(config: GroupConfig) -> Self {
-        GroupCoordinator { config, slots: Vec::new(), writes: Writes::default() }
+        GroupCoordinator { config, slots: Vec::new(), writes: Writes::default(), cluster: Cluster::default(), regexes: Regexes::default() }
     }
 
     /// Takes in one event. Every request is answered exactly once, now or by a later event, unless it is cancelled.
@@ -216,11 +263,13 @@ impl GroupCoordinator {
             }
             Event::Loaded { partition } => self.loaded(partition, now),
             Event::Request { token, request, nonce } => self.request(token, request, nonce, now),
-            Event::Cancelled { token, group_id } => self.with_group(&group_id, now, |group, ctx| group.cancel(ctx, token)),
+            Event::Cancelled { token, group_id } => self.cancelled(token, &group_id, now),
             Event::Expired(timer) => self.expired(timer, now),
             Event::TopicsDeleted { partition, topics } => self.topics_deleted(partition, &topics, now),
             Event::Appended(write) => self.written(write, Ok(()), now),
             Event::AppendFailed(write, error) => self.written(write, Err(error), now),
+            Event::Published(change) => self.published(change),
+            Event::Searched { pattern, version, found } => self.searched(&pattern, version, found, now),
         }
     }
 
@@ -237,6 +286,16 @@ impl GroupCoordinator {
     /// A live classic group.
     pub fn group(&self, group_id: &str) -> Option<&ClassicGroup> {
         self.slot_of(group_id)?.classic(group_id)
+    }
+
+    /// A live group of any kind.
+    pub fn any_group(&self, group_id: &str) -> Option<&Group> {
+        self.slot_of(group_id)?.groups.get(group_id)
+    }
+
+    /// A consumer group, as the log has it.
+    pub fn consumer_group(&self, group_id: &str) -> Option<&ConsumerState> {
+        self.slot_of(group_id)?.image.consumer.get(group_id)
     }
 
     /// Number of live groups.
@@ -269,6 +328,11 @@ impl GroupCoordinator {
                     assert!(group.is(ClassicState::Empty), "group {id:?} is {} and the log does not know it", group.state());
                 }
             }
+            for (id, state) in &slot.image.consumer {
+                state.check(id);
+                let is_live = matches!(slot.groups.get(id.as_str()), Some(Group::Consumer(_)));
+                assert!(is_live || slot.converting.contains(id.as_str()), "consumer group {id:?} is in the log and not alive");
+            }
             let known = slot.image.groups.keys().chain(slot.image.offsets.keys());
             known.for_each(|id| assert!(slot.groups.contains_key(id.as_str()), "group {id:?} is in the log and not alive"));
         }
@@ -290,6 +354,9 @@ impl GroupCoordinator {
         let config = self.config.clone();
         let Some((slot, mut ctx)) = self.open(partition, now) else { return Vec::new() };
         slot.loaded = true;
+        for id in slot.image.consumer.keys().cloned().collect::<Vec<_>>() {
+            slot.resume_consumer(&mut ctx, &id);
+        }
         let ids = slot.image.groups.keys().chain(slot.image.offsets.keys());
         for id in ids {
             if slot.groups.contains_key(id.as_str()) {
@@ -339,47 +406,101 @@ impl GroupCoordinator {
                 | GroupRequest::Join(_)
                 | GroupRequest::Delete(_)
                 | GroupRequest::DeleteOffsets(_)
+                | GroupRequest::ConsumerHeartbeat(_)
         );
         if writes_full && writes {
             return refuse(ErrorCode::CoordinatorNotAvailable);
         }
-        match request {
-            GroupRequest::Locate | GroupRequest::List(_) => {}
-            GroupRequest::Join(request) => slot.join(&mut ctx, token, request, nonce, is_full),
-            GroupRequest::Sync(request) => slot.sync(&mut ctx, token, request),
-            GroupRequest::Heartbeat(request) => slot.heartbeat(&mut ctx, token, &request),
-            GroupRequest::Leave(request) => slot.leave(&mut ctx, token, request),
-            GroupRequest::Commit(request) => slot.commit(&mut ctx, token, request, is_full),
-            GroupRequest::Fetch(request) => slot.fetch(&mut ctx, token, request),
-            GroupRequest::Describe(group_id) => slot.describe(&mut ctx, token, &group_id),
-            GroupRequest::Delete(group_id) => slot.delete(&mut ctx, token, &group_id),
-            GroupRequest::DeleteOffsets(request) => slot.delete_offsets(&mut ctx, token, request),
-        }
+        slot.dispatch(&mut ctx, token, request, nonce, is_full);
         ctx.actions
     }
 
     fn expired(&mut self, timer: Timer, now: Now) -> Vec<Action> {
-        match timer {
-            Timer::Session { group, member } => self.with_group(&group, now, |group, ctx| group.session_expired(ctx, &member)),
-            Timer::Rebalance(group) => self.with_group(&group, now, ClassicGroup::rebalance_expired),
-            Timer::Sync(group) => self.with_group(&group, now, ClassicGroup::sync_expired),
-            Timer::Retention(partition) => self.retention(partition, now),
-        }
+        let group_id = match &timer {
+            Timer::Retention(partition) => return self.retention(*partition, now),
+            Timer::Rebalance(group) | Timer::Sync(group) => group.clone(),
+            Timer::Session { group, .. }
+            | Timer::Reconcile { group, .. }
+            | Timer::Rejoin { group, .. }
+            | Timer::MemberSync { group, .. } => group.clone(),
+        };
+        let Some((slot, mut ctx)) = self.open(self.partition_of(&group_id), now) else { return Vec::new() };
+        slot.expired(&mut ctx, timer);
+        slot.settle(&mut ctx, &group_id);
+        ctx.actions
     }
 
-    /// Runs a change of one live group, if there is such a group, and looks after it.
-    fn with_group(&mut self, group_id: &str, now: Now, change: impl FnOnce(&mut ClassicGroup, &mut Context<'_>)) -> Vec<Action> {
+    /// The client of a request is gone.
+    fn cancelled(&mut self, token: Token, group_id: &str, now: Now) -> Vec<Action> {
+        self.writes.cancel(token);
         let Some((slot, mut ctx)) = self.open(self.partition_of(group_id), now) else { return Vec::new() };
+        slot.forget_waiting(token, group_id);
         if let Some(group) = slot.classic_mut(group_id) {
-            change(group, &mut ctx);
-            slot.settle(&mut ctx, group_id);
+            group.cancel(&mut ctx, token);
         }
+        slot.settle(&mut ctx, group_id);
         ctx.actions
+    }
+
+    /// Consumer groups look at their topics again when their members are heard of next.
+    fn published(&mut self, change: ClusterChange) -> Vec<Action> {
+        let ClusterChange { cluster, topics, names_changed } = change;
+        self.cluster = cluster;
+        if names_changed {
+            self.regexes.names_changed();
+        }
+        let mut actions = Vec::new();
+        for slot in &mut self.slots {
+            for (id, group) in &mut slot.groups {
+                let Group::Consumer(group) = group else { continue };
+                let Some(state) = slot.image.consumer.get(&**id) else {
+                    // Its first write is under way.
+                    group.stale = true;
+                    continue;
+                };
+                // To look once too often costs less than to look for every topic of many.
+                let many = topics.len() > TOPICS_LOOKED_FOR;
+                let concerned = || many || topics.iter().any(|topic| state.subscribes(topic));
+                group.stale |= names_changed && !state.regexes.is_empty() || concerned();
+                // Searched by the time that a member is heard of, so that the group's epoch rises once.
+                let patterns = state.regexes.keys().filter(|_| names_changed);
+                let searches = patterns.filter_map(|pattern| self.regexes.search(pattern, &self.cluster));
+                actions.extend(searches.map(Action::Search));
+            }
+        }
+        actions
+    }
+
+    fn searched(&mut self, pattern: &Rc<str>, version: u64, found: BTreeSet<String>, now: Now) -> Vec<Action> {
+        if !self.regexes.searched(pattern, version, found) {
+            let waited_for = self.slots.iter().any(|slot| slot.searching.contains_key(&**pattern));
+            let search = if waited_for { self.regexes.search(pattern, &self.cluster) } else { None };
+            return search.into_iter().map(Action::Search).collect();
+        }
+        let mut actions = Vec::new();
+        let is_full = self.group_count() >= self.config.max_groups;
+        for partition in 0..self.slots.len() as i32 {
+            let Some((slot, mut ctx)) = self.open(partition, now) else { continue };
+            for waiting in slot.searching.remove(&**pattern).unwrap_or_default() {
+                let Waiting::Request { token, request, nonce } = waiting else { continue };
+                slot.dispatch(&mut ctx, token, request, nonce, is_full);
+            }
+            actions.append(&mut ctx.actions);
+        }
+        actions
     }
 
     fn open(&mut self, partition: i32, now: Now) -> Option<(&mut Slot, Context<'_>)> {
         let slot = self.slots.get_mut(usize::try_from(partition).ok()?)?;
-        let ctx = Context { now, config: &self.config, writes: &mut self.writes, partition, actions: Vec::new() };
+        let ctx = Context {
+            now,
+            config: &self.config,
+            writes: &mut self.writes,
+            cluster: &self.cluster,
+            regexes: &mut self.regexes,
+            partition,
+            actions: Vec::new(),
+        };
         Some((slot, ctx))
     }
 
@@ -398,13 +519,80 @@ impl GroupCoordinator {
 }
 
 impl Slot {
-    /// After every change of a group: its relations hold, and it is forgotten when it never came to anything.
+    fn dispatch(&mut self, ctx: &mut Context<'_>, token: Token, request: GroupRequest, nonce: [u8; 16], is_full: bool) {
+        let is_new = || request.group_id().is_some_and(|id| !self.groups.contains_key(id));
+        if is_full && matches!(request, GroupRequest::ConsumerHeartbeat(_)) && is_new() {
+            return ctx.answer(token, request.refuse(ErrorCode::CoordinatorNotAvailable));
+        }
+        let Some(request) = self.consumer_request(ctx, token, request, nonce) else { return };
+        match request {
+            GroupRequest::Join(request) => self.join(ctx, token, request, nonce, is_full),
+            GroupRequest::Sync(request) => self.sync(ctx, token, request),
+            GroupRequest::Heartbeat(request) => self.heartbeat(ctx, token, &request),
+            GroupRequest::Leave(request) => self.leave(ctx, token, request),
+            GroupRequest::Commit(request) => self.commit(ctx, token, request, is_full),
+            GroupRequest::Fetch(request) => self.fetch(ctx, token, request),
+            GroupRequest::Describe(group_id) => self.describe(ctx, token, &group_id),
+            GroupRequest::Delete(group_id) => self.delete(ctx, token, &group_id),
+            GroupRequest::DeleteOffsets(request) => self.delete_offsets(ctx, token, request),
+            GroupRequest::Locate | GroupRequest::List(_) | GroupRequest::ConsumerHeartbeat(_) | GroupRequest::ConsumerDescribe { .. } => {}
+        }
+    }
+
+    fn expired(&mut self, ctx: &mut Context<'_>, timer: Timer) {
+        let Some(timer) = self.consumer_expired(ctx, timer) else { return };
+        match timer {
+            Timer::Session { group, member } => {
+                if let Some(group) = self.classic_mut(&group) {
+                    group.session_expired(ctx, &member);
+                }
+            }
+            Timer::Rebalance(group) => {
+                if let Some(group) = self.classic_mut(&group) {
+                    group.rebalance_expired(ctx);
+                }
+            }
+            Timer::Sync(group) => {
+                if let Some(group) = self.classic_mut(&group) {
+                    group.sync_expired(ctx);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What waited for the writes of a group goes on, until somebody writes again.
+    fn go_on(&mut self, ctx: &mut Context<'_>, group_id: &str, is_full: bool) {
+        while !ctx.writes.any_state_of_group(group_id) {
+            let Some(waiting) = self.waiting.get_mut(group_id).and_then(VecDeque::pop_front) else { break };
+            match waiting {
+                Waiting::Request { token, request, nonce } => self.dispatch(ctx, token, request, nonce, is_full),
+                Waiting::Expired(timer) => self.expired(ctx, timer),
+            }
+        }
+        if self.waiting.get(group_id).is_some_and(VecDeque::is_empty) {
+            self.waiting.remove(group_id);
+        }
+    }
+
+    /// After every change of a group: its relations hold, and it is forgotten when nothing is left of it.
     fn settle(&mut self, ctx: &mut Context<'_>, group_id: &str) {
+        if let Some(Group::Consumer(_)) = self.groups.get(group_id) {
+            // A write that failed leaves nothing of a new group but what else is known by its name.
+            if !self.image.consumer.contains_key(group_id) && !ctx.writes.any_state_of_group(group_id) {
+                let group = self.groups.remove(group_id);
+                if let (Some(Group::Consumer(group)), true) = (group, self.image.knows(group_id)) {
+                    self.groups.insert(group.id.clone(), Group::Classic(ClassicGroup::new(group.id.clone(), ctx.now.wall_ms)));
+                }
+            }
+            return;
+        }
         let is_known = self.image.knows(group_id);
+        let converts = self.converting.contains(group_id);
         let Some(group) = self.classic_mut(group_id) else { return };
         group.check();
         group.was_written |= is_known;
-        let idle = group.is(ClassicState::Empty) && group.pending_joins.is_empty();
+        let idle = group.is(ClassicState::Empty) && group.pending_joins.is_empty() && !converts;
         if idle && !group.was_written && !ctx.writes.any_of_group(group_id) {
             self.groups.remove(group_id);
         }
@@ -429,12 +617,18 @@ impl fmt::Display for Timer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Timer::Session { group, member } => write!(f, "session of {member} in {group}"),
+            Timer::Reconcile { group, member } => write!(f, "reconciliation of {member} in {group}"),
+            Timer::Rejoin { group, member } => write!(f, "rejoin of {member} in {group}"),
+            Timer::MemberSync { group, member } => write!(f, "sync of {member} in {group}"),
             Timer::Rebalance(group) => write!(f, "rebalance of {group}"),
             Timer::Sync(group) => write!(f, "sync of {group}"),
             Timer::Retention(partition) => write!(f, "retention of {partition}"),
         }
     }
 }
+
+/// A publication about more topics than this makes all consumer groups look at theirs.
+const TOPICS_LOOKED_FOR: usize = 64;
 
 /// The longest text that a record of the offsets topic can hold, in bytes.
 pub(crate) const TEXT_BYTES_MAX: usize = i16::MAX as usize;

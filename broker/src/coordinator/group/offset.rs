@@ -29,7 +29,8 @@ impl Slot {
     fn validate_commit(&self, request: &OffsetCommit, is_full: bool) -> ErrorCode {
         match self.groups.get(request.group_id.as_str()) {
             Some(Group::Classic(group)) => group.validate_commit(request),
-            Some(Group::Consumer(_)) => ErrorCode::StaleMemberEpoch,
+            // Looked at before it came here.
+            Some(Group::Consumer(_)) => ErrorCode::None,
             None if request.generation_id < 0 && is_full => ErrorCode::CoordinatorNotAvailable,
             // A simple consumer or an administrator: the group comes into being with its offsets.
             None if request.generation_id < 0 => ErrorCode::None,
@@ -73,6 +74,10 @@ fn commit_records(ctx: &Context<'_>, request: OffsetCommit) -> (Vec<Record>, Com
     for TopicCommit { name: topic, id: topic_id, partitions } in request.topics {
         let mut outcomes = Vec::with_capacity(partitions.len());
         for commit in partitions {
+            if !commit.refused.is_ok() {
+                outcomes.push((commit.partition, commit.refused));
+                continue;
+            }
             let metadata = commit.metadata.unwrap_or_default();
             if metadata.len() > metadata_bytes_max || topic.len() > TEXT_BYTES_MAX {
                 outcomes.push((commit.partition, ErrorCode::OffsetMetadataTooLarge));

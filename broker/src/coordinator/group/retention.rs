@@ -12,7 +12,7 @@ use coreline_wire::error_code::ErrorCode;
 use super::admin::{append_in_parts, tombstone};
 use super::state::ClassicState;
 use super::write::PendingWrite;
-use super::{Action, ClassicGroup, Context, DeletedTopic, Group, GroupCoordinator, Slot, Timer};
+use super::{Action, ClassicGroup, ConsumerState, Context, DeletedTopic, Group, GroupCoordinator, Slot, Timer};
 use crate::coordinator::Now;
 use crate::coordinator::record::{OffsetValue, Record};
 
@@ -28,6 +28,7 @@ impl GroupCoordinator {
             let deleted = std::mem::take(&mut slot.deleted_topics);
             slot.forget_topics(&mut ctx, deleted);
             slot.retention(&mut ctx);
+            slot.consumer_retention(&mut ctx);
             actions.append(&mut ctx.actions);
         }
         actions
@@ -48,7 +49,7 @@ impl GroupCoordinator {
 impl Slot {
     fn retention(&mut self, ctx: &mut Context<'_>) {
         for (id, group) in &mut self.groups {
-            if ctx.writes.any_of_group(id) || ctx.writes.len() >= ctx.config.max_pending_writes {
+            if ctx.writes.any_of_group(id) || self.converting.contains(id) || ctx.writes.len() >= ctx.config.max_pending_writes {
                 continue;
             }
             let offsets = self.image.offsets.get(&**id);
@@ -60,7 +61,7 @@ impl Slot {
                 continue;
             }
             let expiry = match offsets {
-                Some(offsets) => group.expire(offsets, ctx.now.wall_ms, ctx.config.offsets_retention_ms),
+                Some(offsets) => group.expire(offsets, self.image.consumer.get(&**id), ctx.now.wall_ms, ctx.config.offsets_retention_ms),
                 None => Some(Expiry::NOTHING_LEFT),
             };
             let Some(Expiry { expired, all }) = expiry else { continue };
@@ -153,14 +154,18 @@ type Offsets = BTreeMap<String, BTreeMap<i32, OffsetValue>>;
 
 impl Group {
     /// What of the group's offsets has expired. `None`: nothing may expire now. Offsets of topics that members read never do.
-    fn expire<'a>(&self, offsets: &'a Offsets, now_ms: i64, retention_ms: i64) -> Option<Expiry<'a>> {
+    fn expire<'a>(&self, offsets: &'a Offsets, state: Option<&ConsumerState>, now_ms: i64, retention_ms: i64) -> Option<Expiry<'a>> {
+        let is_subscribed = |topic: &str| match self {
+            Group::Classic(group) => group.is_subscribed(topic),
+            Group::Consumer(_) => state.is_some_and(|state| state.subscribes(topic)),
+        };
         let since_ms = match self {
             Group::Classic(group) => group.expires_since_ms()?,
             Group::Consumer(_) => None,
         };
         let mut expiry = Expiry { expired: Vec::new(), all: true };
         for (topic, partitions) in offsets {
-            if self.is_subscribed(topic) {
+            if is_subscribed(topic) {
                 expiry.all = false;
                 continue;
             }

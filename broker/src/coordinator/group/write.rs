@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use coreline_wire::error_code::ErrorCode;
 
+use super::consumer::ConsumerWrite;
 use super::member::Member;
 use super::state::ClassicState;
 use super::{Action, ClassicGroup, Context, Group, GroupCoordinator, Slot, Token, WriteId, append_error};
@@ -31,6 +32,15 @@ pub(super) enum PendingWrite {
     DeletedOffsets { token: Token, answer: OffsetDeleteAnswer },
     /// The last tombstones of a group that an administrator deletes.
     Deleted { token: Token },
+    /// A consumer group.
+    Consumer(Box<ConsumerWrite>),
+}
+
+impl PendingWrite {
+    /// A write of the group itself, not of offsets.
+    fn is_state(&self) -> bool {
+        !matches!(self, PendingWrite::Commit { .. } | PendingWrite::Offsets | PendingWrite::DeletedOffsets { .. })
+    }
 }
 
 /// What is needed to tell a static member that it is back, or to undo it.
@@ -59,6 +69,8 @@ pub(super) struct Writes {
     next: u64,
     in_flight: BTreeMap<WriteId, Write>,
     by_group: BTreeMap<String, usize>,
+    /// Of those, the ones that change the group itself.
+    states_by_group: BTreeMap<String, usize>,
 }
 
 impl Writes {
@@ -67,6 +79,9 @@ impl Writes {
         self.next += 1;
         if let Some(first) = records.first() {
             *self.by_group.entry(first.group().to_owned()).or_default() += 1;
+            if pending.is_state() {
+                *self.states_by_group.entry(first.group().to_owned()).or_default() += 1;
+            }
         }
         self.in_flight.insert(write, Write { partition, records, pending });
         write
@@ -93,17 +108,38 @@ impl Writes {
         self.by_group.contains_key(group_id)
     }
 
+    /// Whether a write of the group itself, not of offsets, is on its way.
+    pub(super) fn any_state_of_group(&self, group_id: &str) -> bool {
+        self.states_by_group.contains_key(group_id)
+    }
+
+    /// The client of a request that goes on behind a write is gone.
+    pub(super) fn cancel(&mut self, token: Token) {
+        for write in self.in_flight.values_mut() {
+            if let PendingWrite::Consumer(write) = &mut write.pending {
+                write.cancel(token);
+            }
+        }
+    }
+
     fn end(&mut self, write: WriteId) -> Option<Write> {
         let ended = self.in_flight.remove(&write)?;
-        if let Some(first) = ended.records.first()
-            && let Some(count) = self.by_group.get_mut(first.group())
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.by_group.remove(first.group());
+        if let Some(first) = ended.records.first() {
+            one_less(&mut self.by_group, first.group());
+            if ended.pending.is_state() {
+                one_less(&mut self.states_by_group, first.group());
             }
         }
         Some(ended)
+    }
+}
+
+fn one_less(counts: &mut BTreeMap<String, usize>, group_id: &str) {
+    if let Some(count) = counts.get_mut(group_id) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(group_id);
+        }
     }
 }
 
@@ -111,6 +147,7 @@ impl GroupCoordinator {
     /// A write is durable, or failed for good. Durable records are replayed whatever became of the group since.
     pub(super) fn written(&mut self, write: WriteId, outcome: Result<(), ErrorCode>, now: Now) -> Vec<Action> {
         let Some(Write { partition, records, pending }) = self.writes.end(write) else { return Vec::new() };
+        let is_full = self.group_count() >= self.config.max_groups;
         let Some((slot, mut ctx)) = self.open(partition, now) else { return Vec::new() };
         if outcome.is_ok() {
             records.iter().for_each(|record| slot.image.replay(record));
@@ -118,6 +155,7 @@ impl GroupCoordinator {
         // Every write is about one group.
         let Some(group_id) = records.first().map(|record| record.group().to_owned()) else { return Vec::new() };
         slot.conclude(&mut ctx, &group_id, write, pending, outcome);
+        slot.go_on(&mut ctx, &group_id, is_full);
         slot.settle(&mut ctx, &group_id);
         ctx.actions
     }
@@ -144,6 +182,7 @@ impl Slot {
                     group.unwritten = outcome.is_err() && group.settled_value().as_ref() != self.image.groups.get(group_id);
                 }
             }
+            PendingWrite::Consumer(write) => self.consumer_written(ctx, group_id, *write, outcome),
             PendingWrite::Commit { token, answer } => self.commit_written(ctx, group_id, token, answer, outcome),
             PendingWrite::Offsets => {
                 if let Err(error) = outcome {

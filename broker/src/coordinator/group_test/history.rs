@@ -317,7 +317,7 @@ impl World {
             6 if self.chance(40) => self.administer(group_id),
             6 | 7 => {
                 let topics = Some(TOPICS.iter().map(|topic| ((*topic).to_owned(), vec![0, 1, 2])).collect());
-                GroupRequest::Fetch(OffsetFetch { group_id, topics, require_stable: false })
+                GroupRequest::Fetch(OffsetFetch { group_id, topics, member_epoch: -1, ..OffsetFetch::default() })
             }
             _ => self.commit(group_id, generation_id, member_id, instance_id),
         };
@@ -369,6 +369,7 @@ impl World {
             offset: world.draw(1_000_000) as i64,
             leader_epoch: world.draw(4) as i32 - 1,
             metadata: world.chance(20).then(|| "note".to_owned()),
+            refused: ErrorCode::None,
         };
         let partitions = (0..count).map(|partition| commit(self, partition)).collect();
         let id = TopicId([self.draw(3) as u8; 16]);
@@ -420,6 +421,7 @@ impl World {
                     self.timers.set(timer, at_ms);
                 }
                 Action::ClearTimer(timer) => self.timers.clear(&timer),
+                Action::Search(search) => panic!("no expressions here: {search:?}"),
             }
         }
         // A group that is forgotten begins again at generation 1, with other members.

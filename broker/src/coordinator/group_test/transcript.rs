@@ -289,6 +289,7 @@ impl Runner {
                 offset: parts.next().and_then(|offset| offset.parse().ok()).expect("an offset"),
                 leader_epoch: words.number("epoch", -1) as i32,
                 metadata: parts.next().map(|text| if text == "LONG" { "x".repeat(4_097) } else { text.to_owned() }),
+                refused: ErrorCode::None,
             };
             match topics.last_mut() {
                 Some(last) if last.name == topic => last.partitions.push(commit),
@@ -316,7 +317,13 @@ impl Runner {
         let topics = Some(topics).filter(|topics| !topics.is_empty());
         self.request(
             label,
-            GroupRequest::Fetch(OffsetFetch { group_id: words.text("group", "g").to_owned(), topics, require_stable: true }),
+            GroupRequest::Fetch(OffsetFetch {
+                group_id: words.text("group", "g").to_owned(),
+                topics,
+                require_stable: true,
+                member_epoch: -1,
+                ..OffsetFetch::default()
+            }),
         );
     }
 
@@ -416,6 +423,7 @@ impl Runner {
                 self.timers.set(timer, at_ms);
             }
             Action::ClearTimer(timer) => self.timers.clear(&timer),
+            Action::Search(search) => self.out.push(format!("search: {}", search.pattern)),
         }
     }
 
@@ -523,6 +531,7 @@ pub(super) fn describe_response(response: &GroupResponse) -> String {
             let outcomes: Vec<String> = topics.map(|(topic, (partition, error))| format!("{topic}/{partition} {}", error.name())).collect();
             format!("committed [{}]", outcomes.join(", "))
         }
+        GroupResponse::ConsumerHeartbeat(_) | GroupResponse::ConsumerDescribe(_) => format!("{response:?}"),
         GroupResponse::Fetch(answer) => {
             let topics = answer.topics.iter().flat_map(|(topic, partitions)| partitions.iter().map(move |p| (topic, p)));
             let offsets =
@@ -573,5 +582,6 @@ fn describe_record(record: &Record) -> String {
             )
         }
         Record::Group { group, value: None } => format!("no group {group}"),
+        Record::Consumer(record) => format!("{record:?}"),
     }
 }
