@@ -1,5 +1,7 @@
 //! Tests of the machine with consumer groups: random histories with members of both protocols, and what happens step by step.
 
+mod blobs;
+mod clients;
 mod history;
 mod steps;
 mod world;

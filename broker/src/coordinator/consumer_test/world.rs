@@ -4,18 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 use coreline_wire::TopicId;
 use coreline_wire::error_code::ErrorCode;
 
+use super::blobs::assigned;
 use crate::coordinator::batch::Encoded;
 use crate::coordinator::consumer_record::Partitions;
 use crate::coordinator::group::{Action, Event, GroupCoordinator, Image, Search, Token, WriteId};
 use crate::coordinator::record::{Decoded, Record};
-use crate::coordinator::request::{
-    ConsumerHeartbeat, GroupRequest, GroupResponse, Heartbeat, JoinGroup, LeaveGroup, LeavingMember, OffsetCommit, OffsetFetch,
-    PartitionCommit, SyncGroup, TopicCommit,
-};
+use crate::coordinator::request::{GroupRequest, GroupResponse};
 use crate::coordinator::timer::TimerSet;
 use crate::coordinator::{GroupConfig, Now};
 
@@ -23,7 +21,7 @@ const PARTITIONS: i32 = 2;
 const GROUPS: usize = 2;
 const CLIENTS: usize = 8;
 /// Names that may be topics; the expression of the tests matches the first two.
-const NAMES: [&str; 4] = ["a1", "a2", "b1", "b2"];
+pub(super) const NAMES: [&str; 4] = ["a1", "a2", "b1", "b2"];
 
 /// What was seen over all histories.
 #[derive(Debug, Default, Clone)]
@@ -55,28 +53,28 @@ impl Seen {
 
 /// A client and what it believes.
 #[derive(Debug, Default, Clone)]
-struct Client {
-    group: String,
-    instance: Option<String>,
+pub(super) struct Client {
+    pub(super) group: String,
+    pub(super) instance: Option<String>,
     /// Speaks the classic protocol.
-    classic: bool,
-    topics: BTreeSet<String>,
-    regex: bool,
-    member: String,
-    epoch: i32,
-    joined: bool,
+    pub(super) classic: bool,
+    pub(super) topics: BTreeSet<String>,
+    pub(super) regex: bool,
+    pub(super) member: String,
+    pub(super) epoch: i32,
+    pub(super) joined: bool,
     /// What it reads.
-    owned: Partitions,
+    pub(super) owned: Partitions,
     /// What it was told to have.
-    assigned: Partitions,
+    pub(super) assigned: Partitions,
     /// An answer was lost: tell everything again.
-    full: bool,
+    pub(super) full: bool,
     /// Waits for an answer to this.
-    waits: Option<Token>,
+    pub(super) waits: Option<Token>,
     /// Member ids and subscriptions that it was told as the leader of a classic generation.
-    followers: Vec<(String, Bytes)>,
+    pub(super) followers: Vec<(String, Bytes)>,
     /// A classic member that has to send SyncGroup next.
-    syncs: bool,
+    pub(super) syncs: bool,
 }
 
 type Key = (String, String, i32);
@@ -90,15 +88,15 @@ pub(super) struct World {
     log: Vec<Vec<Encoded>>,
     in_flight: VecDeque<(WriteId, i32, Rc<Vec<Record>>)>,
     searches: VecDeque<Search>,
-    clients: Vec<Client>,
+    pub(super) clients: Vec<Client>,
     next_token: u64,
-    next_member: u64,
-    asked: BTreeMap<Token, (usize, GroupRequest)>,
-    topics: BTreeMap<&'static str, (u8, usize)>,
+    pub(super) next_member: u64,
+    pub(super) asked: BTreeMap<Token, (usize, GroupRequest)>,
+    pub(super) topics: BTreeMap<&'static str, (u8, usize)>,
     next_topic: u8,
     position: u64,
     committed: BTreeMap<Key, i64>,
-    calm: bool,
+    pub(super) calm: bool,
     pub(super) seen: Seen,
 }
 
@@ -156,11 +154,11 @@ impl World {
         (z ^ (z >> 31)) % below
     }
 
-    fn chance(&mut self, percent: u64) -> bool {
+    pub(super) fn chance(&mut self, percent: u64) -> bool {
         self.draw(100) < percent
     }
 
-    fn subscribe(&mut self, who: usize) {
+    pub(super) fn subscribe(&mut self, who: usize) {
         self.clients[who].regex = !self.clients[who].classic && self.chance(25);
         let topics = NAMES.iter().filter(|_| self.draw(2) == 0).map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
         self.clients[who].topics = if topics.is_empty() { BTreeSet::from(["a1".to_owned()]) } else { topics };
@@ -330,147 +328,12 @@ impl World {
         }
     }
 
-    fn ask(&mut self, who: usize) {
-        if self.clients[who].waits.is_some() {
-            return;
-        }
-        if !self.calm && self.chance(2) && !self.clients[who].joined {
-            self.clients[who].classic = !self.clients[who].classic;
-            self.clients[who].member.clear();
-        }
-        if !self.calm && self.chance(4) {
-            self.subscribe(who);
-        }
-        if !self.calm && self.chance(4) && self.clients[who].joined {
-            return self.leave(who);
-        }
-        if self.clients[who].joined && self.chance(10) {
-            return self.commit(who);
-        }
-        if self.chance(5) {
-            let topics = Some(NAMES.iter().map(|name| ((*name).to_owned(), vec![0, 1])).collect());
-            let group_id = self.clients[who].group.clone();
-            return self.request(who, GroupRequest::Fetch(OffsetFetch { group_id, topics, member_epoch: -1, ..OffsetFetch::default() }));
-        }
-        if self.clients[who].classic { self.ask_classic(who) } else { self.beat(who) }
-    }
-
-    fn beat(&mut self, who: usize) {
-        if !self.clients[who].joined {
-            // A process that starts, or one that was fenced: it owns nothing. A static one that starts again has a new id.
-            if self.clients[who].member.is_empty() || self.clients[who].instance.is_some() {
-                self.next_member += 1;
-                self.clients[who].member = format!("m{}", self.next_member);
-            }
-            self.drop_all(who);
-            self.clients[who].epoch = 0;
-            self.clients[who].full = true;
-        }
-        let client = self.clients[who].clone();
-        let full = client.full;
-        let request = ConsumerHeartbeat {
-            group_id: client.group,
-            member_id: client.member,
-            member_epoch: client.epoch,
-            instance_id: client.instance,
-            rebalance_timeout_ms: if full { 5_000 } else { -1 },
-            topics: full.then_some(client.topics),
-            regex: full.then(|| if client.regex { "a.*".to_owned() } else { String::new() }),
-            owned: (full || self.chance(70)).then_some(client.owned),
-            client_id: "c".into(),
-            client_host: "/h".into(),
-            ..ConsumerHeartbeat::default()
-        };
-        self.request(who, GroupRequest::ConsumerHeartbeat(Box::new(request)));
-    }
-
-    fn ask_classic(&mut self, who: usize) {
-        let client = self.clients[who].clone();
-        let (group_id, member_id, instance_id) = (client.group.clone(), client.member.clone(), client.instance.clone());
-        if client.joined && client.syncs {
-            let assignments = self.share_out(&client.followers);
-            let request = SyncGroup { group_id, generation_id: client.epoch, member_id, instance_id, assignments, ..SyncGroup::default() };
-            return self.request(who, GroupRequest::Sync(request));
-        }
-        if client.joined {
-            return self.request(who, GroupRequest::Heartbeat(Heartbeat { group_id, generation_id: client.epoch, member_id, instance_id }));
-        }
-        // Eager: who joins owns nothing.
-        self.drop_all(who);
-        let request = JoinGroup {
-            group_id,
-            member_id,
-            instance_id,
-            client_id: "c".into(),
-            client_host: "/h".into(),
-            session_timeout_ms: 10_000,
-            rebalance_timeout_ms: 5_000,
-            protocol_type: "consumer".into(),
-            protocols: vec![("range".into(), subscription(&client.topics))],
-            requires_known_member_id: false,
-            supports_skip_assignment: true,
-        };
-        self.request(who, GroupRequest::Join(request));
-    }
-
-    /// What the leader of a classic generation decides: partitions one by one to those who want them.
-    fn share_out(&self, followers: &[(String, Bytes)]) -> Vec<(String, Bytes)> {
-        let mut shares: BTreeMap<&str, BTreeMap<&str, Vec<i32>>> = BTreeMap::new();
-        for (topic, (_, count)) in &self.topics {
-            let wanted = |metadata: &Bytes| metadata.windows(topic.len()).any(|part| part == topic.as_bytes());
-            let takers: Vec<&str> = followers.iter().filter(|(_, metadata)| wanted(metadata)).map(|(id, _)| id.as_str()).collect();
-            for partition in 0..*count {
-                if let Some(taker) = takers.get(partition % takers.len().max(1)) {
-                    shares.entry(taker).or_default().entry(topic).or_default().push(partition as i32);
-                }
-            }
-        }
-        shares.into_iter().map(|(id, share)| (id.to_owned(), assignment(&share))).collect()
-    }
-
-    fn leave(&mut self, who: usize) {
-        self.drop_all(who);
-        let client = self.clients[who].clone();
-        let (group_id, member_id, instance_id) = (client.group.clone(), client.member.clone(), client.instance.clone());
-        let request = if client.classic {
-            GroupRequest::Leave(LeaveGroup { group_id, members: vec![LeavingMember { member_id, instance_id }] })
-        } else {
-            let member_epoch = if instance_id.is_some() && self.chance(70) { -2 } else { -1 };
-            let request = ConsumerHeartbeat { group_id, member_id, member_epoch, instance_id, ..ConsumerHeartbeat::default() };
-            GroupRequest::ConsumerHeartbeat(Box::new(ConsumerHeartbeat { rebalance_timeout_ms: -1, ..request }))
-        };
-        self.clients[who].joined = false;
-        self.request(who, request);
-        // Nobody waits for the answer of a member that leaves.
-        if let Some(token) = self.clients[who].waits.take() {
-            self.asked.remove(&token);
-        }
-    }
-
-    fn commit(&mut self, who: usize) {
-        let client = self.clients[who].clone();
-        let Some((topic, partition)) = client.owned.iter().flat_map(|(t, ps)| ps.iter().map(move |p| (*t, *p))).next() else { return };
-        let Some(name) = self.topics.iter().find(|(_, (number, _))| TopicId([*number; 16]) == topic).map(|(name, _)| *name) else { return };
-        let offset = self.draw(1_000_000) as i64;
-        let partitions = vec![PartitionCommit { partition, offset, leader_epoch: -1, metadata: None, refused: ErrorCode::None }];
-        let request = OffsetCommit {
-            group_id: client.group,
-            generation_id: client.epoch,
-            member_id: client.member,
-            instance_id: client.instance,
-            retention_ms: -1,
-            tells_missing_group: true,
-            topics: vec![TopicCommit { name: name.to_owned(), id: topic, partitions }],
-        };
-        self.request(who, GroupRequest::Commit(request));
-    }
-
-    fn drop_all(&mut self, who: usize) {
+    pub(super) fn drop_all(&mut self, who: usize) {
         self.clients[who].owned.clear();
         self.clients[who].assigned.clear();
     }
 
-    fn request(&mut self, who: usize, request: GroupRequest) {
+    pub(super) fn request(&mut self, who: usize, request: GroupRequest) {
         let token = Token(self.next_token);
         self.next_token += 1;
         self.clients[who].waits = Some(token);
@@ -648,55 +511,6 @@ fn pairs(partitions: &Partitions) -> impl Iterator<Item = (TopicId, i32)> {
 
 fn count(partitions: &Partitions) -> usize {
     partitions.values().map(BTreeSet::len).sum()
-}
-
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    out.put_i16(text.len() as i16);
-    out.put_slice(text.as_bytes());
-}
-
-/// The bytes of a consumer's subscription, version 0: topics, no user data.
-pub(super) fn subscription(topics: &BTreeSet<String>) -> Bytes {
-    let mut out = Vec::new();
-    out.put_i16(0);
-    out.put_i32(topics.len() as i32);
-    topics.iter().for_each(|topic| put_text(&mut out, topic));
-    out.put_i32(-1);
-    out.into()
-}
-
-fn assignment(share: &BTreeMap<&str, Vec<i32>>) -> Bytes {
-    let mut out = Vec::new();
-    out.put_i16(0);
-    out.put_i32(share.len() as i32);
-    for (topic, partitions) in share {
-        put_text(&mut out, topic);
-        out.put_i32(partitions.len() as i32);
-        partitions.iter().for_each(|partition| out.put_i32(*partition));
-    }
-    out.put_i32(-1);
-    out.into()
-}
-
-/// Reads an assignment; topics that are gone are passed over.
-fn assigned(bytes: &[u8], ids: &BTreeMap<String, TopicId>) -> Partitions {
-    use bytes::Buf;
-    let mut rest = bytes;
-    let mut all = Partitions::new();
-    if rest.is_empty() {
-        return all;
-    }
-    rest.advance(2);
-    for _ in 0..rest.get_i32() {
-        let len = rest.get_i16() as usize;
-        let name = String::from_utf8_lossy(&rest[..len]).into_owned();
-        rest.advance(len);
-        let partitions: BTreeSet<i32> = (0..rest.get_i32()).map(|_| rest.get_i32()).collect();
-        if let Some(id) = ids.get(&name) {
-            all.insert(*id, partitions);
-        }
-    }
-    all
 }
 
 fn encode(records: &[Record]) -> Vec<Encoded> {

@@ -78,7 +78,9 @@ pub(super) fn heartbeat(
     let now = draft.state().current_of(member_id);
     let is_full =
         joins || request.rebalance_timeout_ms != -1 && (request.topics.is_some() || request.regex.is_some()) && request.owned.is_some();
-    let assignment = (is_full || now.assigned != before.assigned).then(|| without_epochs(&now.assigned));
+    // Who comes with the epoch before has missed an answer, which may have held an assignment.
+    let missed = request.member_epoch != before.epoch;
+    let assignment = (is_full || missed || now.assigned != before.assigned).then(|| without_epochs(&now.assigned));
     Ok(ConsumerHeartbeatAnswer {
         error: ErrorCode::None,
         message: None,

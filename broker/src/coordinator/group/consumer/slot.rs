@@ -149,7 +149,8 @@ impl Slot {
         // Who joins changes the group in any case; and a group changes its kind only when nothing of it is under way.
         let joins = match &request {
             GroupRequest::Join(_) => true,
-            GroupRequest::ConsumerHeartbeat(asked) => asked.member_epoch == 0,
+            // Who tells everything may have missed an answer: it must see what that said, which may be on its way to the log.
+            GroupRequest::ConsumerHeartbeat(asked) => asked.member_epoch == 0 || asked.rebalance_timeout_ms != -1,
             _ => false,
         };
         if busy && (joins || !is_consumer) {
