@@ -128,7 +128,7 @@ fn join(member: &str) -> ConsumerHeartbeat {
 }
 
 fn beat(member: &str, epoch: i32, owned: Option<&[i32]>) -> ConsumerHeartbeat {
-    let owned = owned.map(|owned| part(owned));
+    let owned = owned.map(part);
     ConsumerHeartbeat {
         group_id: "g".into(),
         member_id: member.into(),

@@ -387,11 +387,7 @@ impl World {
                 client.member = answer.member_id;
                 client.followers = answer.members.into_iter().map(|member| (member.member_id, member.metadata)).collect();
             }
-            GroupResponse::Join(answer) => {
-                if answer.error != ErrorCode::RebalanceInProgress {
-                    client.member.clear();
-                }
-            }
+            GroupResponse::Join(answer) if answer.error != ErrorCode::RebalanceInProgress => client.member.clear(),
             GroupResponse::Sync(answer) if answer.error.is_ok() => {
                 client.syncs = false;
                 client.assigned = assigned(&answer.assignment, &ids);
