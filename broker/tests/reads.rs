@@ -1,5 +1,5 @@
 //! Reads from the disk and the bounds of memory, of a real process: cold records come whole and in order with and without `sendfile`, many
-//! partitions take little memory and few descriptors, and all of them are there after a kill.
+//! partitions take little memory and few descriptors, and all of them are there after a kill; what each durability class promises of a kill -9.
 //!
 //! The figures on a quiet machine with a release build come from `tests/clients/perf/storage.py`.
 #![allow(clippy::unwrap_used)]
@@ -28,11 +28,21 @@ fn string(text: &str) -> Vec<u8> {
 
 /// CreateTopics v2 of one topic.
 fn create(stream: &mut TcpStream, topic: &str, partitions: i32) {
+    create_with(stream, topic, partitions, &[]);
+}
+
+/// The same with configurations.
+fn create_with(stream: &mut TcpStream, topic: &str, partitions: i32, configs: &[(&str, &str)]) {
     let mut body = 1i32.to_be_bytes().to_vec();
     body.extend(string(topic));
     body.extend(partitions.to_be_bytes());
     body.extend(1i16.to_be_bytes());
-    body.extend([0; 8]);
+    body.extend([0; 4]);
+    body.extend((configs.len() as i32).to_be_bytes());
+    for (name, value) in configs {
+        body.extend(string(name));
+        body.extend(string(value));
+    }
     body.extend(60_000i32.to_be_bytes());
     body.push(0);
     let answer = ask(stream, 19, 2, &body);
@@ -203,5 +213,75 @@ fn many_partitions_take_little_memory_and_few_descriptors_and_survive_a_kill() {
     }
     let files = broker.metric("coreline_open_segment_files");
     assert!(files <= FILES, "{files} segment files are open");
+    broker.stop();
+}
+
+/// A log's batches without what the broker stamps, as far as it goes.
+fn batches(stream: &mut TcpStream, topic: &str) -> Vec<Vec<u8>> {
+    let (mut all, mut offset) = (Vec::new(), 0);
+    loop {
+        let (records, high_watermark) = fetch(stream, topic, 0, offset, 1 << 20);
+        let Some((next, len)) = whole(&records) else {
+            assert_eq!(offset, high_watermark, "{topic} ends early");
+            return all;
+        };
+        let mut at = 0;
+        while at < len {
+            let size = 12 + i32::from_be_bytes(records[at + 8..at + 12].try_into().unwrap()) as usize;
+            assert_eq!(i64::from_be_bytes(records[at..at + 8].try_into().unwrap()), all.len() as i64, "{topic}: offsets without a gap");
+            all.push(records[at + 16..at + size].to_vec());
+            at += size;
+        }
+        offset = next;
+    }
+}
+
+/// kill -9 right behind the last acknowledgement, again and again. `durable` and `replicated` lose nothing; `memory` may lose what no write had taken
+/// yet, never from the middle, and nothing from before a durable batch of the same journal. (A power cut is another matter: `storage/FORMAT.md`.)
+#[test]
+fn each_durability_class_keeps_over_a_kill_what_it_promises() {
+    const CLASSES: [&str; 3] = ["memory", "replicated", "durable"];
+    let data = dir();
+    let args = [
+        "--shards",
+        "1",
+        "--set",
+        "journal.file.bytes=1048576",
+        "--set",
+        "journal.max.bytes=4194304",
+        "--set",
+        "log.segment.bytes=1048576",
+    ];
+    let mut broker = Broker::start(data.path(), &args);
+    let mut stream = broker.connect();
+    CLASSES.iter().for_each(|class| create_with(&mut stream, class, 1, &[("durability.class", class)]));
+    let mut sent: Vec<Vec<Vec<u8>>> = vec![Vec::new(); CLASSES.len()];
+    for round in 0..4u8 {
+        let mut promised = [0; CLASSES.len()];
+        for number in 0..40usize {
+            let last_durable = number < 30;
+            for (index, class) in CLASSES.iter().enumerate().filter(|(index, _)| last_durable || *index < 2) {
+                let batch = batch(round * 40 + number as u8, 100 + number * 97 + usize::from(round) * 1000);
+                produce(&mut stream, class, std::iter::once(0), &batch);
+                sent[index].push(batch[16..].to_vec());
+                match *class {
+                    "durable" => promised = [sent[0].len(), sent[1].len(), sent[2].len()],
+                    "replicated" => promised[index] = sent[index].len(),
+                    _ => {}
+                }
+            }
+        }
+        broker.kill();
+        broker = Broker::start(data.path(), &args);
+        stream = broker.connect();
+        for (index, class) in CLASSES.iter().enumerate() {
+            let found = batches(&mut stream, class);
+            let (wanted, promised) = (&mut sent[index], promised[index]);
+            assert!(found.len() >= promised, "{class}, round {round}: {} of {} batches, {promised} promised", found.len(), wanted.len());
+            assert!(wanted.starts_with(&found), "{class}, round {round}: other batches than were sent");
+            println!("{class}, round {round}: {} of {} acknowledged batches are there, {promised} promised", found.len(), wanted.len());
+            wanted.truncate(found.len());
+        }
+    }
     broker.stop();
 }

@@ -80,6 +80,8 @@ pub struct CleanedStats {
     pub compaction_bytes_written: u64,
     /// Records that compaction left out.
     pub records_compacted: u64,
+    /// Bytes of finished segments that the scrubber has looked at.
+    pub scrubbed_bytes: u64,
 }
 
 /// The counters behind [`CleanedStats`].
@@ -478,9 +480,14 @@ impl<D: Disk> StoreInner<D> {
         free(0) >= bytes
     }
 
+    /// What the journal must have room for before a batch of `bytes` is taken: the batch, the image of a block before it, their headers, and the padding when
+    /// they come to lie in two frames. So that no push is refused behind one that was taken.
+    pub(crate) fn journal_bytes(&self, bytes: usize) -> usize {
+        bytes + 4 * self.disk.alignment()
+    }
+
     async fn wait_space(&self, bytes: usize) -> Result<(), StorageError> {
-        // A batch, the image of a block before it, and the entries' headers.
-        let journal_bytes = bytes + 2 * self.disk.alignment();
+        let journal_bytes = self.journal_bytes(bytes);
         if bytes > self.pool.budget_bytes() {
             return Err(StorageError::EntryTooLarge { bytes: bytes as u64, bytes_max: self.pool.budget_bytes() as u64 });
         }

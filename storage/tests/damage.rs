@@ -418,6 +418,42 @@ fn a_changed_bit_is_found_in_each_kind_of_file() {
     }
 }
 
+/// A bit that changes behind the back of a running broker, in a block that was read and found good before: the scrubber names it, then readers are refused.
+#[test]
+fn the_scrubber_finds_what_nobody_reads() {
+    block_on(async {
+        let disk = SimDisk::new(1);
+        disk.mkdir(ROOT);
+        let store = open(&disk).await.unwrap();
+        beside(&store, async {
+            let mut logs = Vec::new();
+            for partition in 0..2 {
+                logs.push(store.open_log(tp(partition), log_config(partition)).await.unwrap());
+                fill(&store, &logs[partition as usize], 0..200).await;
+            }
+            checkpointed(&store, &disk).await;
+            let began = disk.now();
+            let report = store.scrub(1 << 20).await.unwrap();
+            let took = (disk.now() - began).as_secs_f64();
+            assert!(report.segments >= 6 && report.damaged == 0, "{report:?}");
+            assert!(took >= report.bytes as f64 / (1 << 20) as f64, "{report:?} in {took} s");
+            assert_eq!(store.stats().cleaned.scrubbed_bytes, report.bytes);
+            let mut segments: Vec<_> = disk.files().into_iter().filter(|f| f.extension().is_some_and(|e| e == "log")).collect();
+            segments.retain(|f| f.starts_with(dir().partition(tp(0))));
+            let good = whole(&logs[0]).await;
+            disk.damage(&segments[1], 70_000, 1);
+            let again = store.scrub(u64::MAX).await.unwrap();
+            assert_eq!((again.bytes, again.damaged, store.stats().damaged_blocks), (report.bytes, 1, 1));
+            let (bytes, error) = read(&logs[0]).await;
+            assert!(good.starts_with(&bytes) && error.is_some_and(|e| e.to_string().contains(segments[1].to_str().unwrap())));
+            assert!(read(&logs[1]).await.1.is_none());
+            store.stop_cleaning();
+            assert_eq!(store.scrub(u64::MAX).await.unwrap().bytes, 0);
+        })
+        .await;
+    });
+}
+
 /// Files that were cut at odd lengths, or are gone. What a file that is gone means is the same as for a changed bit, but for those that may be absent.
 #[test]
 fn cut_and_missing_files_are_found() {

@@ -139,6 +139,11 @@ settings! {
         /// Most bytes that compaction reads and writes in a second, per shard.
         log_cleaner_io_max_bytes_per_second: f64 =
             "log.cleaner.io.max.bytes.per.second" => Spec::new("1.7976931348623157E308").dynamic();
+        /// How often closed segments are read again to compare them with their checksums; the first time within an hour of the start. Coreline's own.
+        log_scrub_interval_ms: i64 = "log.scrub.interval.ms" => Spec::new("604800000").at_least(1).unit(Unit::Ms).dynamic();
+        /// Most bytes that are read for it in a second, per shard; 0: never. Coreline's own.
+        log_scrub_bytes_per_second: i64 =
+            "log.scrub.bytes.per.second" => Spec::new("1048576").at_least(0).unit(Unit::Bytes).dynamic();
         /// Threads of the cleaner. Carried: every shard compacts its own logs, one at a time.
         log_cleaner_threads: i32 = "log.cleaner.threads" => Spec::new("1").at_least(0).dynamic();
         /// Codec that batches are kept in; `producer` keeps the one they came with.

@@ -12,17 +12,22 @@ use coreline_wire::ids::TopicId;
 use super::Names;
 use crate::controller::record::{MetadataRecord, decode_batch};
 use crate::quorum::frame::{self, ScanError};
+use crate::quorum::log_content::{FrameError, LogContent};
 use crate::quorum::snapshot::{CONTENT_BYTES_MAX, CONTENT_VERSION, SnapshotContent};
 use crate::quorum::stored::{FrameBody, StoredPayload};
+use crate::quorum::types::LogId;
 
 /// What the files say.
 #[derive(Default)]
-pub(super) struct Found {
-    pub(super) names: Names,
-    pub(super) findings: Vec<Finding>,
+pub(crate) struct Found {
+    /// Topics' names by id.
+    pub(crate) names: Names,
+    /// What is wrong.
+    pub(crate) findings: Vec<Finding>,
     /// Kind, where, what.
-    pub(super) lines: Vec<(&'static str, String, String)>,
-    pub(super) entries: u64,
+    pub(crate) lines: Vec<(&'static str, String, String)>,
+    /// Entries of the log.
+    pub(crate) entries: u64,
 }
 
 impl Found {
@@ -39,9 +44,11 @@ impl Found {
 }
 
 /// Reads all of them.
-pub(super) async fn read(dir: &DataDir, found: &mut Found) {
+pub(crate) async fn read(dir: &DataDir, found: &mut Found) {
     let (disk, quorum) = (OfflineDisk, dir.quorum());
-    snapshot(&disk, &quorum, found).await;
+    let snapshot = snapshot(&disk, &quorum, found).await;
+    let mut content = LogContent::default();
+    let before = found.findings.len();
     let entries = match disk.list_dir(&quorum).await {
         Ok(entries) => entries,
         Err(error) => return found.error(&quorum, &error.into()),
@@ -83,17 +90,49 @@ pub(super) async fn read(dir: &DataDir, found: &mut Found) {
                 next = Some(scan.frames.last().map_or(number, |frame| frame.sequence + 1));
                 for frame in &scan.frames {
                     take(&path, frame.position, &frame.body, found);
+                    let node = if let FrameBody::State { node, .. } = &frame.body { *node } else { 0 };
+                    if let Err(FrameError::Contradiction(why)) = content.take(&frame.body, node) {
+                        found.damage(&path, Some(frame.position), why);
+                    }
                 }
             }
         }
     }
+    // What a start would say of files that are good one by one.
+    let lost = found.findings[before..].iter().any(|finding| finding.severity == Severity::Damage);
+    if let Some(last) = snapshot.filter(|_| !lost)
+        && let Some(why) = contradiction(&content, last)
+    {
+        found.damage(&quorum, None, why);
+    }
 }
 
-async fn snapshot(disk: &OfflineDisk, quorum: &Path, found: &mut Found) {
+/// Why a log and the newest snapshot's last entry cannot be of one history; what `quorum/log_file.rs` and `quorum/driver.rs` refuse.
+fn contradiction(log: &LogContent, snapshot: Option<LogId>) -> Option<String> {
+    let index = |id: Option<LogId>| id.map(|id| id.index);
+    if log.missing > log.purged {
+        return Some(format!("entries up to {:?} are missing and no snapshot holds them", index(log.missing)));
+    }
+    if log.committed > log.last() {
+        return Some(format!("entry {:?} was committed, the last one found is {:?}", index(log.committed), index(log.last())));
+    }
+    if log.purged > snapshot {
+        let (purged, held) = (index(log.purged), index(snapshot));
+        return Some(format!("the metadata log begins after entry {purged:?}, the newest snapshot that can be read ends at {held:?}"));
+    }
+    let lost = snapshot.is_some() && log.vote.is_none();
+    lost.then(|| "there is a metadata snapshot and no metadata log: the log files were lost".to_owned())
+}
+
+/// The last entry in the newest snapshot, where there is one; `None` when it cannot be read.
+async fn snapshot(disk: &OfflineDisk, quorum: &Path, found: &mut Found) -> Option<Option<LogId>> {
     let read = SnapshotFile::open(disk, quorum, "metadata", *b"CLQS", CONTENT_VERSION, CONTENT_BYTES_MAX).await;
     match read {
-        Err(error) => found.error(quorum, &error),
-        Ok((_, None)) => {}
+        Err(error) => {
+            found.error(quorum, &error);
+            None
+        }
+        Ok((_, None)) => Some(None),
         Ok((_, Some(snapshot))) => {
             if let Some(why) = &snapshot.damaged {
                 found.findings.push(Finding {
@@ -103,15 +142,19 @@ async fn snapshot(disk: &OfflineDisk, quorum: &Path, found: &mut Found) {
                     why: format!("its other generation cannot be read: {why}"),
                 });
             }
-            let image = SnapshotContent::from_bytes(&snapshot.bytes).and_then(|content| content.to_image());
-            match image {
-                Err(why) => found.damage(&snapshot.path, None, why),
-                Ok(image) => {
+            let content = SnapshotContent::from_bytes(&snapshot.bytes);
+            match content.and_then(|content| Ok((content.last, content.to_image()?))) {
+                Err(why) => {
+                    found.damage(&snapshot.path, None, why);
+                    None
+                }
+                Ok((last, image)) => {
                     for topic in image.topics_sorted() {
                         found.names.insert(topic.id, topic.name.to_string());
                     }
                     let text = format!("{} topics, up to entry {}", image.topics_sorted().len(), image.position.index);
                     found.lines.push(("snapshot", snapshot.path.display().to_string(), text));
+                    Some(last.map(LogId::from))
                 }
             }
         }

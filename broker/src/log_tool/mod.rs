@@ -3,7 +3,7 @@
 //! Nothing is changed. Refused while a broker holds the directory: its files would not agree with each other. Exit codes: 0 sound, 1 findings, 2 usage.
 
 mod json;
-mod metadata;
+pub(crate) mod metadata;
 mod text;
 
 use std::collections::BTreeMap;

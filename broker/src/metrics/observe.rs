@@ -26,6 +26,7 @@ impl ShardMetrics {
         self.total(Counter::CompactionBytesRead, stats.cleaned.compaction_bytes_read);
         self.total(Counter::CompactionBytesWritten, stats.cleaned.compaction_bytes_written);
         self.total(Counter::RecordsCompacted, stats.cleaned.records_compacted);
+        self.total(Counter::ScrubbedBytes, stats.cleaned.scrubbed_bytes);
         self.set(Gauge::Partitions, gauge(stats.logs as u64));
         self.set(Gauge::JournalUsedBytes, gauge(stats.journal.bytes_used));
         let costs = &stats.journal_costs;

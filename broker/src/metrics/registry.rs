@@ -99,6 +99,8 @@ metrics! {
         JournalFlushes = "coreline_journal_flushes_total",
         /// Blocks of 64 KiB of segments that were found damaged; consumers that ask for them get CORRUPT_MESSAGE.
         DamagedBlocks = "coreline_damaged_blocks_total",
+        /// Bytes of closed segments that were read again and compared with their checksums.
+        ScrubbedBytes = "coreline_scrubbed_bytes_total",
         /// Checksum files of segments that could not be used and were made anew from the records.
         ChecksumsRebuilt = "coreline_checksum_files_rebuilt_total",
         /// Checkpoints written.

@@ -13,13 +13,17 @@ use crate::error::storage_error_code;
 use crate::fetch_session::FetchWant;
 use crate::handler::{Chunk, FileSpan};
 use crate::purgatory::first_of::first_of;
+use crate::shard::task_queue::reactor_turn;
 
 /// Reads each part in order until `max_bytes` are found. The first batch found is given even when it is larger (KIP-74).
 pub async fn read(partitions: &PartitionManager, parts: &[FetchPart], max_bytes: i32) -> Vec<Fetched> {
     let mut left = i64::from(max_bytes.max(0));
     let mut nothing_yet = true;
     let mut answers = Vec::with_capacity(parts.len());
-    for part in parts {
+    for (index, part) in parts.iter().enumerate() {
+        if index % PARTITIONS_PER_TURN == PARTITIONS_PER_TURN - 1 {
+            reactor_turn().await;
+        }
         let fetched = match partitions.get(part.partition) {
             Err(code) => Fetched::failed(code),
             Ok(partition) => read_one(&partition, &part.want, left.min(i64::from(i32::MAX)) as i32, nothing_yet).await,
@@ -30,6 +34,9 @@ pub async fn read(partitions: &PartitionManager, parts: &[FetchPart], max_bytes:
     }
     answers
 }
+
+/// Partitions that one fetch looks at in one turn of the shard: what is in memory is answered without a wait.
+const PARTITIONS_PER_TURN: usize = 256;
 
 async fn read_one(partition: &Partition, want: &FetchWant, budget: i32, at_least_one: bool) -> Fetched {
     if let Err(code) = partition.check_epoch(want.current_leader_epoch) {

@@ -19,6 +19,8 @@ pub mod types;
 pub use driver::{MetadataLog, QuorumConfig, QuorumError, QuorumHandle};
 
 #[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
 mod store_tests;
 #[cfg(test)]
 mod tests;

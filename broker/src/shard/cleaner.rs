@@ -1,5 +1,5 @@
-//! Keeps a shard's logs within their retention, compacts those that ask for it, goes on with removals that a stop has interrupted: in the background, never on
-//! the append path.
+//! Keeps a shard's logs within their retention, compacts those that ask for it, looks again at what nobody reads, goes on with removals that a stop has
+//! interrupted: in the background, never on the append path.
 //!
 //! What is due is decided in storage (`retention/plan.rs`, `compaction/plan.rs`); settings are read anew in each round, so that a change counts at once.
 
@@ -14,12 +14,16 @@ use super::task_queue::{self, Queue, Task};
 use super::{Shard, clock};
 use crate::config::effective;
 
-/// Starts both loops; `removed` are deleted partitions whose files are still there, of any shard. The loops end by themselves when the shard stops: await them after
+/// Starts the loops; `removed` are deleted partitions whose files are still there, of any shard. The loops end by themselves when the shard stops: await them after
 /// `Store::stop_cleaning`.
-pub fn start(shard: &Rc<Shard>, removed: &[TopicPartition]) -> [Task<()>; 2] {
+pub fn start(shard: &Rc<Shard>, removed: &[TopicPartition]) -> [Task<()>; 3] {
     let mine = removed.iter().copied().filter(|id| owner_shard(*id, shard.count) == shard.id).collect();
-    let (retaining, compacting) = (Rc::clone(shard), Rc::clone(shard));
-    [task_queue::spawn(Queue::Background, retain(retaining, mine)), task_queue::spawn(Queue::Background, compact(compacting))]
+    let (retaining, compacting, scrubbing) = (Rc::clone(shard), Rc::clone(shard), Rc::clone(shard));
+    [
+        task_queue::spawn(Queue::Background, retain(retaining, mine)),
+        task_queue::spawn(Queue::Background, compact(compacting)),
+        task_queue::spawn(Queue::Background, scrub(scrubbing)),
+    ]
 }
 
 /// Waits; true when the shard stops meanwhile.
@@ -74,5 +78,26 @@ async fn compact(shard: Rc<Shard>) {
     }
 }
 
+async fn scrub(shard: Rc<Shard>) {
+    // A broker that is started often is scrubbed too.
+    let mut pause_ms = SCRUB_FIRST_MS;
+    loop {
+        let settings = effective::broker_settings(&shard.config, &shard.image());
+        if stops_within(&shard, pause_ms.min(settings.log_scrub_interval_ms)).await {
+            return;
+        }
+        pause_ms = i64::MAX;
+        let settings = effective::broker_settings(&shard.config, &shard.image());
+        let Some(bytes_per_second) = u64::try_from(settings.log_scrub_bytes_per_second).ok().filter(|bytes| *bytes > 0) else { continue };
+        match shard.partitions.store().scrub(bytes_per_second).await {
+            Ok(seen) if seen.damaged > 0 => tracing::error!(?seen, "the scrubber has found damage: see `coreline log verify`"),
+            Ok(seen) => tracing::info!(?seen, "the scrubber has found all closed segments as they were written"),
+            Err(error) => tracing::error!(%error, "the scrubber has failed"),
+        }
+    }
+}
+
+/// The first scrubbing after a start begins by then.
+const SCRUB_FIRST_MS: i64 = 3_600_000;
 /// Between two rounds, whatever the settings say.
 const PAUSE_MIN: Duration = Duration::from_millis(10);

@@ -96,7 +96,7 @@ pub(super) async fn open(
     }
     for partition in &strange {
         // Never removed unless the metadata log says so: the metadata might be the wrong ones.
-        tracing::warn!(%partition, path = %dir.partition(*partition).display(), "files of a partition that the metadata does not know are left alone");
+        tracing::warn!(%partition, path = %dir.partition(*partition).display(), "files of a partition that the metadata does not know are left alone: if its topic was deleted, remove the directory");
     }
     let mut journals = report.journals;
     while journals.len() < usize::from(shards) {

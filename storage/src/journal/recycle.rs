@@ -25,6 +25,8 @@ const STEP_BYTES: u64 = 1024 * 1024;
 const STEPS_AHEAD: usize = 8;
 /// How long to wait for space when the device is full.
 const FULL_RETRY: Duration = Duration::from_secs(1);
+/// How often it is said that there is still no space.
+const FULL_SAID_EVERY: Duration = Duration::from_secs(60);
 /// Rounds of each mode when probing.
 const PROBE_ROUNDS: usize = 12;
 
@@ -348,6 +350,8 @@ enum Job<D: Disk> {
 impl<D: Disk> Inner<D> {
     /// Prepares files for as long as the writer runs.
     pub(super) async fn keep_files_ready(&self, state_file: &mut SnapshotFile) -> StorageResult<()> {
+        // When it was last said that there is no space.
+        let mut said: Option<Duration> = None;
         loop {
             let job = self.work.until(|| {
                 let state = &mut *self.state.borrow_mut();
@@ -368,7 +372,11 @@ impl<D: Disk> Inner<D> {
             match done {
                 Ok(()) => self.work.notify(),
                 Err(e) if e.is_disk_full() => {
-                    tracing::warn!(journal = %self.dir.display(), error = %e, "no space for the journal's next file, trying again");
+                    let now = self.disk.now();
+                    if said.is_none_or(|said| now.saturating_sub(said) >= FULL_SAID_EVERY) {
+                        tracing::warn!(journal = %self.dir.display(), error = %e, "no space for the journal's next file, trying on");
+                        said = Some(now);
+                    }
                     self.disk.sleep(FULL_RETRY).await;
                 }
                 Err(e) => return Err(e),

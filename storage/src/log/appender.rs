@@ -88,7 +88,7 @@ fn try_append<D: Disk>(log: &Rc<LogInner<D>>, store: &StoreInner<D>, batch: &Val
         return Err(AppendError::DiskFull { free_bytes: store.room.free_bytes() }.into());
     }
     let bytes = batch.size_bytes();
-    if !store.journal.try_reserve(bytes + 2 * store.disk.alignment()) {
+    if !store.journal.try_reserve(store.journal_bytes(bytes)) {
         return Err(AppendError::Backpressure.into());
     }
     let active = state.segments.active();

@@ -10,6 +10,7 @@ pub(crate) mod index_loader;
 pub mod read_plan;
 mod reader;
 pub(crate) mod scan;
+pub mod scrub;
 pub mod settling;
 pub mod state;
 pub(crate) mod sums;

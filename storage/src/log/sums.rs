@@ -71,7 +71,7 @@ fn unverified<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, base: i64, from
 }
 
 /// Sums of blocks that can be checked now, and the position up to which the last of them goes.
-fn expected<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, base: i64, blocks: Range<u32>) -> Option<(Vec<(u32, u32)>, u32)> {
+pub(super) fn expected<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, base: i64, blocks: Range<u32>) -> Option<(Vec<(u32, u32)>, u32)> {
     let state = log.state.borrow();
     let segment = state.segments.get(base).filter(|_| !state.deleted)?;
     let mark = segment.send_mark(store.disk.alignment() as u32);
@@ -113,7 +113,7 @@ async fn found<D: Disk>(
 }
 
 /// A block is not what was written: tells it once and counts it.
-fn damaged<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, base: i64, block: u32, end: u32) -> StorageError {
+pub(super) fn damaged<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, base: i64, block: u32, end: u32) -> StorageError {
     let start = block * SUM_BLOCK_BYTES;
     let offset = {
         let state = log.state.borrow();
@@ -130,7 +130,7 @@ fn damaged<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, base: i64, block: 
 }
 
 /// Makes sure that all of a segment's sums are known. Fine if the segment is gone.
-async fn load<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, base: i64) -> Result<(), StorageError> {
+pub(super) async fn load<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, base: i64) -> Result<(), StorageError> {
     let Some(wanted) = missing_to(log, base) else { return Ok(()) };
     let swaps = log.steady().await;
     let loaded = load_wanted(store, log, base, wanted).await;

@@ -302,6 +302,16 @@ impl VerifiedBlocks {
         whole || (self.partial / SUM_BLOCK_BYTES == block && to <= self.partial)
     }
 
+    /// A block has to be checked again.
+    pub fn forget(&mut self, block: u32) {
+        if let Some(word) = self.bits.get_mut(block as usize / 64) {
+            *word &= !(1 << (block % 64));
+        }
+        if self.partial / SUM_BLOCK_BYTES == block {
+            self.partial = block * SUM_BLOCK_BYTES;
+        }
+    }
+
     /// Notes that a block was checked up to `end`.
     pub fn note(&mut self, block: u32, end: u32) {
         if end / SUM_BLOCK_BYTES > block {
@@ -402,5 +412,10 @@ mod tests {
         assert_eq!(verified.missing(2 * block, 2 * block + 4096), None);
         assert_eq!(verified.missing(2 * block, 2 * block + 8192), Some(2..3), "it has grown since");
         assert_eq!(verified.missing(5, 5), None);
+        verified.forget(70);
+        verified.forget(2);
+        verified.forget(500);
+        assert_eq!(verified.missing(70 * block, 70 * block + 5), Some(70..71));
+        assert_eq!(verified.missing(2 * block, 2 * block + 4096), Some(2..3));
     }
 }
