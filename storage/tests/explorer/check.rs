@@ -11,6 +11,7 @@ use coreline_storage::{
     AppendContext, AppendError, AppendOrigin, Log, ReadSpan, RecoveryReport, StorageError, Store, begin_empty, recover,
 };
 use coreline_wire::TopicPartition;
+use coreline_wire::record::BatchHeader;
 use futures_lite::future::{block_on, or};
 
 use super::compacted;
@@ -153,7 +154,9 @@ async fn check_log(log: &Log<SimDisk>, setup: &Setup, tp: TopicPartition, expect
     }
     let found = read(log, setup.compacts(tp)).await?;
     if setup.compacts(tp) {
-        compacted::check(&compacted::lines(&found, start)?, expected, start..end, setup.log.delete_retention_ms)?;
+        let lines = compacted::lines(&found, start)?;
+        compacted::check(&lines, expected, start..end, setup.log.delete_retention_ms)?;
+        check_lookups(log, lines.iter().map(|line| line.offset)).await?;
         return Ok((start, end, crc32fast::hash(&found)));
     }
     let there = expected.batches.iter().filter(|b| b.next_offset > start && b.next_offset <= end);
@@ -162,7 +165,24 @@ async fn check_log(log: &Log<SimDisk>, setup: &Setup, tp: TopicPartition, expect
         let at = found.iter().zip(&wanted).position(|(a, b)| a != b).unwrap_or(found.len().min(wanted.len()));
         return Err(format!("{} bytes in {start}..{end}, {} appended, different from byte {at} on", found.len(), wanted.len()));
     }
+    let there = expected.batches.iter().filter(|b| b.next_offset > start && b.next_offset <= end);
+    check_lookups(log, there.map(|b| b.base_offset.max(start))).await?;
     Ok((start, end, crc32fast::hash(&found)))
+}
+
+/// Reads at some of these offsets, which are there, begin with the batch that has them: what the indexes say is of this log.
+async fn check_lookups(log: &Log<SimDisk>, there: impl Iterator<Item = i64>) -> Result<(), String> {
+    let there: Vec<i64> = there.collect();
+    for offset in there.iter().skip(1).step_by(there.len() / 5 + 1) {
+        let plan = log.read(*offset, 1, i64::MAX, true).await.map_err(|e| format!("read at {offset}: {e}"))?;
+        let bytes: Vec<u8> =
+            plan.spans.iter().flat_map(|span| if let ReadSpan::Memory(bytes) = span { bytes.to_vec() } else { Vec::new() }).collect();
+        match BatchHeader::parse(&bytes) {
+            Ok(header) if (header.base_offset..header.next_offset()).contains(offset) => {}
+            other => return Err(format!("a read at {offset} begins with {other:?}")),
+        }
+    }
+    Ok(())
 }
 
 /// All bytes of a log from its start to its end. Of one with gaps nothing may be left at its end.
