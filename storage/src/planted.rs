@@ -73,8 +73,6 @@ bugs! {
     UndecidedExchangeTaken,
     /// A start removes the compacted files of the exchange that was decided.
     DecidedExchangeUndone,
-    /// Old indexes and sums are removed without a directory flush before new segments take the names.
-    ExchangeNotOrdered,
     /// Compaction leaves tombstones out at once, before readers had their time.
     TombstonesAtOnce,
 }

@@ -331,9 +331,7 @@ async fn apply<D: Disk>(disk: &D, dir: &Path, generation: u64, content: &SwapCon
             disk.remove_file(&dir.join(&file.name)).await?;
         }
     }
-    if !planted!(ExchangeNotOrdered) {
-        disk.sync_dir(dir).await?;
-    }
+    disk.sync_dir(dir).await?;
     for (from, to) in staged {
         disk.rename(&dir.join(from), &dir.join(to)).await?;
     }
