@@ -83,7 +83,6 @@ const fn consumer(client: &'static str, assignor: Option<&'static str>) -> Kind 
 }
 
 #[test]
-#[ignore = "the consumer protocol is not served yet"]
 fn consumer_groups_of_all_who_have_them() {
     lives(
         "consumer_groups_of_all_who_have_them",
@@ -92,7 +91,6 @@ fn consumer_groups_of_all_who_have_them() {
 }
 
 #[test]
-#[ignore = "the consumer protocol is not served yet"]
 fn java_librdkafka_and_franz_go_share_a_consumer_group() {
     let test = "java_librdkafka_and_franz_go_share_a_consumer_group";
     let kinds = [consumer("java", None), consumer("librdkafka", None), consumer("franz-go", None), consumer("librdkafka", None)];

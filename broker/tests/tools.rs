@@ -42,11 +42,9 @@ const ALLOWED: &[(&str, &str)] = &[
     ("topics --describe --topics-with-overrides", MIN_ISR),
     ("configs --describe --entity-type brokers --entity-default", MIN_ISR),
     ("console-producer --topic squeezed --sync", "the sentence leaves out the partition"),
-    ("verifiable-consumer --topic verified --group-id verified-consumer", CONSUMER_GROUPS),
     ("metadata-quorum describe --status", "voters have directory ids, as in Kafka's dynamic quorums, and the node's one listener"),
 ];
 
-const CONSUMER_GROUPS: &str = "the consumer protocol is not served yet";
 const MIN_ISR: &str = "Kafka sets min.insync.replicas for the cluster when it formats with eligible leader replicas";
 
 #[test]
