@@ -203,23 +203,28 @@ func pairs(all []place) [][2]any {
 	return found
 }
 
+// kadm's own lag describes classic groups only.
 func (a *args) groupOffsets(ctx context.Context) error {
 	client, err := a.client()
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	lags, err := kadm.NewClient(client).Lag(ctx, a.option("group", ""))
+	admin := kadm.NewClient(client)
+	committed, err := admin.FetchOffsets(ctx, a.option("group", ""))
 	if err != nil {
 		return err
 	}
-	for _, group := range lags {
-		if err := group.Error(); err != nil {
-			return err
+	ends, err := admin.ListEndOffsets(ctx, a.words[1])
+	if err != nil {
+		return err
+	}
+	for _, end := range ends.Offsets().Sorted() {
+		at := int64(-1)
+		if found, ok := committed.Lookup(end.Topic, end.Partition); ok {
+			at = found.At
 		}
-		for _, lag := range group.Lag.Sorted() {
-			show(map[string]any{"topic": lag.Topic, "partition": lag.Partition, "committed": lag.Commit.At, "end": lag.End.Offset, "lag": lag.Lag})
-		}
+		show(map[string]any{"topic": end.Topic, "partition": end.Partition, "committed": at, "end": end.At, "lag": end.At - max(at, 0)})
 	}
 	return nil
 }

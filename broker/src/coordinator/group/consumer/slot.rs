@@ -434,7 +434,7 @@ impl Slot {
     fn describe_consumer(&self, ctx: &Context<'_>, group_id: &str) -> ConsumerDescribeAnswer {
         match self.image.consumer.get(group_id).filter(|state| state.epoch.is_some()) {
             Some(state) => describe::describe(state, ctx.cluster, ctx.config.consumer_assignor()),
-            None => ConsumerDescribeAnswer::error(ErrorCode::GroupIdNotFound, Some(format!("group {group_id} is no consumer group"))),
+            None => ConsumerDescribeAnswer::error(ErrorCode::GroupIdNotFound, Some(format!("Group {group_id} not found."))),
         }
     }
 
