@@ -184,11 +184,11 @@ impl Bench {
         for round in 0..rounds {
             total += match op {
                 Op::Durable => {
-                    self.raw_write().await;
+                    self.raw_write("append").await;
                     self.durable(&self.logs[..1], Some("append")).await
                 }
                 Op::GroupCommit => {
-                    self.raw_write().await;
+                    self.raw_write("group commit").await;
                     self.durable(&self.logs, Some("group commit")).await
                 }
                 Op::Stream => {
@@ -201,8 +201,8 @@ impl Bench {
         total
     }
 
-    /// One block, written and flushed as the journal does.
-    async fn raw_write(&self) {
+    /// One block, written and flushed as the journal does, in turns with `beside`.
+    async fn raw_write(&self, beside: &str) {
         let at = self.raw_at.get();
         self.raw_at.set((at + 4096) % RAW_FILE_BYTES);
         let mut buffer = self.disk.buffer(4096);
@@ -212,7 +212,7 @@ impl Bench {
         if self.mode == SyncMode::Flush {
             self.raw.sync().await.unwrap();
         }
-        note(&format!("raw {}", self.name), began.elapsed());
+        note(&format!("raw {beside} {}", self.name), began.elapsed());
     }
 
     /// A small batch to each log, all durable.
@@ -370,7 +370,7 @@ fn ratios(_: &mut Criterion) {
     for (name, _) in MODES {
         for (what, demanded) in [("append", "at most 1.15"), ("group commit", "of 64 partitions")] {
             let of = |name: &str| Some((quantile(name, 0.5)?, quantile(name, 0.99)?));
-            if let (Some((raw, raw99)), Some((ours, ours99))) = (of(&format!("raw {name}")), of(&format!("{what} {name}"))) {
+            if let (Some((raw, raw99)), Some((ours, ours99))) = (of(&format!("raw {what} {name}")), of(&format!("{what} {name}"))) {
                 println!(
                     "  {name}: raw write p50 {:.0} us p99 {:.0} us ({}); {what} p50 {:.0} us p99 {:.0} us ({}): {:.2} x ({demanded})",
                     raw.0,
