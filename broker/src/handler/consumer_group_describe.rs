@@ -64,7 +64,8 @@ fn member(member: DescribedConsumer, version: i16) -> Member {
         .with_client_id(text(member.client_id))
         .with_client_host(text(member.client_host))
         .with_subscribed_topic_names(member.topics.into_iter().map(|topic| TopicName(text(topic))).collect())
-        .with_subscribed_topic_regex(member.regex.map(text))
+        // An expression that there is not is an empty one, as in Kafka.
+        .with_subscribed_topic_regex(Some(text(member.regex.unwrap_or_default())))
         .with_assignment(assignment(member.assignment))
         .with_target_assignment(assignment(member.target));
     if version < MEMBER_TYPE_VERSION { described } else { described.with_member_type(i8::from(!member.is_classic)) }

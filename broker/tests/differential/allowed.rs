@@ -34,8 +34,6 @@ pub const NOT_SERVED: &[(&str, &str)] = &[
     ("ReadShareGroupStateSummary", "the same"),
     ("AddRaftVoter", "there is one node"),
     ("RemoveRaftVoter", "the same"),
-    ("ConsumerGroupHeartbeat", "to come"),
-    ("ConsumerGroupDescribe", "to come"),
     ("GetTelemetrySubscriptions", "told to clients while there is a subscription; Kafka, while there is a receiver"),
     ("PushTelemetry", "the same"),
 ];
@@ -79,7 +77,18 @@ pub const GROUPS: &[(&str, &str)] = &[
 ];
 
 /// Groups of the consumer protocol.
-pub const CONSUMER_GROUPS: &[(&str, &str)] = &[];
+pub const CONSUMER_GROUPS: &[(&str, &str)] = &[
+    (
+        "Heartbeat v1 expression whole name$",
+        "an expression is searched before the answer; Kafka answers first and tells what it found later",
+    ),
+    ("Heartbeat v1 expression with a choice$", "the same"),
+    ("Heartbeat v1 expression not anchored$", "the same"),
+    ("Heartbeat v1 expression of nothing$", "the same"),
+    ("join: regex with a named group$", "the same"),
+    ("pair: a's answer was lost$", "who missed an answer is told what it has; Kafka's member has it from its own heartbeat"),
+    (": worker$", "the refusal names the member; Kafka's names none"),
+];
 
 /// What operators ask beside topics and groups, and bad input of every kind.
 pub const SURFACE: &[(&str, &str)] = &[
@@ -93,9 +102,6 @@ pub const SURFACE: &[(&str, &str)] = &[
     ("DescribeProducers v0 topic twice$", "the same"),
     ("DescribeProducers v0 next epoch$", "the same"),
     ("DescribeQuorum v2 metadata$", "the node's listener is the one for clients; Kafka's controllers have one of their own"),
-    ("group version", "while ConsumerGroupHeartbeat is not served there is no group.version"),
-    ("upgrade type", "the same"),
-    ("feature twice", "the same"),
 ];
 
 /// Client quotas.

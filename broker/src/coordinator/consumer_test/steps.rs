@@ -150,53 +150,53 @@ fn told(answer: &ConsumerHeartbeatAnswer) -> (ErrorCode, i32, Option<Partitions>
 #[test]
 fn a_partition_is_given_when_its_owner_has_confirmed_that_it_gave_it_up() {
     let mut group = Group::new(GroupConfig::default());
-    assert_eq!(told(&group.beat(join("a"))), (ErrorCode::None, 1, Some(part(&[0, 1, 2, 3]))));
-    assert_eq!(told(&group.beat(join("b"))), (ErrorCode::None, 2, Some(part(&[]))), "all is taken");
+    assert_eq!(told(&group.beat(join("a"))), (ErrorCode::None, 2, Some(part(&[0, 1, 2, 3]))));
+    assert_eq!(told(&group.beat(join("b"))), (ErrorCode::None, 3, Some(part(&[]))), "all is taken");
     assert_eq!(group.describe().state, "Reconciling");
     // The owner learns what it keeps; until it says that it gave up the rest, nobody gets that.
-    assert_eq!(told(&group.beat(beat("a", 1, None))), (ErrorCode::None, 1, Some(part(&[0, 1]))));
-    assert_eq!(told(&group.beat(beat("b", 2, None))), (ErrorCode::None, 2, None));
-    assert_eq!(told(&group.beat(beat("a", 1, Some(&[0, 1, 2])))), (ErrorCode::None, 1, None));
-    assert_eq!(told(&group.beat(beat("a", 1, Some(&[0, 1])))), (ErrorCode::None, 2, None));
-    assert_eq!(told(&group.beat(beat("b", 2, None))), (ErrorCode::None, 2, Some(part(&[2, 3]))));
+    assert_eq!(told(&group.beat(beat("a", 2, None))), (ErrorCode::None, 2, Some(part(&[0, 1]))));
+    assert_eq!(told(&group.beat(beat("b", 3, None))), (ErrorCode::None, 3, None));
+    assert_eq!(told(&group.beat(beat("a", 2, Some(&[0, 1, 2])))), (ErrorCode::None, 2, None));
+    assert_eq!(told(&group.beat(beat("a", 2, Some(&[0, 1])))), (ErrorCode::None, 3, None));
+    assert_eq!(told(&group.beat(beat("b", 3, None))), (ErrorCode::None, 3, Some(part(&[2, 3]))));
     assert_eq!(group.describe().state, "Stable");
     // Nothing new: nothing is written, no assignment is told.
-    assert_eq!(told(&group.beat(beat("b", 2, Some(&[2, 3])))), (ErrorCode::None, 2, None));
+    assert_eq!(told(&group.beat(beat("b", 3, Some(&[2, 3])))), (ErrorCode::None, 3, None));
     assert_eq!(group.written, []);
     // Everything is told to who asks for everything.
-    let full = ConsumerHeartbeat { member_epoch: 2, owned: Some(part(&[2, 3])), ..join("b") };
-    assert_eq!(told(&group.beat(full)), (ErrorCode::None, 2, Some(part(&[2, 3]))));
+    let full = ConsumerHeartbeat { member_epoch: 3, owned: Some(part(&[2, 3])), ..join("b") };
+    assert_eq!(told(&group.beat(full)), (ErrorCode::None, 3, Some(part(&[2, 3]))));
     assert_eq!(group.written, []);
 }
 
 #[test]
 fn epochs_fence_members_commits_and_fetches() {
     let mut group = Group::new(GroupConfig::default());
-    assert_eq!(told(&group.beat(beat("a", 1, None))).0, ErrorCode::GroupIdNotFound);
+    assert_eq!(told(&group.beat(beat("a", 2, None))).0, ErrorCode::GroupIdNotFound);
     group.beat(join("a"));
     group.beat(join("b"));
-    assert_eq!(told(&group.beat(beat("x", 1, None))).0, ErrorCode::UnknownMemberId);
-    assert_eq!(told(&group.beat(beat("b", 3, None))).0, ErrorCode::FencedMemberEpoch);
-    assert_eq!(told(&group.beat(beat("b", 1, None))).0, ErrorCode::FencedMemberEpoch);
-    group.beat(beat("a", 1, None));
-    group.beat(beat("a", 1, Some(&[0, 1])));
+    assert_eq!(told(&group.beat(beat("x", 2, None))).0, ErrorCode::UnknownMemberId);
+    assert_eq!(told(&group.beat(beat("b", 4, None))).0, ErrorCode::FencedMemberEpoch);
+    assert_eq!(told(&group.beat(beat("b", 2, None))).0, ErrorCode::FencedMemberEpoch);
+    group.beat(beat("a", 2, None));
+    group.beat(beat("a", 2, Some(&[0, 1])));
     // The answer that raised the epoch may have been lost; but only who owns no more than it has may repeat.
-    assert_eq!(told(&group.beat(beat("a", 1, Some(&[0, 1])))), (ErrorCode::None, 2, Some(part(&[0, 1]))));
-    assert_eq!(told(&group.beat(beat("a", 1, Some(&[0, 1, 2])))).0, ErrorCode::FencedMemberEpoch);
+    assert_eq!(told(&group.beat(beat("a", 2, Some(&[0, 1])))), (ErrorCode::None, 3, Some(part(&[0, 1]))));
+    assert_eq!(told(&group.beat(beat("a", 2, Some(&[0, 1, 2])))).0, ErrorCode::FencedMemberEpoch);
 
-    group.beat(beat("b", 2, None));
-    assert_eq!(group.commit("b", 2, 2, true), ErrorCode::None);
-    assert_eq!(group.commit("b", 2, 2, false), ErrorCode::UnsupportedVersion);
-    assert_eq!(group.commit("b", 3, 2, true), ErrorCode::StaleMemberEpoch);
-    assert_eq!(group.commit("x", 2, 2, true), ErrorCode::UnknownMemberId);
+    group.beat(beat("b", 3, None));
+    assert_eq!(group.commit("b", 3, 2, true), ErrorCode::None);
+    assert_eq!(group.commit("b", 3, 2, false), ErrorCode::UnsupportedVersion);
+    assert_eq!(group.commit("b", 4, 2, true), ErrorCode::StaleMemberEpoch);
+    assert_eq!(group.commit("x", 3, 2, true), ErrorCode::UnknownMemberId);
     assert_eq!(group.commit("", -1, 2, true), ErrorCode::UnknownMemberId);
     // KIP-1251: what the member has had since then it may commit with an older epoch.
-    assert_eq!(group.commit("a", 1, 0, true), ErrorCode::None);
-    assert_eq!(group.commit("a", 1, 2, true), ErrorCode::StaleMemberEpoch);
-    assert_eq!(group.commit("b", 1, 2, true), ErrorCode::StaleMemberEpoch);
-    assert_eq!(group.fetch(Some("b"), 2), ErrorCode::None);
-    assert_eq!(group.fetch(Some("b"), 1), ErrorCode::StaleMemberEpoch);
-    assert_eq!(group.fetch(Some("x"), 1), ErrorCode::UnknownMemberId);
+    assert_eq!(group.commit("a", 2, 0, true), ErrorCode::None);
+    assert_eq!(group.commit("a", 2, 2, true), ErrorCode::StaleMemberEpoch);
+    assert_eq!(group.commit("b", 2, 2, true), ErrorCode::StaleMemberEpoch);
+    assert_eq!(group.fetch(Some("b"), 3), ErrorCode::None);
+    assert_eq!(group.fetch(Some("b"), 2), ErrorCode::StaleMemberEpoch);
+    assert_eq!(group.fetch(Some("x"), 2), ErrorCode::UnknownMemberId);
     assert_eq!(group.fetch(None, -1), ErrorCode::None);
 
     // An empty group takes offsets from anybody.
@@ -238,8 +238,8 @@ fn a_static_member_comes_back_under_a_new_id_to_what_it_had() {
     group.beat(named("a"));
     assert_eq!(group.beat(named("b")).error, ErrorCode::UnreleasedInstanceId);
     assert_eq!(told(&group.beat(leaves("a"))), (ErrorCode::None, -2, None));
-    assert_eq!(told(&group.beat(named("b"))), (ErrorCode::None, 1, Some(part(&[0, 1, 2, 3]))), "no new epoch");
-    let old = ConsumerHeartbeat { instance_id: Some("i".into()), ..beat("a", 1, None) };
+    assert_eq!(told(&group.beat(named("b"))), (ErrorCode::None, 2, Some(part(&[0, 1, 2, 3]))), "no new epoch");
+    let old = ConsumerHeartbeat { instance_id: Some("i".into()), ..beat("a", 2, None) };
     assert_eq!(group.beat(old).error, ErrorCode::FencedInstanceId);
     assert_eq!(group.beat(leaves("a")).error, ErrorCode::FencedInstanceId);
     // Away for longer than its session: it is out.
@@ -252,18 +252,18 @@ fn a_static_member_comes_back_under_a_new_id_to_what_it_had() {
 fn expressions_are_searched_again_when_topics_come_and_go() {
     let by_regex = |regex: &str| ConsumerHeartbeat { topics: None, regex: Some(regex.into()), ..join("a") };
     let mut group = Group::new(GroupConfig::default());
-    assert_eq!(told(&group.beat(by_regex("x.*|t"))), (ErrorCode::None, 1, Some(part(&[0, 1, 2, 3]))));
+    assert_eq!(told(&group.beat(by_regex("x.*|t"))), (ErrorCode::None, 2, Some(part(&[0, 1, 2, 3]))));
     assert_eq!(group.describe().members[0].regex.as_deref(), Some("x.*|t"));
     group.publish(&[("t", 1, 4), ("x1", 2, 1)]);
-    let answer = group.beat(beat("a", 1, None));
+    let answer = group.beat(beat("a", 2, None));
     let mut both = part(&[0, 1, 2, 3]);
     both.insert(TopicId([2; 16]), BTreeSet::from([0]));
-    assert_eq!(told(&answer), (ErrorCode::None, 2, Some(both)));
+    assert_eq!(told(&answer), (ErrorCode::None, 3, Some(both)));
     group.publish(&[("x1", 2, 1)]);
-    let answer = group.beat(beat("a", 2, None));
+    let answer = group.beat(beat("a", 3, None));
     assert_eq!(answer.assignment, Some(Partitions::from([(TopicId([2; 16]), BTreeSet::from([0]))])));
     // Nobody subscribes it any more: it is forgotten.
-    group.beat(ConsumerHeartbeat { regex: Some(String::new()), ..beat("a", 2, Some(&[])) });
+    group.beat(ConsumerHeartbeat { regex: Some(String::new()), ..beat("a", 3, Some(&[])) });
     assert!(group.machine.consumer_group("g").is_some_and(|state| state.regexes.is_empty()));
 }
 
@@ -272,9 +272,9 @@ fn partitions_that_are_added_are_assigned_at_the_next_heartbeat() {
     let mut group = Group::new(GroupConfig::default());
     group.beat(join("a"));
     group.publish(&[("t", 1, 6)]);
-    assert_eq!(told(&group.beat(beat("a", 1, None))), (ErrorCode::None, 2, Some(part(&[0, 1, 2, 3, 4, 5]))));
+    assert_eq!(told(&group.beat(beat("a", 2, None))), (ErrorCode::None, 3, Some(part(&[0, 1, 2, 3, 4, 5]))));
     group.publish(&[("t", 1, 6), ("other", 2, 1)]);
-    assert_eq!(told(&group.beat(beat("a", 2, None))), (ErrorCode::None, 2, None));
+    assert_eq!(told(&group.beat(beat("a", 3, None))), (ErrorCode::None, 3, None));
 }
 
 #[test]
@@ -282,13 +282,13 @@ fn a_member_that_does_not_give_up_in_time_is_out() {
     let mut group = Group::new(GroupConfig::default());
     group.beat(join("a"));
     group.beat(join("b"));
-    group.beat(beat("a", 1, None));
+    group.beat(beat("a", 2, None));
     group.apply(Event::Expired(Timer::Reconcile { group: Rc::from("g"), member: Rc::from("a") }));
-    assert_eq!(group.beat(beat("a", 1, None)).error, ErrorCode::UnknownMemberId);
-    assert_eq!(told(&group.beat(beat("b", 2, Some(&[])))), (ErrorCode::None, 3, Some(part(&[0, 1, 2, 3]))));
+    assert_eq!(group.beat(beat("a", 2, None)).error, ErrorCode::UnknownMemberId);
+    assert_eq!(told(&group.beat(beat("b", 3, Some(&[])))), (ErrorCode::None, 4, Some(part(&[0, 1, 2, 3]))));
     // A deadline that was overtaken does nothing.
     group.apply(Event::Expired(Timer::Reconcile { group: Rc::from("g"), member: Rc::from("b") }));
-    assert_eq!(group.beat(beat("b", 3, None)).error, ErrorCode::None);
+    assert_eq!(group.beat(beat("b", 4, None)).error, ErrorCode::None);
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn a_write_that_fails_changes_nothing_and_says_so() {
     let again = failed.iter().find_map(|action| if let Action::Append { write, .. } = action { Some(*write) } else { None });
     let done = group.machine.apply(Event::Appended(again.unwrap_or(WriteId(99))), group.now);
     assert!(
-        done.iter().any(|action| matches!(action, Action::Answer(Token(2), GroupResponse::ConsumerHeartbeat(a)) if a.member_epoch == 1))
+        done.iter().any(|action| matches!(action, Action::Answer(Token(2), GroupResponse::ConsumerHeartbeat(a)) if a.member_epoch == 2))
     );
     assert_eq!(group.describe().members.len(), 1);
     group.machine.check_against_images();
@@ -377,7 +377,7 @@ fn a_classic_group_is_upgraded_with_its_member_and_downgraded_when_the_other_goe
 fn empty_groups_change_their_protocol_and_keep_their_offsets() {
     let mut group = Group::new(GroupConfig::default());
     group.beat(join("a"));
-    assert_eq!(group.commit("a", 1, 3, true), ErrorCode::None);
+    assert_eq!(group.commit("a", 2, 3, true), ErrorCode::None);
     group.beat(beat("a", -1, None));
     // To classic: a JoinGroup waits for the tombstones, then joins.
     group.next += 1;
@@ -396,6 +396,6 @@ fn empty_groups_change_their_protocol_and_keep_their_offsets() {
     group.apply(Event::Cancelled { token: Token(group.next - 1), group_id: "g".into() });
     group.apply(Event::Expired(Timer::Session { group: Rc::from("g"), member }));
     group.apply(Event::Expired(Timer::Rebalance(Rc::from("g"))));
-    assert_eq!(told(&group.beat(join("b"))).1, 1);
+    assert_eq!(told(&group.beat(join("b"))).1, 2);
     assert_eq!(offsets(group.ask(GroupRequest::Fetch(stored()))), 1);
 }

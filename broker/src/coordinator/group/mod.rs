@@ -383,9 +383,15 @@ impl GroupCoordinator {
             return vec![Action::Answer(token, GroupResponse::Listed(self.list(request)))];
         }
         let Some(group_id) = request.group_id() else { return refuse(ErrorCode::InvalidRequest) };
-        // As in Kafka, offsets may belong to the group without a name; members may not.
-        let needs_name =
-            !matches!(request, GroupRequest::Commit(_) | GroupRequest::Fetch(_) | GroupRequest::Describe(_) | GroupRequest::Delete(_));
+        // As in Kafka, offsets may belong to the group without a name; members may not, which those of the new protocol are told in words.
+        let needs_name = !matches!(
+            request,
+            GroupRequest::Commit(_)
+                | GroupRequest::Fetch(_)
+                | GroupRequest::Describe(_)
+                | GroupRequest::Delete(_)
+                | GroupRequest::ConsumerHeartbeat(_)
+        );
         if needs_name && group_id.is_empty() || group_id.len() > TEXT_BYTES_MAX {
             return refuse(ErrorCode::InvalidGroupId);
         }

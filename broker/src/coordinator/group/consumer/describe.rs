@@ -5,7 +5,7 @@ use coreline_wire::error_code::ErrorCode;
 use super::Assignor;
 use super::state::ConsumerState;
 use crate::coordinator::cluster::Cluster;
-use crate::coordinator::consumer_record::{MemberValue, Partitions};
+use crate::coordinator::consumer_record::{CurrentValue, MemberValue, Partitions};
 use crate::coordinator::consumer_request::{ConsumerDescribeAnswer, DescribedConsumer, TopicShare, without_epochs};
 
 /// Describes a group. Topics that are gone are left out.
@@ -21,7 +21,7 @@ pub(super) fn describe(state: &ConsumerState, cluster: &Cluster, default: Assign
             client_host: member.client_host.clone(),
             topics: member.topics.iter().cloned().collect(),
             regex: member.regex.clone().filter(|regex| !regex.is_empty()),
-            assignment: shares(&without_epochs(&current.assigned), cluster),
+            assignment: shares(&held(&current), cluster),
             target: state.targets.get(id).map(|target| shares(target, cluster)).unwrap_or_default(),
             is_classic: member.classic.is_some(),
         }
@@ -35,6 +35,15 @@ pub(super) fn describe(state: &ConsumerState, cluster: &Cluster, default: Assign
         assignor: state.preferred_assignor().unwrap_or(default.name()).to_owned(),
         members: state.members.iter().map(member).collect(),
     }
+}
+
+/// What the member has, with what it has not yet confirmed to be given up.
+fn held(current: &CurrentValue) -> Partitions {
+    let mut held = without_epochs(&current.assigned);
+    for (topic, partitions) in without_epochs(&current.revoking) {
+        held.entry(topic).or_default().extend(partitions);
+    }
+    held
 }
 
 fn shares(partitions: &Partitions, cluster: &Cluster) -> Vec<TopicShare> {

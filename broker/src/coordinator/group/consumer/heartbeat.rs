@@ -16,14 +16,18 @@ use crate::coordinator::consumer_request::{ConsumerHeartbeat, ConsumerHeartbeatA
 pub(super) fn validate(request: &ConsumerHeartbeat, bytes_max: usize) -> Result<(), Verdict> {
     let invalid = |message: &str| Verdict::refuse(ErrorCode::InvalidRequest, message);
     let needs_id = !request.may_lack_id || request.member_epoch > 0 || request.member_epoch == LEAVE_EPOCH;
-    if needs_id && request.member_id.is_empty() {
-        return invalid("a member id is needed");
+    let is_blank = |text: &str| text.trim().is_empty();
+    if is_blank(&request.group_id) {
+        return invalid("GroupId can't be empty.");
     }
-    if request.group_id.is_empty() {
-        return invalid("a group id is needed");
+    if needs_id && is_blank(&request.member_id) {
+        return invalid("MemberId can't be empty.");
     }
-    if request.instance_id.as_deref() == Some("") || request.rack_id.as_deref() == Some("") {
-        return invalid("instance id and rack id may not be empty");
+    if request.instance_id.as_deref().is_some_and(is_blank) {
+        return invalid("InstanceId can't be empty.");
+    }
+    if request.rack_id.as_deref().is_some_and(is_blank) {
+        return invalid("RackId can't be empty.");
     }
     match request.member_epoch {
         0 if request.rebalance_timeout_ms == -1 => return invalid("a member that joins tells its rebalance timeout"),

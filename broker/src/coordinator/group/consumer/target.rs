@@ -9,16 +9,20 @@ use super::assignor::{Assignor, GroupSpec, Subscriber};
 use super::draft::Draft;
 use super::state::ConsumerState;
 use crate::coordinator::cluster::Cluster;
-use crate::coordinator::consumer_record::{EpochValue, Partitions, TargetEpochValue};
+use crate::coordinator::consumer_record::{EpochValue, MemberValue, Partitions, TargetEpochValue};
 
-/// Raises the epoch when a subscription changed, or when the subscribed topics are not what they were.
+/// Raises the epoch when a subscription changed, or when the subscribed topics are not what they were. A new group begins at epoch 1, and
+/// at 2 when its first member wants topics, as in Kafka.
 pub(super) fn raise_epoch(view: &View<'_>, draft: &mut Draft<'_>, changed: bool) {
     let metadata_hash = metadata_hash(draft.state(), view.cluster);
     let state = draft.state();
-    if changed || state.epoch.is_none_or(|epoch| epoch.metadata_hash != metadata_hash) {
-        let epoch = state.group_epoch().saturating_add(1);
-        draft.set_epoch(EpochValue { epoch, metadata_hash });
-    }
+    let wants_topics = |member: &MemberValue| !member.topics.is_empty() || member.regex.as_ref().is_some_and(|regex| !regex.is_empty());
+    let epoch = match state.epoch {
+        Some(known) if !changed && known.metadata_hash == metadata_hash => return,
+        Some(known) => known.epoch.saturating_add(1),
+        None => 1 + i32::from(state.members.values().any(wants_topics)),
+    };
+    draft.set_epoch(EpochValue { epoch, metadata_hash });
 }
 
 /// Raises the epoch without looking at anything else: a member is gone.
