@@ -108,4 +108,5 @@ pub const SURFACE: &[(&str, &str)] = &[
 pub const QUOTAS: &[(&str, &str)] = &[("not a number", "a rate is a number; Kafka stores none as 0, and lets nothing pass")];
 
 /// Telemetry of clients.
-pub const TELEMETRY: &[(&str, &str)] = &[];
+pub const TELEMETRY: &[(&str, &str)] =
+    &[("no metrics but bytes", "bytes that are no metrics are refused; Kafka hands them to its receiver unread")];

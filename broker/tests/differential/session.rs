@@ -212,6 +212,11 @@ impl Session {
         Some(R::Response::decode(&mut answer, version).unwrap())
     }
 
+    /// What the broker advertises may have changed.
+    pub fn ask_what_is_served_again(&mut self) {
+        self.served.clear();
+    }
+
     /// Sends a request; its answer is not recorded. `None`: closed, silent or not served.
     pub fn call<R: Request>(&mut self, version: i16, request: &R) -> Option<R::Response> {
         if !self.serves(R::KEY, version) {

@@ -14,6 +14,15 @@ use super::session::{Session, s};
 
 /// All of this file.
 pub fn cases(session: &mut Session) {
+    // Ours tells clients of these APIs while somebody's metrics are asked for.
+    let set = |key: &str, value: &str| ia::AlterableConfig::default().with_name(s(key)).with_value(Some(s(value))).with_config_operation(0);
+    let resource = ia::AlterConfigsResource::default()
+        .with_resource_type(16)
+        .with_resource_name(s("elsewhere"))
+        .with_configs(vec![set("metrics", "org.apache.kafka.consumer."), set("match", "client_id=somebody-else")]);
+    session.call(1, &IncrementalAlterConfigsRequest::default().with_resources(vec![resource]));
+    session.settle();
+    session.ask_what_is_served_again();
     if !session.serves(71, 0) || !session.serves(72, 0) {
         session.skip_the_rest();
         return;
@@ -87,6 +96,8 @@ fn subscribed(session: &mut Session) {
     get(session, "after terminating", id);
     let told = get(session, "a second client", Uuid::nil());
     let request = push(told.client_instance_id, told.subscription_id, b"");
+    // Which came first, the question or the push, is told apart by the millisecond.
+    std::thread::sleep(Duration::from_millis(5));
     session.ask("second client", 0, &request);
     session.ask("second client, at once again", 0, &request);
     let big = push(told.client_instance_id, told.subscription_id, &[0; 2 << 20]);
