@@ -82,6 +82,7 @@ handlers! {
     OffsetDelete => handle offset_delete,
     DescribeClientQuotas => handle describe_client_quotas,
     AlterClientQuotas => handle alter_client_quotas,
+    DescribeUserScramCredentials => handle describe_user_scram_credentials,
     DescribeQuorum => handle describe_quorum,
     UpdateFeatures => handle update_features,
     DescribeCluster => handle describe_cluster,

@@ -62,6 +62,9 @@ pub(super) static UPDATE_FEATURES: Struct = Struct {
 pub(super) static DESCRIBE_PRODUCERS: Struct =
     Struct { fields: &[field("topics", structs![field("name", STRING), field("partition_indexes", I32S)])] };
 
+pub(super) static DESCRIBE_USER_SCRAM_CREDENTIALS: Struct =
+    Struct { fields: &[field("users", structs![field("name", STRING)]).nullable(0)] };
+
 pub(super) static UNREGISTER_BROKER: Struct = Struct { fields: &[field("broker_id", I32)] };
 
 pub(super) static LIST_CONFIG_RESOURCES: Struct = Struct { fields: &[field("resource_types", Kind::Array(&I8)).since(1)] };

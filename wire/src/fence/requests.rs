@@ -40,6 +40,7 @@ pub(super) fn request(api: ApiKey) -> Option<&'static Struct> {
         ApiKey::OffsetDelete => &OFFSET_DELETE,
         ApiKey::DescribeClientQuotas => &DESCRIBE_CLIENT_QUOTAS,
         ApiKey::AlterClientQuotas => &ALTER_CLIENT_QUOTAS,
+        ApiKey::DescribeUserScramCredentials => &admin::DESCRIBE_USER_SCRAM_CREDENTIALS,
         ApiKey::DescribeQuorum => &admin::DESCRIBE_QUORUM,
         ApiKey::UpdateFeatures => &admin::UPDATE_FEATURES,
         ApiKey::DescribeCluster => &DESCRIBE_CLUSTER,

@@ -127,6 +127,7 @@ fn through_kafka_protocol(api: ApiKey, version: i16, body: &[u8]) -> Result<Vec<
         ListPartitionReassignments => ListPartitionReassignmentsRequest, DescribeQuorum => DescribeQuorumRequest,
         UpdateFeatures => UpdateFeaturesRequest, DescribeProducers => DescribeProducersRequest,
         ConsumerGroupHeartbeat => ConsumerGroupHeartbeatRequest, ConsumerGroupDescribe => ConsumerGroupDescribeRequest,
+        DescribeUserScramCredentials => DescribeUserScramCredentialsRequest,
         UnregisterBroker => UnregisterBrokerRequest, GetTelemetrySubscriptions => GetTelemetrySubscriptionsRequest,
             PushTelemetry => PushTelemetryRequest, ListConfigResources => ListConfigResourcesRequest,
     }

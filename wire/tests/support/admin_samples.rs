@@ -54,6 +54,10 @@ pub(super) fn body(api: ApiKey, v: i16) -> Bytes {
             let one = producers::TopicRequest::default().with_name(topic("events")).with_partition_indexes(vec![0, 3]);
             encode(kp::DescribeProducersRequest::default().with_topics(vec![one]), v)
         }
+        ApiKey::DescribeUserScramCredentials => {
+            let user = kp::describe_user_scram_credentials_request::UserName::default().with_name(s("alice"));
+            encode(kp::DescribeUserScramCredentialsRequest::default().with_users(Some(vec![user])), v)
+        }
         ApiKey::UnregisterBroker => encode(kp::UnregisterBrokerRequest::default().with_broker_id(BrokerId(7)), v),
         ApiKey::ListConfigResources => {
             let types = if v >= 1 { vec![2, 16, 32] } else { Vec::new() };

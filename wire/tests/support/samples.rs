@@ -160,6 +160,7 @@ pub(crate) fn body(api: ApiKey, v: i16) -> Option<Bytes> {
         | ApiKey::ElectLeaders
         | ApiKey::AlterPartitionReassignments
         | ApiKey::ListPartitionReassignments
+        | ApiKey::DescribeUserScramCredentials
         | ApiKey::DescribeQuorum
         | ApiKey::UpdateFeatures
         | ApiKey::DescribeProducers
@@ -364,6 +365,7 @@ pub(crate) fn debug(api: ApiKey, version: i16, body: &Bytes) -> Result<String, S
         ListPartitionReassignments => ListPartitionReassignmentsRequest, DescribeQuorum => DescribeQuorumRequest,
         UpdateFeatures => UpdateFeaturesRequest, DescribeProducers => DescribeProducersRequest,
         ConsumerGroupHeartbeat => ConsumerGroupHeartbeatRequest, ConsumerGroupDescribe => ConsumerGroupDescribeRequest,
+        DescribeUserScramCredentials => DescribeUserScramCredentialsRequest,
         UnregisterBroker => UnregisterBrokerRequest, GetTelemetrySubscriptions => GetTelemetrySubscriptionsRequest,
             PushTelemetry => PushTelemetryRequest, ListConfigResources => ListConfigResourcesRequest,
     }
