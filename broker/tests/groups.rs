@@ -86,7 +86,13 @@ const fn consumer(client: &'static str, assignor: Option<&'static str>) -> Kind 
 fn consumer_groups_of_all_who_have_them() {
     lives(
         "consumer_groups_of_all_who_have_them",
-        &[consumer("java", None), consumer("librdkafka", None), consumer("librdkafka", Some("range")), consumer("franz-go", None)],
+        &[
+            consumer("java", None),
+            consumer("librdkafka", None),
+            consumer("librdkafka", Some("range")),
+            // It leaves out its instance id when a static member says goodbye, which Kafka refuses too: its place is taken until its session ends.
+            Kind { statics: false, ..consumer("franz-go", None) },
+        ],
     );
 }
 
