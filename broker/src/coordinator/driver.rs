@@ -125,7 +125,7 @@ impl<L: OffsetsLog, R: Runtime> GroupDriver<L, R> {
         self.inner.apply(Event::Published(change));
     }
 
-    /// Looks at the machine (DescribeGroups and ListGroups to come, metrics, tests). `look` must not call the driver.
+    /// Looks at the machine, for tests. `look` must not call the driver.
     pub fn inspect<T>(&self, look: impl FnOnce(&GroupCoordinator) -> T) -> T {
         look(&self.inner.machine.borrow())
     }
