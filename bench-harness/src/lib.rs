@@ -21,6 +21,7 @@ pub mod client;
 pub mod clock;
 pub mod compare;
 pub mod cost;
+pub mod cpus;
 pub mod delivery;
 pub mod error;
 pub mod figures;

@@ -276,6 +276,12 @@ pub struct GeneratorCheck {
     pub threads: u32,
     /// Microseconds each deadline is awaited spinning.
     pub spin_us: u64,
+    /// Share of the measured phase that the busiest load thread ran, spinning included; near 1 in a closed loop the generator is the bound.
+    #[serde(default)]
+    pub busiest_thread: Option<f64>,
+    /// Seconds of the measured phase that load threads were ready to run while others had the CPU, all together.
+    #[serde(default)]
+    pub waited_for_cpu_s: Option<f64>,
 }
 
 impl RunResult {

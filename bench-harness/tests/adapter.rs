@@ -11,7 +11,12 @@ use coreline_bench::adapter::{Server, Spec, Surroundings};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn surroundings(root: &Path) -> Surroundings {
-    Surroundings { program: PathBuf::from(env!("CARGO_BIN_EXE_coreline-bench")), data_root: root.to_path_buf(), kafka_libs: None }
+    Surroundings {
+        program: PathBuf::from(env!("CARGO_BIN_EXE_coreline-bench")),
+        data_root: root.to_path_buf(),
+        kafka_libs: None,
+        server_cpus: Vec::new(),
+    }
 }
 
 fn prepare(target: &str, root: &Path) -> Server {

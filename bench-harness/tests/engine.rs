@@ -72,6 +72,22 @@ fn a_sound_server_gets_a_valid_result_with_every_record_accounted_for() {
 }
 
 #[test]
+fn servers_of_every_age_are_spoken_to() {
+    // Produce, Fetch, Metadata: Kafka 0.11, 1.1, 2.3, 2.8, 3.9; ids in Metadata but not in Produce; a server of today.
+    let ages = [[3, 4, 4], [5, 7, 5], [7, 11, 8], [9, 12, 10], [11, 17, 12], [12, 18, 13], [13, 18, 9], [i16::MAX; 3]];
+    let sets = [&["load.rate=300"][..], &["load.rate=300", "topic.count=3", "producers.partitioner=round-robin", "producers.linger_ms=9"]];
+    std::thread::scope(|scope| {
+        for (most, set) in ages.iter().flat_map(|most| sets.map(|set| (*most, set))) {
+            scope.spawn(move || {
+                let r = measure(&end_to_end(set), &mut Address(Fake::speaking(Fault::None, most).address())).expect("measured");
+                assert!(r.verdict.valid && r.delivery.verified, "{most:?} {set:?}: {:?}", r.verdict);
+                assert!(r.delivery.produced == 300 && r.errors.is_empty(), "{most:?} {set:?}: {:?} {:?}", r.delivery, r.errors);
+            });
+        }
+    });
+}
+
+#[test]
 fn a_planted_loss_is_found() {
     let r = against(Fault::Lose(2), &[]);
     let tail = &r.delivery.consumers[0];

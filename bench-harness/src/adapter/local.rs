@@ -120,6 +120,7 @@ impl Local {
             log: place.dir.join("server.log"),
             cgroup: watch.cgroup().map(|group| group.path().to_path_buf()),
             dir: place.dir.clone(),
+            cpus: around.server_cpus.clone(),
         };
         let supervisor = Supervisor::spawn(&around.program, &launch).map_err(|error| BenchError::host("starting a supervisor", error))?;
         let mut local = Local { name, bootstrap, place, recipe, supervisor, watch, _dir: dir };

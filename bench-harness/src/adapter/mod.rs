@@ -35,13 +35,15 @@ pub struct Surroundings {
     pub data_root: PathBuf,
     /// Jars of Apache Kafka (`--kafka-libs`), for `kafka` without DIR.
     pub kafka_libs: Option<PathBuf>,
+    /// CPUs that servers are kept on (`--server-cpus`); none are any.
+    pub server_cpus: Vec<usize>,
 }
 
 impl Surroundings {
     /// Of this process.
     pub fn of_this_process() -> Result<Surroundings, BenchError> {
         let program = std::env::current_exe().map_err(|error| BenchError::host("finding this program's executable", error))?;
-        Ok(Surroundings { program, data_root: std::env::temp_dir(), kafka_libs: None })
+        Ok(Surroundings { program, data_root: std::env::temp_dir(), kafka_libs: None, server_cpus: Vec::new() })
     }
 }
 

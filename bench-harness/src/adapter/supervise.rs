@@ -22,6 +22,8 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
+use crate::cpus;
+
 /// Longest wait for the supervisor itself to answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -38,6 +40,8 @@ pub struct Launch {
     pub cgroup: Option<PathBuf>,
     /// Directory that is deleted when this program is gone without having done so.
     pub dir: PathBuf,
+    /// CPUs that it is kept on; none are any.
+    pub cpus: Vec<usize>,
 }
 
 /// The harness's end of a supervisor.
@@ -58,6 +62,10 @@ impl Supervisor {
         command.arg("supervise").arg("--log").arg(&launch.log).arg("--dir").arg(&launch.dir);
         if let Some(cgroup) = &launch.cgroup {
             command.arg("--cgroup").arg(cgroup);
+        }
+        if !launch.cpus.is_empty() {
+            let cpus: Vec<String> = launch.cpus.iter().map(usize::to_string).collect();
+            command.arg("--cpus").arg(cpus.join(","));
         }
         command.arg("--").args(&launch.argv).envs(launch.environment.iter().map(|(k, v)| (k, v)));
         let mut process = command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
@@ -162,6 +170,8 @@ pub struct Orders {
     pub cgroup: Option<PathBuf>,
     /// Deleted at the end.
     pub dir: Option<PathBuf>,
+    /// CPUs to keep it on; none are any.
+    pub cpus: Vec<usize>,
     /// Executable and arguments.
     pub argv: Vec<String>,
 }
@@ -170,6 +180,8 @@ pub struct Orders {
 pub fn serve(orders: &Orders) -> io::Result<()> {
     // Orphans of the server come to this process instead of escaping to init.
     let _ = nix::sys::prctl::set_child_subreaper(true);
+    // The server is started by this thread and inherits them.
+    cpus::keep_on(&orders.cpus)?;
     if let Some(cgroup) = &orders.cgroup {
         std::fs::write(cgroup.join("cgroup.procs"), "0\n")?;
     }

@@ -16,6 +16,7 @@ use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 
 use crate::adapter::{Server, Spec, Surroundings, supervise};
+use crate::cpus;
 use crate::error::{BenchError, EXIT_INTERRUPTED, EXIT_OK};
 use crate::scenario::{self, Overrides, Scenario};
 use crate::session::Around;
@@ -58,6 +59,8 @@ struct SuperviseArguments {
     cgroup: Option<PathBuf>,
     #[arg(long)]
     dir: Option<PathBuf>,
+    #[arg(long, default_value = "")]
+    cpus: String,
     #[arg(last = true, required = true)]
     argv: Vec<String>,
 }
@@ -84,7 +87,9 @@ struct ScenarioArguments {
 impl ScenarioArguments {
     fn load(&self) -> Result<Scenario, BenchError> {
         let overrides = Overrides { duration_s: self.duration, warmup_s: self.warmup, rate: self.rate.clone(), set: self.set.clone() };
-        scenario::load(&self.scenario, &overrides)
+        let scenario = scenario::load(&self.scenario, &overrides)?;
+        cpus::check(&scenario.generator.cpus).map_err(|error| BenchError::host("generator.cpus", error))?;
+        Ok(scenario)
     }
 }
 
@@ -97,6 +102,9 @@ struct ServerArguments {
     /// Where data directories of servers are made; default the system's temporary directory.
     #[arg(long, value_name = "DIR")]
     data_root: Option<PathBuf>,
+    /// CPUs that servers started here are kept on, such as 0 or 0-1,4; both of a comparison get the same. Default: any.
+    #[arg(long, value_name = "LIST")]
+    server_cpus: Option<String>,
     /// Count the servers' system calls with perf; costs each call a little.
     #[arg(long)]
     syscalls: bool,
@@ -117,6 +125,10 @@ impl ServerArguments {
         around.kafka_libs.clone_from(&self.kafka_libs);
         if let Some(root) = &self.data_root {
             around.data_root.clone_from(root);
+        }
+        if let Some(list) = &self.server_cpus {
+            around.server_cpus = cpus::parse(list).map_err(|why| BenchError::Config(format!("--server-cpus: {why}")))?;
+            cpus::check(&around.server_cpus).map_err(|error| BenchError::host("--server-cpus", error))?;
         }
         Ok(around)
     }
@@ -151,10 +163,12 @@ pub fn main() -> ExitCode {
         Command::List { keys: false } => list(),
         Command::List { keys: true } => print(&scenario::key_table()),
         Command::Host => print_json(&crate::probe::host()),
-        Command::Supervise(SuperviseArguments { log, cgroup, dir, argv }) => {
-            supervise::serve(&supervise::Orders { log, cgroup, dir, argv })
+        Command::Supervise(SuperviseArguments { log, cgroup, dir, cpus, argv }) => {
+            let serve = |cpus| supervise::serve(&supervise::Orders { log, cgroup, dir, cpus, argv });
+            cpus::parse(&cpus)
+                .map_err(BenchError::Config)
+                .and_then(|cpus| serve(cpus).map_err(|error| BenchError::host("supervising a server", error)))
                 .map(|()| EXIT_OK)
-                .map_err(|error| BenchError::host("supervising a server", error))
         }
     };
     match outcome {

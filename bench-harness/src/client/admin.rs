@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use coreline_wire::{ApiKey, ErrorCode};
+use coreline_wire::{ApiKey, ErrorCode, TopicId};
 use kafka_protocol::messages::{
     ApiVersionsRequest, ApiVersionsResponse, CreateTopicsRequest, DeleteTopicsRequest, FindCoordinatorRequest, InitProducerIdRequest,
     ListOffsetsRequest, MetadataRequest, RequestHeader, TopicName,
@@ -17,7 +17,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 
 use super::CLIENT_ID;
-use super::topology::{Node, Topology};
+use super::topology::{Node, TopicRef, Topology};
 use super::versions::Versions;
 
 /// Longest wait for an answer.
@@ -162,6 +162,7 @@ impl Admin {
         let mut next = Topology {
             nodes: before.nodes.clone(),
             topics: topics.to_vec(),
+            ids: vec![TopicId::ZERO; topics.len()],
             partitions,
             leaders: vec![None; topics.len() * partitions as usize],
             versions: self.versions.clone(),
@@ -179,10 +180,14 @@ impl Admin {
         }
         for topic in &answer.topics {
             let Some(at) = topic.name.as_ref().and_then(|n| topics.iter().position(|t| t == n.as_str())) else { continue };
+            next.ids[at] = TopicId(*topic.topic_id.as_bytes());
             for p in topic.partitions.iter().filter(|p| (0..partitions as i32).contains(&p.partition_index)) {
                 next.leaders[at * partitions as usize + p.partition_index as usize] =
                     next.nodes.iter().position(|n| n.id == *p.leader_id).map(|i| i as u16);
             }
+        }
+        if next.ids.iter().any(TopicId::is_zero) {
+            next.versions = next.versions.by_name();
         }
         Ok(next.leaders.iter().all(Option::is_some).then_some(next))
     }
@@ -214,7 +219,7 @@ impl Admin {
         for topic in self.call(ApiKey::ListOffsets, &request)?.topics {
             for p in topic.partitions {
                 check("reading offsets", p.error_code)?;
-                if let Some(number) = topology.number(topic.name.as_bytes(), p.partition_index, 0) {
+                if let Some(number) = topology.number(TopicRef::Name(topic.name.as_bytes()), p.partition_index, 0) {
                     out[number as usize] = p.offset;
                 }
             }

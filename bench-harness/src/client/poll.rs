@@ -40,10 +40,8 @@ pub struct Poll {
 }
 
 impl Poll {
-    /// A poll that spins for the last `spin_ns` before a deadline. Also asks the kernel not to delay this thread's timers.
+    /// A poll that spins for the last `spin_ns` before a deadline.
     pub fn new(spin_ns: u64) -> io::Result<Poll> {
-        // Without it timers come up to 50 us late; it is a wish, and refusing it shows in the self-check.
-        let _ = nix::sys::prctl::set_timerslack(1);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
         epoll.add(timer.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, TIMER))?;

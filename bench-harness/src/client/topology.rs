@@ -2,10 +2,21 @@
 
 use std::net::SocketAddr;
 
+use coreline_wire::TopicId;
+
 use super::versions::Versions;
 
 /// A partition counted over all topics of the run: `topic * partitions + partition`.
 pub type PartitionNumber = u32;
+
+/// A topic as an answer names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TopicRef<'a> {
+    /// By name, up to version 12 of Produce and Fetch.
+    Name(&'a [u8]),
+    /// By id, from version 13 on.
+    Id(TopicId),
+}
 
 /// A broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +34,8 @@ pub struct Topology {
     pub nodes: Vec<Node>,
     /// Names of the topics of this run.
     pub topics: Vec<String>,
+    /// Their ids, in the same order; zero where the server has none.
+    pub ids: Vec<TopicId>,
     /// Partitions of each topic.
     pub partitions: u32,
     /// Index into `nodes` of each partition's leader.
@@ -42,10 +55,18 @@ impl Topology {
         ((number / self.partitions) as usize, (number % self.partitions) as i32)
     }
 
-    /// The number of a partition of a topic, if it is one of this run's.
-    pub fn number(&self, topic: &[u8], partition: i32, hint: usize) -> Option<PartitionNumber> {
+    /// The id of a topic by index; zero where the server has none.
+    pub fn id(&self, topic: usize) -> TopicId {
+        self.ids.get(topic).copied().unwrap_or_default()
+    }
+
+    /// The number of a partition of a topic, if it is one of this run's. `hint` is the index of the topic that is looked at first.
+    pub fn number(&self, topic: TopicRef<'_>, partition: i32, hint: usize) -> Option<PartitionNumber> {
         let partition = u32::try_from(partition).ok().filter(|p| *p < self.partitions)?;
-        let is = |i: usize| self.topics.get(i).is_some_and(|t| t.as_bytes() == topic);
+        let is = |i: usize| match topic {
+            TopicRef::Name(name) => self.topics.get(i).is_some_and(|t| t.as_bytes() == name),
+            TopicRef::Id(id) => self.ids.get(i).is_some_and(|known| *known == id),
+        };
         let index = if is(hint) { hint } else { (0..self.topics.len()).find(|i| is(*i))? };
         Some(index as u32 * self.partitions + partition)
     }

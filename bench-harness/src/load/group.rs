@@ -24,7 +24,7 @@ use super::link::Link;
 use super::reader::ReaderSet;
 use super::shared::Context;
 use crate::client::admin::encode;
-use crate::client::topology::{PartitionNumber, Topology};
+use crate::client::topology::{PartitionNumber, TopicRef, Topology};
 use crate::clock::now_ns;
 
 /// Nanoseconds between heartbeats.
@@ -320,7 +320,9 @@ impl Membership {
                     ErrorCode::None => {
                         for topic in &answer.topics {
                             for p in &topic.partitions {
-                                let Some(n) = c.topology.number(topic.name.as_bytes(), p.partition_index, 0) else { continue };
+                                let Some(n) = c.topology.number(TopicRef::Name(topic.name.as_bytes()), p.partition_index, 0) else {
+                                    continue;
+                                };
                                 let first = group.first_offsets[n as usize];
                                 set.positions[n as usize] = if p.committed_offset >= 0 { p.committed_offset } else { first };
                             }
@@ -422,7 +424,7 @@ fn read_assignment(bytes: &[u8], topology: &Topology) -> io::Result<Vec<Partitio
             let topic = d.bytes(usize::try_from(len).unwrap_or(0))?;
             for _ in 0..d.i32()?.max(0) {
                 let partition = d.i32()?;
-                assigned.extend(topology.number(topic, partition, 0));
+                assigned.extend(topology.number(TopicRef::Name(topic), partition, 0));
             }
         }
         Ok::<(), coreline_wire::decode::DecodeError>(())

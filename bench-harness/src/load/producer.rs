@@ -533,6 +533,10 @@ fn new_batch(pool: &mut Vec<Batch>, partition: PartitionNumber, first: u64, inte
 pub(super) fn is_leadership(code: ErrorCode) -> bool {
     matches!(
         code,
-        ErrorCode::NotLeaderOrFollower | ErrorCode::LeaderNotAvailable | ErrorCode::UnknownTopicOrPartition | ErrorCode::FencedLeaderEpoch
+        ErrorCode::NotLeaderOrFollower
+            | ErrorCode::LeaderNotAvailable
+            | ErrorCode::UnknownTopicOrPartition
+            | ErrorCode::UnknownTopicId
+            | ErrorCode::FencedLeaderEpoch
     )
 }

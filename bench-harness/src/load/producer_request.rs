@@ -24,11 +24,12 @@ impl Producer {
         let topic_of = |b: &Batch| c.topology.split(b.partition).0;
         let request = &mut *c.request;
         request.clear();
-        let topics = batches.chunk_by(|a, b| topic_of(a) == topic_of(b)).count() as i32;
+        let topics = batches.chunk_by(|a, b| topic_of(a) == topic_of(b)).count();
         produce::head(request, version, correlation, p.acks.code(), p.request_timeout_ms as i32, topics);
         let timestamp_ms = unix_ms();
         for run in batches.chunk_by(|a, b| topic_of(a) == topic_of(b)) {
-            produce::topic(request, &c.topology.topics[topic_of(&run[0])], run.len() as i32);
+            let topic = topic_of(&run[0]);
+            produce::topic(request, version, &c.topology.topics[topic], c.topology.id(topic), run.len());
             for batch in run {
                 let index = c.topology.split(batch.partition).1;
                 let stream = &mut self.streams[batch.partition as usize];
@@ -48,18 +49,19 @@ impl Producer {
                     keys: &c.plan.keys_of[index as usize],
                 });
                 let bytes = c.template.batch(batch.count as usize).len();
-                produce::partition(request, index, bytes);
+                produce::partition(request, version, index, bytes);
                 if batches.len() == 1 && request.len() <= HEAD_ROOM {
                     // The one batch stays where it was made; the head is put in front of it.
-                    produce::finish(request, bytes);
-                    let whole = c.template.with_room(batch.count as usize);
-                    let from = HEAD_ROOM - request.len();
-                    whole[from..HEAD_ROOM].copy_from_slice(request);
-                    return connection.send(&whole[from..]).map(|()| correlation);
+                    let tail = produce::tail_bytes(version);
+                    produce::finish(request, bytes + tail);
+                    return c.template.framed(batch.count as usize, request, tail, |whole| connection.send(whole)).map(|()| correlation);
                 }
                 request.extend_from_slice(c.template.batch(batch.count as usize));
+                produce::end(request, version);
             }
+            produce::end(request, version);
         }
+        produce::end(request, version);
         produce::finish(request, 0);
         connection.send(request).map(|()| correlation)
     }

@@ -16,7 +16,7 @@ use super::records::Taker;
 use super::shared::Context;
 use crate::client::admin::encode;
 use crate::client::fetch::{self, Ask, SESSIONS_FROM};
-use crate::client::topology::PartitionNumber;
+use crate::client::topology::{PartitionNumber, TopicRef};
 use crate::clock::now_ns;
 use crate::delivery::{Checker, Sent};
 use crate::result::ConsumerDelivery;
@@ -311,7 +311,7 @@ impl ReaderSet {
         let l = &mut self.members[m].lanes[lane];
         for topic in &answer.topics {
             for p in topic.partitions.iter().filter(|p| p.error_code == 0) {
-                if let Some(number) = c.topology.number(topic.name.as_bytes(), p.partition_index, 0) {
+                if let Some(number) = c.topology.number(TopicRef::Name(topic.name.as_bytes()), p.partition_index, 0) {
                     self.positions[number as usize] = p.offset;
                     l.lost_place.retain(|n| *n != number);
                     l.changed.push(number);
@@ -427,7 +427,7 @@ impl ReaderSet {
             // After the greatest epoch comes 1.
             ErrorCode::None => l.session.1 = l.session.1.checked_add(1).unwrap_or(1),
             // The server forgot the session, as it may: the next request begins another.
-            ErrorCode::FetchSessionIdNotFound | ErrorCode::InvalidFetchSessionEpoch => l.reset(),
+            ErrorCode::FetchSessionIdNotFound | ErrorCode::InvalidFetchSessionEpoch | ErrorCode::FetchSessionTopicIdError => l.reset(),
             code => {
                 l.reset();
                 l.backoff_ns = c.now + BACKOFF_NS;

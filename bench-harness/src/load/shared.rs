@@ -39,6 +39,8 @@ pub struct Shared {
     pub first_ack_ns: AtomicU64,
     /// When the server went down; 0 when it did not.
     pub down_ns: AtomicU64,
+    /// Thread ids of the load threads.
+    pub threads: Mutex<Vec<i32>>,
     topology: Mutex<Arc<Topology>>,
     topology_version: AtomicU64,
 }
@@ -59,6 +61,7 @@ impl Shared {
             end_offsets: OnceLock::new(),
             first_ack_ns: AtomicU64::new(0),
             down_ns: AtomicU64::new(0),
+            threads: Mutex::default(),
             topology: Mutex::new(Arc::new(topology)),
             topology_version: AtomicU64::new(0),
         }

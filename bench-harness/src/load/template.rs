@@ -13,6 +13,8 @@ use crate::scenario::{Filler, Producers};
 
 /// Bytes in front of the batch for the request that carries it.
 pub const HEAD_ROOM: usize = 512;
+/// Bytes behind the full batch for what ends the request.
+const TAIL_ROOM: usize = 3;
 
 /// When the records of a batch were due.
 #[derive(Clone, Debug, Default)]
@@ -80,6 +82,7 @@ impl Template {
             let body = 2 + zigzag(index) + key_len + zigzag(value as i32) + value + 1;
             let size = t.buf.len() - HEAD_ROOM + zigzag(body as i32) + body;
             if index > 0 && size > p.batch_bytes as usize {
+                t.buf.resize(t.buf.len() + TAIL_ROOM, 0);
                 return t;
             }
             let w = &mut t.buf;
@@ -172,12 +175,27 @@ impl Template {
         }
     }
 
-    /// The same with the room in front of it, for a request that is written before it.
-    pub fn with_room(&mut self, records: usize) -> &mut [u8] {
-        match self.codec {
-            Compression::None => &mut self.buf[..HEAD_ROOM + self.ends[records - 1] as usize],
-            _ => &mut self.packed,
+    /// Hands out the same with `head` in front of it and `tail` zero bytes behind it, in one piece. `head` is at most [`HEAD_ROOM`] bytes,
+    /// `tail` at most [`TAIL_ROOM`].
+    pub fn framed<R>(&mut self, records: usize, head: &[u8], tail: usize, send: impl FnOnce(&[u8]) -> R) -> R {
+        let from = HEAD_ROOM - head.len();
+        if self.codec == Compression::None {
+            // The next record of the full batch lies behind; it is put back.
+            let end = HEAD_ROOM + self.ends[records - 1] as usize;
+            let mut kept = [0; TAIL_ROOM];
+            kept[..tail].copy_from_slice(&self.buf[end..end + tail]);
+            self.buf[end..end + tail].fill(0);
+            self.buf[from..HEAD_ROOM].copy_from_slice(head);
+            let sent = send(&self.buf[from..end + tail]);
+            self.buf[end..end + tail].copy_from_slice(&kept[..tail]);
+            return sent;
         }
+        let end = self.packed.len();
+        self.packed.resize(end + tail, 0);
+        self.packed[from..HEAD_ROOM].copy_from_slice(head);
+        let sent = send(&self.packed[from..]);
+        self.packed.truncate(end);
+        sent
     }
 }
 
@@ -255,6 +273,10 @@ mod tests {
                     producer: (4, 1, 100),
                     keys: &keys,
                 };
+                t.fill(&f);
+                let batch = t.batch(n).to_vec();
+                let whole = t.framed(n, b"head", 3, <[u8]>::to_vec);
+                assert_eq!(whole, [&b"head"[..], &batch, &[0; 3]].concat(), "{codec}, {n} records");
                 t.fill(&f);
                 let raw = RawBatch::new(bytes::Bytes::copy_from_slice(t.batch(n)));
                 let valid = raw.validate(Origin::Client { zstd_allowed: true }).expect("sound");

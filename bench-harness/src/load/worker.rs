@@ -4,9 +4,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, PoisonError};
 
 use super::cells::{Cells, Part};
 use super::group::Membership;
@@ -17,6 +17,7 @@ use super::shared::{Context, FAR, Plan, Shared};
 use super::template::Template;
 use crate::client::poll::{Poll, Ready};
 use crate::clock::now_ns;
+use crate::cpus;
 use crate::delivery::Sent;
 use crate::scenario::Assignment;
 
@@ -52,6 +53,8 @@ pub struct Job {
     pub coordinators: BTreeMap<usize, SocketAddr>,
     /// Idle connections.
     pub idle: u32,
+    /// CPU to be kept on.
+    pub cpu: Option<usize>,
 }
 
 /// What a load thread found out.
@@ -82,6 +85,7 @@ pub struct Worker {
     template: Template,
     buffers: (Vec<u8>, Vec<u8>, Vec<(Option<u32>, i16)>),
     busy: (bool, bool, bool),
+    cpu: Option<usize>,
 }
 
 impl Worker {
@@ -100,6 +104,7 @@ impl Worker {
             template: Template::new(&s.producers),
             buffers: Default::default(),
             busy: (false, false, false),
+            cpu: job.cpu,
             plan: Arc::clone(&plan),
             shared,
         };
@@ -139,6 +144,7 @@ impl Worker {
 
     /// Runs until it is told to stop. An error is one of this host.
     pub fn run(mut self) -> io::Result<Report> {
+        self.take_place()?;
         let (mut topology, mut version) = self.shared.topology();
         let mut ready: Vec<Ready> = Vec::new();
         let mut ticks = 0u64;
@@ -247,6 +253,16 @@ impl Worker {
             producers: self.producers.into_iter().map(Producer::finish).collect(),
             readers: self.readers,
         })
+    }
+
+    /// The CPU and the priority that are asked for, and timers without slack, are the thread's own.
+    fn take_place(&self) -> io::Result<()> {
+        cpus::keep_on(self.cpu.as_slice())?;
+        cpus::realtime(self.plan.scenario.generator.realtime)?;
+        // Without it timers come up to 50 us late; it is a wish, and refusing it shows in the self-check.
+        let _ = nix::sys::prctl::set_timerslack(1);
+        self.shared.threads.lock().unwrap_or_else(PoisonError::into_inner).push(cpus::thread_id());
+        Ok(())
     }
 
     /// Tells the main thread what has changed of: something to send or hear, something to read, something to stand.

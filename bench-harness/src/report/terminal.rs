@@ -57,6 +57,16 @@ pub fn run(result: &RunResult) -> String {
     let per_gb = generator.cpu_s_per_gb.map_or(String::new(), |s| format!(", {} CPU-s/GB", number(s)));
     let per_million = generator.cpu_s_per_million.map_or(String::new(), |s| format!(", {} CPU-s/M records", number(s)));
     let _ = writeln!(out, "generator   {late}, sent {:.2} % of the schedule{per_gb}{per_million}", generator.sent_share * 100.0);
+    if let (Some(busiest), Some(waited)) = (generator.busiest_thread, generator.waited_for_cpu_s) {
+        let threads =
+            if generator.threads == 1 { "its thread".to_string() } else { format!("the busiest of {} threads", generator.threads) };
+        let _ = writeln!(
+            out,
+            "            {threads} ran {:.0} % of the time; {} s waiting for a CPU that others had",
+            busiest * 100.0,
+            number(waited)
+        );
+    }
     if let Some(stages) = result.stages.clone().and_then(|value| serde_json::from_value::<StageReport>(value).ok()) {
         stage_lines(&mut out, &stages);
     }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use super::{Progress, SecondSeen};
 use crate::client::admin::Admin;
 use crate::client::topology::Topology;
 use crate::clock::{now_ns, own_cpu_seconds};
+use crate::cpus;
 use crate::error::BenchError;
 use crate::load::cells::Part;
 use crate::load::shared::{Plan, Shared};
@@ -44,6 +45,8 @@ pub(super) struct Outcome {
     pub(super) ends: Option<Vec<i64>>,
     /// CPU seconds of the generator in the measured phase.
     pub(super) cpu_s: f64,
+    /// Seconds of it that each load thread ran, and waited for a CPU.
+    pub(super) threads: Vec<(f64, f64)>,
     pub(super) down_ns: u64,
     pub(super) first_ack_ns: u64,
     pub(super) ended_ns: u64,
@@ -132,6 +135,12 @@ impl<'a> Conductor<'a> {
             }
             done => done.map(|()| self.out),
         }
+    }
+
+    /// What the load threads ran and waited so far; empty where the kernel does not count it.
+    fn thread_times(&self) -> Vec<(u64, u64)> {
+        let threads = self.shared.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        threads.iter().map(|thread| cpus::times(*thread)).collect::<Option<_>>().unwrap_or_default()
     }
 
     /// Waits until readers have their places and idle connections stand, then sets the start.
@@ -277,6 +286,7 @@ impl<'a> Conductor<'a> {
         if go_on {
             self.enter("measured", from);
             self.cpu_at = own_cpu();
+            let threads_at = self.thread_times();
             let mut restart = s.restart.map(|r| (at(from + r.at_s), r));
             while go_on && now_ns() < at(to) {
                 if let Some((when, r)) = restart.filter(|(when, _)| now_ns() >= *when) {
@@ -287,6 +297,10 @@ impl<'a> Conductor<'a> {
                 go_on = self.turn();
             }
             self.out.cpu_s = own_cpu() - self.cpu_at;
+            let between = |((ran, waited), (ran_at, waited_at)): (&(u64, u64), &(u64, u64))| {
+                (ran.saturating_sub(*ran_at) as f64 / 1e9, waited.saturating_sub(*waited_at) as f64 / 1e9)
+            };
+            self.out.threads = self.thread_times().iter().zip(&threads_at).map(between).collect();
             self.out.measured = (from, if go_on { to } else { self.second_now().min(to) });
         }
         let now = self.second_now();
@@ -348,8 +362,9 @@ fn own_cpu() -> f64 {
 fn jobs(plan: &Plan, ids: &[(i64, i16)], places: &Places) -> Vec<Job> {
     let s = &plan.scenario;
     let threads = s.generator.threads as usize;
-    let empty = || Job { producers: Vec::new(), readers: Vec::new(), coordinators: places.coordinators.clone(), idle: 0 };
-    let mut jobs: Vec<Job> = (0..threads).map(|_| empty()).collect();
+    let cpu = |i: usize| s.generator.cpus.get(i % s.generator.cpus.len().max(1)).copied();
+    let empty = |i| Job { producers: Vec::new(), readers: Vec::new(), coordinators: places.coordinators.clone(), idle: 0, cpu: cpu(i) };
+    let mut jobs: Vec<Job> = (0..threads).map(empty).collect();
     for p in 0..s.producers.count {
         let id = ids.get(p as usize).copied().unwrap_or((-1, -1));
         jobs[p as usize % threads].producers.push((p, id));

@@ -239,7 +239,7 @@ fn compose(scenario: &Scenario, plan: &Plan, outcome: &Outcome, preload: Vec<Sen
     measured.generator_cpu_s = outcome.cpu_s;
     let (sent, mut delivery) = verdict::streams(plan, outcome, preload);
     verdict::delivery(plan, outcome, &sent, &mut delivery);
-    let generator = verdict::generator(scenario, &measured);
+    let generator = verdict::generator(scenario, &measured, &outcome.threads);
     let errors = verdict::errors(outcome);
     let mut verdict = verdict::judge(scenario, outcome, &measured, &delivery, &generator, &errors);
     if scenario.start_up.is_some() {

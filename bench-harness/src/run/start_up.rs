@@ -73,7 +73,7 @@ pub(super) fn measure(
 /// Connects and has one record acknowledged.
 fn first_ack(scenario: &Scenario, topology: &Topology, address: SocketAddr, number: u32) -> io::Result<()> {
     let mut admin = Admin::connect(address)?;
-    let version = admin.version(ApiKey::Produce)?;
+    let version = topology.versions.of(ApiKey::Produce).map_or_else(|| admin.version(ApiKey::Produce), Ok)?;
     let mut template = Template::new(&scenario.producers);
     let now = now_ns();
     template.fill(&Fill {
@@ -90,9 +90,10 @@ fn first_ack(scenario: &Scenario, topology: &Topology, address: SocketAddr, numb
     let batch = template.batch(1);
     let mut request = Vec::new();
     produce::head(&mut request, version, 1, scenario.producers.acks.code(), 10_000, 1);
-    produce::topic(&mut request, &topology.topics[0], 1);
-    produce::partition(&mut request, 0, batch.len());
+    produce::topic(&mut request, version, &topology.topics[0], topology.id(0), 1);
+    produce::partition(&mut request, version, 0, batch.len());
     request.extend_from_slice(batch);
+    request.resize(request.len() + produce::tail_bytes(version), 0);
     produce::finish(&mut request, 0);
     let answer = admin.exchange(&request)?;
     let body = answer.get(4..).ok_or_else(|| io::Error::other("short answer"))?;

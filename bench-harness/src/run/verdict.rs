@@ -9,6 +9,9 @@ use crate::load::shared::Plan;
 use crate::result::{Counts, Delivery, GeneratorCheck, Measured, Metric, Verdict};
 use crate::scenario::{Acks, Scenario};
 
+/// Share of the time that a load thread ran beyond which it counts as the bound.
+const BUSY_SHARE: f64 = 0.95;
+
 /// What every stream sent, by number: those of the run, then those of the preload.
 pub(super) fn streams(plan: &Plan, outcome: &Outcome, preload: Vec<Sent>) -> (Vec<Sent>, Delivery) {
     let all = plan.scenario.topic.all_partitions() as usize;
@@ -38,7 +41,7 @@ pub(super) fn delivery(plan: &Plan, outcome: &Outcome, sent: &[Sent], delivery: 
 }
 
 /// The generator's check of itself.
-pub(super) fn generator(scenario: &Scenario, measured: &Measured) -> GeneratorCheck {
+pub(super) fn generator(scenario: &Scenario, measured: &Measured, threads: &[(f64, f64)]) -> GeneratorCheck {
     let g = &scenario.generator;
     let late = measured.latency.get(&Metric::Lateness);
     let us = |ns: u64| ns as f64 / 1e3;
@@ -56,6 +59,8 @@ pub(super) fn generator(scenario: &Scenario, measured: &Measured) -> GeneratorCh
         cpu_s_per_million: (records > 0).then(|| measured.generator_cpu_s / records as f64 * 1e6),
         threads: g.threads,
         spin_us: g.spin_us,
+        busiest_thread: threads.iter().map(|(ran, _)| ran / measured.seconds).filter(|share| share.is_finite()).reduce(f64::max),
+        waited_for_cpu_s: (!threads.is_empty()).then(|| threads.iter().map(|(_, waited)| waited).sum()),
     }
 }
 
@@ -70,6 +75,17 @@ pub(super) fn errors(outcome: &Outcome) -> BTreeMap<String, u64> {
         *all.entry((*kind).to_string()).or_insert(0) += count;
     }
     all
+}
+
+/// Whether a load thread had hardly a moment to spare; one that spins before deadlines always looks so and does not tell.
+fn is_bound(generator: &GeneratorCheck) -> bool {
+    generator.spin_us == 0 && generator.busiest_thread.is_some_and(|share| share > BUSY_SHARE)
+}
+
+/// Who had the CPU meanwhile, in words.
+fn waited(generator: &GeneratorCheck) -> String {
+    let seconds = generator.waited_for_cpu_s.filter(|s| *s >= 0.001);
+    seconds.map_or(String::new(), |s| format!("; its threads waited {s:.3} s for CPUs that others had"))
 }
 
 /// Whether the result may be quoted.
@@ -91,15 +107,24 @@ pub(super) fn judge(
     }
     if let Some(late) = generator.late_p99_us.filter(|late| *late > generator.late_limit_us) {
         v.reasons.push(format!(
-            "the generator was late: p99 of the intended-time error {late:.0} us, at most {:.0} us allowed",
-            generator.late_limit_us
+            "the generator was late: p99 of the intended-time error {late:.0} us, at most {:.0} us allowed{}",
+            generator.late_limit_us,
+            waited(generator)
         ));
     }
     if generator.sent_share < scenario.generator.sent_share_min {
         v.reasons.push(format!(
-            "the schedule was not kept: {:.2} % of it was sent, at least {:.2} % are asked for; the server did not keep up",
+            "the schedule was not kept: {:.2} % of it was sent, at least {:.2} % are asked for; {}",
             generator.sent_share * 100.0,
-            scenario.generator.sent_share_min * 100.0
+            scenario.generator.sent_share_min * 100.0,
+            if is_bound(generator) { "the server or the generator did not keep up" } else { "the server did not keep up" }
+        ));
+    }
+    if (scenario.load.rate.is_none() || generator.sent_share < scenario.generator.sent_share_min) && is_bound(generator) {
+        v.notes.push(format!(
+            "the busiest load thread ran {:.0} % of the measured phase: the generator may be what limits (generator.threads){}",
+            generator.busiest_thread.unwrap_or(0.0) * 100.0,
+            waited(generator)
         ));
     }
     if p.count > 0 && measured.counts.acked == 0 {

@@ -290,12 +290,16 @@ pub struct StartUp {
 }
 
 /// The generator's own settings.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Generator {
     /// Load threads.
     pub threads: u32,
     /// Microseconds before each deadline that are spent spinning rather than asleep.
     pub spin_us: u64,
+    /// CPUs that the load threads are kept on, in turn; none are any.
+    pub cpus: Vec<usize>,
+    /// Priority of the load threads under SCHED_FIFO; 0 for none.
+    pub realtime: u32,
     /// Bound on the p99 of the intended-time error in microseconds; beyond it the run is invalid.
     pub late_limit_us: f64,
     /// Least share of the schedule that must have been sent for the run to be valid.

@@ -297,6 +297,20 @@ impl Reader {
         Ok(value)
     }
 
+    /// A list of CPUs as the kernel writes it: `0-2,5`.
+    pub(super) fn cpus(&mut self, key: &str, meaning: &'static str) -> Result<Vec<usize>, String> {
+        let text = match self.take(key, "list of CPUs".to_string(), String::new(), meaning) {
+            None => String::new(),
+            Some(Scalar::Text(t)) => t,
+            // One CPU reads as a number.
+            Some(Scalar::Int(i)) => i.to_string(),
+            Some(other) => return Err(self.wrong(key, "a list of CPUs", &other)),
+        };
+        let cpus = crate::cpus::parse(&text).map_err(|why| self.complain(key, why))?;
+        self.settle(key, &text);
+        Ok(cpus)
+    }
+
     pub(super) fn choice(&mut self, key: &str, default: &str, of: &[&str], meaning: &'static str) -> Result<String, String> {
         let value = match self.take(key, of.join(", "), default.to_string(), meaning) {
             None => default.to_string(),

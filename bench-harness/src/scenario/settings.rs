@@ -253,6 +253,8 @@ fn generator(r: &mut Reader) -> Result<Generator, String> {
     Ok(Generator {
         threads: r.int("generator.threads", 1, 1..=256, "load threads")? as u32,
         spin_us: r.int("generator.spin_us", 0, 0..=1_000_000, "microseconds before a deadline spent spinning rather than asleep")? as u64,
+        cpus: r.cpus("generator.cpus", "CPUs that the load threads are kept on, in turn, as `1` or `2-3,6`; empty: any")?,
+        realtime: r.int("generator.realtime", 0, 0..=99, "priority of the load threads under SCHED_FIFO, by `chrt`; 0: none")? as u32,
         late_limit_us: r.float(
             "generator.late_limit_us",
             1_000.0,

@@ -13,7 +13,7 @@ use coreline_wire::message::produce::{ProducePartitionResponse, ProduceTopicResp
 use coreline_wire::message::{Chunk, FetchRequest, FetchResponse, ProduceRequest, ProduceResponse};
 use coreline_wire::record::BatchHeader;
 use coreline_wire::record::batch::patch_base_offset;
-use coreline_wire::{ApiKey, ErrorCode};
+use coreline_wire::{ApiKey, ErrorCode, TopicId};
 use kafka_protocol::messages as kp;
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 
@@ -52,6 +52,8 @@ struct State {
     fault: Fault,
     mute: bool,
     open: bool,
+    /// Highest version that is told of Produce, Fetch and Metadata.
+    most: [i16; 3],
     connections: Vec<TcpStream>,
 }
 
@@ -65,9 +67,14 @@ pub(crate) struct Fake {
 impl Fake {
     /// Starts it on a free port.
     pub(crate) fn start(fault: Fault) -> Fake {
+        Fake::speaking(fault, [i16::MAX; 3])
+    }
+
+    /// The same with highest versions of Produce, Fetch and Metadata.
+    pub(crate) fn speaking(fault: Fault, most: [i16; 3]) -> Fake {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("bound").port();
-        let state = State { topics: BTreeMap::new(), seen: 0, next_id: 1, fault, mute: false, open: true, connections: Vec::new() };
+        let state = State { topics: BTreeMap::new(), seen: 0, next_id: 1, fault, mute: false, open: true, most, connections: Vec::new() };
         let fake = Fake { state: Arc::new((Mutex::new(state), Condvar::new())), port };
         let server = fake.clone();
         std::thread::spawn(move || {
@@ -142,11 +149,18 @@ impl Fake {
         }
         match api {
             ApiKey::ApiVersions => {
+                let most = self.lock().most;
                 let key = |s: &coreline_wire::ApiSpec| {
+                    let most = match s.key {
+                        ApiKey::Produce => most[0],
+                        ApiKey::Fetch => most[1],
+                        ApiKey::Metadata => most[2],
+                        _ => i16::MAX,
+                    };
                     kp::api_versions_response::ApiVersion::default()
                         .with_api_key(s.key.code())
                         .with_min_version(s.min)
-                        .with_max_version(s.max)
+                        .with_max_version(s.max.min(most))
                 };
                 let keys = coreline_wire::api::ALL.iter().map(key).collect();
                 put(&mut out, &kp::ApiVersionsResponse::default().with_api_keys(keys), v);
@@ -178,7 +192,7 @@ impl Fake {
     }
 
     fn metadata(&self, request: &kp::MetadataRequest) -> kp::MetadataResponse {
-        use kp::metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic};
+        use kp::metadata_response::{MetadataResponseBroker, MetadataResponsePartition};
         let broker = MetadataResponseBroker::default()
             .with_node_id(1.into())
             .with_host(StrBytes::from_static_str("127.0.0.1"))
@@ -187,7 +201,9 @@ impl Fake {
         let topics = request.topics.iter().flatten().flat_map(|t| &t.name).map(|name| {
             let partitions = state.topics.get(name.as_str()).map_or(0, Vec::len) as i32;
             let partition = |i| MetadataResponsePartition::default().with_partition_index(i).with_leader_id(1.into());
-            MetadataResponseTopic::default().with_name(Some(name.clone())).with_partitions((0..partitions).map(partition).collect())
+            let id = id_of(name.as_str()).0.to_vec().try_into().expect("16 bytes");
+            let id = kp::metadata_response::MetadataResponseTopic::default().with_topic_id(id);
+            id.with_name(Some(name.clone())).with_partitions((0..partitions).map(partition).collect())
         });
         kp::MetadataResponse::default().with_brokers(vec![broker]).with_topics(topics.collect())
     }
@@ -223,6 +239,7 @@ impl Fake {
         let mut answer = Some(());
         let mut topics = Vec::new();
         for topic in &request.topics {
+            let name = state.name(&topic.name, topic.topic_id);
             let mut partitions = Vec::new();
             for p in &topic.partitions {
                 let bytes = p.records.clone().expect("records");
@@ -236,11 +253,11 @@ impl Fake {
                     Fault::Hang(at) if n == at => answer = None,
                     _ => {}
                 }
-                let log = state.topics.get_mut(&*topic.name).and_then(|t| t.get_mut(p.index as usize));
+                let log = state.topics.get_mut(&name).and_then(|t| t.get_mut(p.index as usize));
                 let error_code = log.map_or(ErrorCode::UnknownTopicOrPartition, |log| log.append(bytes, n, fault));
                 partitions.push(ProducePartitionResponse { index: p.index, error_code, ..Default::default() });
             }
-            topics.push(ProduceTopicResponse { name: topic.name.clone(), partitions, ..Default::default() });
+            topics.push(ProduceTopicResponse { name: topic.name.clone(), topic_id: topic.topic_id, partitions });
         }
         self.state.1.notify_all();
         answer.map(|()| ProduceResponse { topics, ..Default::default() })
@@ -253,15 +270,16 @@ impl Fake {
             let mut topics = Vec::new();
             let mut bytes = 0;
             for topic in &request.topics {
+                let name = state.name(&topic.name, topic.topic_id);
                 let mut partitions = Vec::new();
                 for p in &topic.partitions {
-                    let log = state.topics.get(&*topic.name).and_then(|t| t.get(p.partition as usize));
+                    let log = state.topics.get(&name).and_then(|t| t.get(p.partition as usize));
                     let from = log.map_or(0, |l| l.batches.partition_point(|(base, b)| base + records_of(b) <= p.fetch_offset));
                     let some = log.map_or(Vec::new(), |l| l.batches[from..].iter().take(50).map(|(_, b)| b.clone()).collect());
                     bytes += some.iter().map(Bytes::len).sum::<usize>();
                     partitions.push(FetchPartitionResponse { partition: p.partition, records: some, ..Default::default() });
                 }
-                topics.push(FetchTopicResponse { name: topic.name.clone(), topic_id: Default::default(), partitions });
+                topics.push(FetchTopicResponse { name: topic.name.clone(), topic_id: topic.topic_id, partitions });
             }
             let left = until.saturating_duration_since(Instant::now());
             if bytes > 0 || left.is_zero() || !state.open {
@@ -270,6 +288,21 @@ impl Fake {
             state = self.state.1.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
+}
+
+impl State {
+    /// The name of a topic that a request names or gives the id of.
+    fn name(&self, name: &str, id: TopicId) -> String {
+        let by_id = || self.topics.keys().find(|known| id_of(known) == id).cloned().unwrap_or_default();
+        if id.is_zero() { name.to_string() } else { by_id() }
+    }
+}
+
+/// The id of a topic: something of its name.
+fn id_of(name: &str) -> TopicId {
+    let mut id = [1u8; 16];
+    name.bytes().enumerate().for_each(|(i, b)| id[i % 16] = id[i % 16].wrapping_mul(31).wrapping_add(b));
+    TopicId(id)
 }
 
 impl Log {
