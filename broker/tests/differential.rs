@@ -18,6 +18,7 @@ mod differential {
     pub mod group_odd;
     pub mod groups;
     pub mod hostile;
+    pub mod later;
     pub mod log_reads;
     pub mod metadata;
     pub mod migration;
@@ -35,7 +36,7 @@ mod differential {
 use differential::golden::{Part, Words};
 use differential::session::Session;
 use differential::{
-    allowed, configs, consumer_groups, fetch, golden, group_admin, group_odd, groups, hostile, log_reads, metadata, migration, odd,
+    allowed, configs, consumer_groups, fetch, golden, group_admin, group_odd, groups, hostile, later, log_reads, metadata, migration, odd,
     produce, quotas, resources, surface, telemetry, topics, two_clients,
 };
 
@@ -82,6 +83,7 @@ fn the_log_and_its_topics_answer_what_kafka_answers() {
         log_reads::cases(session);
         configs::cases(session);
         groups::cases(session);
+        later::cases(session);
         two_clients::cases(session);
     });
 }

@@ -1,8 +1,9 @@
-//! DescribeLogDirs (key 35, v1-4): the data directory, the bytes of each partition in it, the volume it is on.
+//! DescribeLogDirs (key 35, v1-5): the data directory, the bytes of each partition in it, the volume it is on.
 //!
 //! - v2: flexible
 //! - v3: an error code of the whole answer
 //! - v4: total and usable bytes of the volume (KIP-827)
+//! - v5: whether a directory is cordoned (KIP-1066), which none is
 //!
 //! There is one directory. Nothing is ever on its way to another one, and the log of a leader has no lag.
 
@@ -10,13 +11,14 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use coreline_wire::TopicPartition;
 use coreline_wire::error_code::ErrorCode;
 use kafka_protocol::messages::describe_log_dirs_response::{DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic};
 use kafka_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse, TopicName};
+use kafka_protocol::protocol::Encodable;
 
-use super::{HandlerError, HandlerResult, RequestContext, codec};
+use super::{HandlerError, HandlerResult, RequestContext, Response, codec};
 use crate::config::Config;
 use crate::metadata::MetadataImage;
 use crate::partition::request::{PartitionReply, PartitionRequest};
@@ -37,7 +39,31 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
     if let Err(error) = &volume {
         tracing::warn!(%error, dir = %dir.display(), "the volume of the data directory cannot be asked for its size");
     }
-    codec::encode(ctx, &answer(&dir.display().to_string(), &asked, &sizes, volume.ok()))
+    let response = answer(&dir.display().to_string(), &asked, &sizes, volume.ok());
+    if ctx.api_version < CORDONED_VERSION { codec::encode(ctx, &response) } else { encode_cordoned(&response) }
+}
+
+/// First version that tells whether a directory is cordoned.
+const CORDONED_VERSION: i16 = 5;
+
+/// The answer in version 5: as in version 4, with one more field at the end of each directory.
+fn encode_cordoned(response: &DescribeLogDirsResponse) -> HandlerResult {
+    const NO_TAGS: u8 = 0;
+    let fails = |error| HandlerError::close(format!("response does not encode: {error}"));
+    let mut body = BytesMut::new();
+    body.put_i32(response.throttle_time_ms);
+    body.put_i16(response.error_code);
+    // The count of a compact array is its length plus one; there is one directory.
+    body.put_u8(u8::try_from(response.results.len() + 1).map_err(|error| fails(error.to_string()))?);
+    for result in &response.results {
+        result.encode(&mut body, CORDONED_VERSION - 1).map_err(|error| fails(error.to_string()))?;
+        debug_assert_eq!(body.last(), Some(&NO_TAGS), "a structure without tags ends with their number");
+        body.truncate(body.len() - 1);
+        body.put_u8(false.into());
+        body.put_u8(NO_TAGS);
+    }
+    body.put_u8(NO_TAGS);
+    Ok(Response::Frame(body))
 }
 
 /// The data directory as Kafka's tools name it: absolute, and otherwise as it was given.

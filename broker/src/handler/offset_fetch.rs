@@ -1,12 +1,16 @@
-//! OffsetFetch, API key 9, versions 1 to 9: the committed offsets of groups.
+//! OffsetFetch, API key 9, versions 1 to 10: the committed offsets of groups.
 //!
 //! v2 all topics (null) and an error for the request, v5 leader epochs (KIP-320), v6 flexible, v7 RequireStable (KIP-447), v8 several
-//! groups (KIP-709), v9 member epochs (KIP-848; a classic group has none to check, a consumer group answers STALE_MEMBER_EPOCH). A partition without a committed offset has
-//! offset -1 and no error, also in a group that does not exist. Left out: v10 (topic ids), which the message library does not know yet.
+//! groups (KIP-709), v9 member epochs (KIP-848; a classic group has none to check, a consumer group answers STALE_MEMBER_EPOCH), v10 topics by
+//! id (an unknown one is UNKNOWN_TOPIC_ID). A partition without a committed offset has offset -1 and no error, also in a group that does not
+//! exist.
 
 use std::rc::Rc;
 
 use bytes::Bytes;
+use coreline_wire::TopicId;
+use coreline_wire::error_code::ErrorCode;
+use coreline_wire::message::offset_fetch as by_id;
 use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
     OffsetFetchResponseTopics,
@@ -14,8 +18,9 @@ use kafka_protocol::messages::offset_fetch_response::{
 use kafka_protocol::messages::{GroupId, OffsetFetchRequest, OffsetFetchResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 
-use super::{HandlerResult, RequestContext, codec};
+use super::{HandlerResult, RequestContext, Response, codec};
 use crate::coordinator::request::{FetchAnswer, FetchedOffset, OffsetFetch};
+use crate::metadata::MetadataImage;
 use crate::shard::Shard;
 
 /// First version with several groups.
@@ -25,6 +30,9 @@ const TOP_ERROR_VERSION: i16 = 2;
 
 /// Tells committed offsets.
 pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> HandlerResult {
+    if ctx.api_version >= by_id::VERSION {
+        return handle_by_id(shard, ctx, body).await;
+    }
     let request: OffsetFetchRequest = codec::decode(ctx, body)?;
     if ctx.api_version < BATCHED_VERSION {
         let asked = one_group(request);
@@ -37,6 +45,66 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
         groups.push((group_id, shard.groups.fetch(asked).await));
     }
     codec::encode(ctx, &respond_several(groups))
+}
+
+async fn handle_by_id(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> HandlerResult {
+    let request = codec::decode_own(ctx, &body, by_id::OffsetFetchRequest::decode)?;
+    let mut groups = Vec::with_capacity(request.groups.len());
+    for group in request.groups {
+        let asked = group_by_id(&group, request.require_stable, &shard.image());
+        let answer = shard.groups.fetch(asked).await;
+        groups.push(respond_by_id(group, answer, &shard.image()));
+    }
+    Ok(Response::Frame(by_id::OffsetFetchResponse { throttle_time_ms: 0, groups }.encode()))
+}
+
+/// What the coordinator is asked; ids that nobody has are answered without it.
+fn group_by_id(group: &by_id::OffsetFetchGroup, require_stable: bool, image: &MetadataImage) -> OffsetFetch {
+    let named = |(id, partitions): &(TopicId, Vec<i32>)| Some((image.topic(*id)?.name.to_string(), partitions.clone()));
+    OffsetFetch {
+        group_id: group.group_id.to_string(),
+        member_id: group.member_id.as_ref().map(|id| id.to_string()),
+        member_epoch: group.member_epoch,
+        topics: group.topics.as_ref().map(|topics| topics.iter().filter_map(named).collect()),
+        require_stable,
+    }
+}
+
+/// The coordinator's answer by id. A topic that was deleted in the meantime is as unknown as one that never was.
+fn respond_by_id(group: by_id::OffsetFetchGroup, answer: FetchAnswer, image: &MetadataImage) -> by_id::OffsetFetchGroupResponse {
+    let mut response = by_id::OffsetFetchGroupResponse { group_id: group.group_id, error_code: answer.error, ..Default::default() };
+    if !answer.error.is_ok() {
+        return response;
+    }
+    let mut told = Vec::with_capacity(answer.topics.len());
+    for (name, partitions) in answer.topics {
+        if let Some(topic) = image.topic_by_name(&name) {
+            told.push((topic.id, partitions.into_iter().map(partition_by_id).collect()));
+        }
+    }
+    // Without a list, every topic is known: it comes from the group.
+    for (id, partitions) in group.topics.into_iter().flatten() {
+        if !told.iter().any(|(known, _)| *known == id) {
+            let unknown = |index: i32| by_id::OffsetFetchPartition {
+                error_code: ErrorCode::UnknownTopicId,
+                ..partition_by_id(FetchedOffset::none(index))
+            };
+            told.push((id, partitions.into_iter().map(unknown).collect()));
+        }
+    }
+    response.topics = told;
+    response
+}
+
+fn partition_by_id(p: FetchedOffset) -> by_id::OffsetFetchPartition {
+    let metadata = Some(p.metadata.into());
+    by_id::OffsetFetchPartition {
+        index: p.partition,
+        offset: p.offset,
+        leader_epoch: p.leader_epoch,
+        metadata,
+        error_code: ErrorCode::None,
+    }
 }
 
 fn one_group(request: OffsetFetchRequest) -> OffsetFetch {
@@ -111,7 +179,6 @@ fn respond_several(groups: Vec<(String, FetchAnswer)>) -> OffsetFetchResponse {
 #[cfg(test)]
 mod tests {
     use bytes::BytesMut;
-    use coreline_wire::error_code::ErrorCode;
     use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics};
     use kafka_protocol::protocol::{Decodable, Encodable};
 
@@ -184,5 +251,26 @@ mod tests {
             assert_eq!(told, [("g".into(), 0, 1), ("h".into(), 16, 0)], "version {version}");
             assert_eq!(response.groups[0].topics[0].partitions[0].committed_leader_epoch, 5, "version {version}");
         }
+    }
+
+    #[test]
+    fn from_version_10_topics_are_named_by_id_and_unknown_ids_are_told() {
+        let image = crate::controller::testing::World::with_topics(&["t"]).image;
+        let (id, gone) = (image.topic_by_name("t").expect("created").id, TopicId([9; 16]));
+        let group = |topics| by_id::OffsetFetchGroup { group_id: "g".into(), member_id: None, member_epoch: -1, topics };
+        let some = group(Some(vec![(gone, vec![4]), (id, vec![0, 1])]));
+        let asked = group_by_id(&some, true, &image);
+        assert_eq!((asked.topics, asked.require_stable), (Some(vec![("t".to_owned(), vec![0, 1])]), true));
+        assert_eq!(group_by_id(&group(None), false, &image).topics, None);
+
+        let told = respond_by_id(some.clone(), answer(), &image);
+        let shape: Vec<_> =
+            told.topics.iter().flat_map(|(id, ps)| ps.iter().map(|p| (*id, p.index, p.offset, p.leader_epoch, p.error_code))).collect();
+        let none = ErrorCode::None;
+        assert_eq!(shape, [(id, 0, 42, 5, none), (id, 1, -1, -1, none), (gone, 4, -1, -1, ErrorCode::UnknownTopicId)]);
+        assert_eq!(respond_by_id(group(None), answer(), &image).topics.len(), 1);
+        let refused = FetchAnswer { error: ErrorCode::NotCoordinator, topics: Vec::new() };
+        let told = respond_by_id(some, refused, &image);
+        assert_eq!((told.error_code, told.topics.len()), (ErrorCode::NotCoordinator, 0));
     }
 }

@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn every_served_answer_that_has_the_field_is_told() {
         for spec in api::ALL {
-            for version in spec.min..=spec.max {
+            for version in spec.min..=api::known_version(spec.key.code(), spec.max) {
                 let has_none = match spec.key {
                     ApiKey::ApiVersions => version < 1,
                     ApiKey::Metadata | ApiKey::OffsetCommit | ApiKey::OffsetFetch => version < 3,

@@ -15,7 +15,6 @@ pub const NOT_SERVED: &[(&str, &str)] = &[
     ("SaslHandshake", "there is no authentication yet"),
     ("SaslAuthenticate", "the same"),
     ("AlterUserScramCredentials", "the same"),
-    ("DescribeUserScramCredentials", "the same"),
     ("CreateDelegationToken", "there are no delegation tokens"),
     ("RenewDelegationToken", "the same"),
     ("ExpireDelegationToken", "the same"),
@@ -40,10 +39,6 @@ pub const NOT_SERVED: &[(&str, &str)] = &[
 
 /// Cases that differ on purpose, by a part of their name, with the reason. An entry that matches no difference fails the test.
 pub const LOG_AND_METADATA: &[(&str, &str)] = &[
-    ("range of ListOffsets", "v11 is of 4.2: earliest offset still to upload, and nothing is uploaded"),
-    ("range of OffsetCommit", "v10 with topic ids is of 4.2"),
-    ("range of OffsetFetch", "the same"),
-    ("range of DescribeLogDirs", "v5 is of 4.3: cordoned directories, of which there are none"),
     ("Metadata v1 with a byte too many", "a body is read to its last byte; Kafka ignores what follows"),
     ("Metadata v1 count -2", "only -1 is null; Kafka takes any negative count for it"),
     ("Metadata v1 name that is no UTF-8", "text is UTF-8; Kafka puts marks in its place"),

@@ -34,7 +34,7 @@ fn ask_time(session: &Session, topic: &str, index: i32, timestamp: i64) -> ListO
 }
 
 fn list_offsets(session: &mut Session) {
-    for version in 1..=10 {
+    for version in 1..=11 {
         for timestamp in [-1, -2, -3, -4, -5, -6, -7, 0, 400] {
             let request = ask_time(session, "times", 0, timestamp);
             session.ask(&format!("timestamp {timestamp}"), version, &request);
@@ -48,7 +48,7 @@ fn list_offsets(session: &mut Session) {
         let request = ask_time(session, "times", 1, timestamp);
         session.ask(&format!("empty partition {timestamp}"), 10, &request);
     }
-    for version in 1..=10 {
+    for version in 1..=11 {
         for (case, topic, index) in [("unknown topic", "nowhere", 0), ("unknown partition", "times", 2), ("partition -1", "times", -1)] {
             let request = ask_time(session, topic, index, -1);
             session.ask(case, version, &request);
@@ -57,7 +57,7 @@ fn list_offsets(session: &mut Session) {
     let mut request = ask_time(session, "times", 0, -1);
     let first = request.topics[0].partitions[0].clone();
     request.topics[0].partitions.push(first.with_timestamp(-2));
-    for version in 1..=10 {
+    for version in 1..=11 {
         session.ask("partition twice", version, &request);
     }
     session.ask("no topics", 7, &ListOffsetsRequest::default().with_replica_id(BrokerId(-1)));

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use coreline_wire::api;
+use coreline_wire::{api, header};
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsRequest, CreateTopicsRequest, MetadataRequest, RequestHeader, ResponseHeader, TopicName,
     create_topics_request as ct, metadata_request as md,
@@ -69,10 +69,10 @@ pub fn s(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_string())
 }
 
-/// Every version that we serve.
+/// Every version that we serve and the protocol crate writes.
 pub fn versions(key: i16) -> std::ops::RangeInclusive<i16> {
     let spec = api::find(key).unwrap();
-    spec.min..=spec.max
+    spec.min..=api::known_version(key, spec.max)
 }
 
 impl Session {
@@ -170,7 +170,7 @@ impl Session {
             .with_correlation_id(self.correlation_id)
             .with_client_id(Some(s("test")));
         header.encode(&mut inner, R::header_version(version)).unwrap();
-        request.encode(&mut inner, version).unwrap_or_else(|e| panic!("request {} v{version}: {e}", R::KEY));
+        request.encode(&mut inner, api::known_version(R::KEY, version)).unwrap_or_else(|e| panic!("request {} v{version}: {e}", R::KEY));
         let mut frame = (inner.len() as i32).to_be_bytes().to_vec();
         frame.extend(inner);
         frame
@@ -226,7 +226,7 @@ impl Session {
         let mut answer = self.exchange(&frame)?;
         let header = ResponseHeader::decode(&mut answer, R::Response::header_version(version)).unwrap();
         assert_eq!(header.correlation_id, self.correlation_id);
-        let response = R::Response::decode(&mut answer, version).unwrap();
+        let response = R::Response::decode(&mut answer, api::known_version(R::KEY, version)).unwrap();
         assert!(answer.is_empty(), "{} bytes after the answer to {} v{version}", answer.len(), R::KEY);
         Some(response)
     }
@@ -257,6 +257,34 @@ impl Session {
         let text = response.as_ref().map_or(silent.to_string(), |r| tell(self, r));
         self.record(&case, &text);
         response
+    }
+
+    /// Sends a request of a version that the protocol crate does not know and records what `tell` makes of the answer's body.
+    pub fn ask_own(
+        &mut self,
+        case: &str,
+        key: api::ApiKey,
+        version: i16,
+        write: impl FnOnce(&mut Vec<u8>),
+        tell: impl FnOnce(&Session, Bytes) -> String,
+    ) {
+        let case = format!("{} v{version} {case}", key.name());
+        if !self.serves(key.code(), version) {
+            return self.skip(&case);
+        }
+        self.correlation_id += 1;
+        let mut frame = vec![0; 4];
+        header::encode_request(&mut frame, key, version, self.correlation_id, Some("test"));
+        write(&mut frame);
+        let size = (frame.len() - 4) as i32;
+        frame[..4].copy_from_slice(&size.to_be_bytes());
+        let text = self.exchange(&frame).map(|answer| {
+            let (correlation_id, body) = header::decode_response(&answer, key, version).unwrap();
+            assert_eq!(correlation_id, self.correlation_id);
+            tell(self, body)
+        });
+        let silent = if self.took >= SILENCE { "silent" } else { "closed" };
+        self.record(&case, text.as_deref().unwrap_or(silent));
     }
 
     /// Records an observation.

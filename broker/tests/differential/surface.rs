@@ -9,6 +9,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
+use super::later;
 use super::produce::{batch, put};
 use super::session::{Session, all, s};
 
@@ -78,6 +79,12 @@ fn log_dirs(session: &mut Session) {
             let request = request(named(session, topics));
             session.ask_as(case, version, &request, tell_dirs);
         }
+    }
+    let both = request(named(session, &[("stored", &[0, 1])]));
+    later::ask_dirs(session, "both", &both, tell_dirs);
+    for (case, topics) in WRONG {
+        let request = request(named(session, topics));
+        later::ask_dirs(session, case, &request, tell_dirs);
     }
 }
 

@@ -99,7 +99,8 @@ static OFFSET_COMMIT: Struct = Struct {
         field(
             "topics",
             structs![
-                topic_name("name"),
+                topic_name("name").until(9),
+                field("topic_id", UUID).since(10),
                 field(
                     "partitions",
                     structs![
@@ -124,7 +125,11 @@ static OFFSET_FETCH: Struct = Struct {
                 field("group_id", STRING),
                 field("member_id", STRING).since(9).nullable(9),
                 field("member_epoch", I32).since(9),
-                field("topics", structs![topic_name("name"), field("partition_indexes", I32S)]).nullable(8),
+                field(
+                    "topics",
+                    structs![topic_name("name").until(9), field("topic_id", UUID).since(10), field("partition_indexes", I32S)],
+                )
+                .nullable(8),
             ],
         )
         .since(8),

@@ -1,14 +1,19 @@
-//! The two hot APIs with our own zero-copy codecs, both directions, requests and responses. All other messages come from `kafka-protocol`.
+//! Messages with our own codecs, both directions, requests and responses: the two hot APIs without copies, and the versions of others that
+//! `kafka-protocol` does not know yet. All other messages come from that crate.
 
 pub mod chunk;
 pub mod current_leader;
 pub mod fetch;
+pub mod offset_commit;
+pub mod offset_fetch;
 pub mod produce;
 mod topic;
 
 pub use chunk::{Chunk, SpanLen};
 pub use current_leader::{LeaderIdAndEpoch, NodeEndpoint};
 pub use fetch::{FetchRequest, FetchResponse};
+pub use offset_commit::{OffsetCommitRequest, OffsetCommitResponse};
+pub use offset_fetch::{OffsetFetchRequest, OffsetFetchResponse};
 pub use produce::{ProduceRequest, ProduceResponse};
 
 use crate::api::{ApiKey, ApiSpec};
@@ -22,6 +27,12 @@ fn served(api: ApiKey, version: i16) -> Result<&'static ApiSpec, DecodeError> {
     } else {
         Err(DecodeError { at: 0, kind: DecodeErrorKind::UnsupportedVersion { api_key: api.code(), version } })
     }
+}
+
+/// Refuses every version but one.
+fn only(api: ApiKey, version: i16, own: i16) -> Result<(), DecodeError> {
+    let refused = DecodeError { at: 0, kind: DecodeErrorKind::UnsupportedVersion { api_key: api.code(), version } };
+    if version == own { Ok(()) } else { Err(refused) }
 }
 
 /// Reads an array of elements of at least `min_size` bytes each; null reads as empty where `nullable`.

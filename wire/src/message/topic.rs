@@ -1,4 +1,5 @@
-//! How Produce and Fetch name a topic: by name up to v12, by id from v13 on (KIP-516); and the tag section behind most of their structures.
+//! How topics are named: Produce and Fetch by name up to v12 and by id from v13 on (KIP-516), others by id; and the tag section behind most
+//! structures.
 
 use bytes::Bytes;
 
@@ -18,6 +19,11 @@ pub(super) fn read_topic(d: &mut Decoder<'_>, body: &Bytes, version: i16, flexib
     } else {
         Ok((WireString::share(body, d.string(flexible)?), TopicId::ZERO))
     }
+}
+
+/// Reads the id of a topic.
+pub(super) fn read_id(d: &mut Decoder<'_>) -> Result<TopicId, DecodeError> {
+    Ok(TopicId(d.uuid()?))
 }
 
 /// Writes the name or the id of a topic, whichever the version carries.

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 mod admin_samples;
+mod later;
 pub(crate) mod samples;
 #[path = "../../src/test_random.rs"]
 mod test_random;

@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use coreline_wire::ApiKey;
+use coreline_wire::api::known_version;
 use kafka_protocol::messages::{
     self as kp, BrokerId, GroupId, ProducerId, TopicName, TransactionalId, alter_client_quotas_request as alter_quotas,
     alter_configs_request as alter, create_partitions_request as grow, create_topics_request as create, delete_records_request as purge,
@@ -13,7 +14,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use uuid::Uuid;
 
-use super::admin_samples;
+use super::{admin_samples, later};
 
 pub(super) const fn s(text: &'static str) -> StrBytes {
     StrBytes::from_static_str(text)
@@ -33,6 +34,10 @@ pub(super) fn encode<T: Encodable>(message: T, version: i16) -> Bytes {
 
 /// The sample's body; `None` for Produce and Fetch, which have codecs of their own.
 pub(crate) fn body(api: ApiKey, v: i16) -> Option<Bytes> {
+    if let Some(body) = later::body(api, v) {
+        return Some(body);
+    }
+    let v = known_version(api.code(), v);
     Some(match api {
         ApiKey::Produce | ApiKey::Fetch => return None,
         ApiKey::ListOffsets => encode(list_offsets(v), v),
@@ -334,6 +339,10 @@ fn delete_topics(v: i16) -> kp::DeleteTopicsRequest {
 
 /// What `kafka-protocol` reads from a request body, in its debug form.
 pub(crate) fn debug(api: ApiKey, version: i16, body: &Bytes) -> Result<String, String> {
+    if let Some(told) = later::debug(api, version, body) {
+        return told;
+    }
+    let version = known_version(api.code(), version);
     fn read<T: Decodable + std::fmt::Debug>(version: i16, body: &Bytes) -> Result<String, String> {
         let mut rest = body.clone();
         let message = T::decode(&mut rest, version).map_err(|e| e.to_string())?;
