@@ -11,10 +11,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, StreamExt};
@@ -25,7 +23,7 @@ use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use crate::room::DiskSpace;
 
 use super::probe::{DiskProbe, FLUSH_FILE};
-use super::{DirEntry, Disk, DiskBuffer, DiskFile, IoError, IoOp, IoResult, OpenMode};
+use super::{DirEntry, Disk, DiskBuffer, DiskFile, IoError, IoOp, IoResult, OpenMode, Sleep};
 
 /// Largest single read submitted to the ring, in bytes.
 const READ_BYTES_MAX: usize = 1 << 20;
@@ -345,34 +343,7 @@ impl Disk for GlommioDisk {
     }
 
     async fn sleep(&self, duration: Duration) {
-        Sleep { until: Instant::now() + duration.min(LONGEST_SLEEP), timer: None }.await;
-    }
-}
-
-/// So that a time can be told at all.
-const LONGEST_SLEEP: Duration = Duration::from_secs(100 * 365 * 86_400);
-
-/// A wait for time. It has a new timer for each poll: the executor would keep the old ones until their time and look at each of them on
-/// every turn.
-struct Sleep {
-    until: Instant,
-    timer: Option<glommio::timer::Timer>,
-}
-
-impl Future for Sleep {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let left = self.until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            self.timer = None;
-            return Poll::Ready(());
-        }
-        // The executor drops what is less than a millisecond; a timer that is early would make it spin.
-        let mut timer = glommio::timer::Timer::new(left + Duration::from_millis(1));
-        let polled = Pin::new(&mut timer).poll(cx).map(drop);
-        self.timer = Some(timer);
-        polled
+        Sleep::new(duration).await;
     }
 }
 

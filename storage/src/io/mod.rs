@@ -22,6 +22,7 @@ pub mod offline;
 pub mod poison;
 pub mod probe;
 pub mod sim;
+mod sleep;
 
 pub use aligned::{Chunk, ChunkPool};
 pub use glommio::GlommioDisk;
@@ -31,6 +32,7 @@ pub use offline::OfflineDisk;
 pub use poison::Poison;
 pub use probe::DiskProbe;
 pub use sim::SimDisk;
+pub use sleep::Sleep;
 
 /// What was being done when an I/O error happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

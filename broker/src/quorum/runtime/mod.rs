@@ -15,6 +15,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use coreline_storage::io::Sleep;
 use futures_util::FutureExt;
 use openraft::OptionalSend;
 use openraft_rt::{AsyncRuntime, Mutex, Oneshot, OneshotSender};
@@ -47,7 +48,7 @@ impl AsyncRuntime for GlommioRuntime {
     }
 
     fn sleep(duration: Duration) -> Sleep {
-        Sleep { until: Instant::now() + duration.min(LONGEST_SLEEP), timer: None }
+        Sleep::new(duration)
     }
 
     fn sleep_until(deadline: Instant) -> Sleep {
@@ -136,33 +137,6 @@ fn panic_message(payload: &(dyn Any + Send)) -> String {
         .map(|text| (*text).to_owned())
         .or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "no message".to_owned())
-}
-
-/// So that a time can be told at all.
-const LONGEST_SLEEP: Duration = Duration::from_secs(100 * 365 * 86_400);
-
-/// A wait for time.
-pub struct Sleep {
-    until: Instant,
-    /// A new one for each poll: the executor keeps one per poll until its time, and looks at each of them on every turn.
-    timer: Option<glommio::timer::Timer>,
-}
-
-impl Future for Sleep {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let left = self.until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            self.timer = None;
-            return Poll::Ready(());
-        }
-        // The executor drops what is less than a millisecond; a timer that is early would make it spin.
-        let mut timer = glommio::timer::Timer::new(left + Duration::from_millis(1));
-        let polled = timer.poll_unpin(cx).map(|_| ());
-        self.timer = Some(timer);
-        polled
-    }
 }
 
 /// The deadline passed first.
