@@ -260,6 +260,9 @@ pub struct GeneratorCheck {
     pub late_limit_us: f64,
     /// The p99 of the intended-time error in the measured phase, microseconds; `None` for a closed loop or too few samples.
     pub late_p99_us: Option<f64>,
+    /// What the verdict goes by, quantile and microseconds: the p99, or the highest of p90 and p50 that fewer samples carry.
+    #[serde(default)]
+    pub late_carried: Option<(f64, f64)>,
     /// Largest intended-time error in the measured phase, microseconds.
     pub late_max_us: Option<f64>,
     /// Records sent as a share of those scheduled in the measured phase; 1 for a closed loop.

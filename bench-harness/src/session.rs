@@ -15,6 +15,7 @@ use crate::result::RunResult;
 use crate::run::{self, Progress};
 use crate::scenario::Scenario;
 use crate::stages::{Scrape, StageReport};
+use crate::target::Target;
 
 /// What is done around a run.
 #[derive(Clone, Debug)]
@@ -94,8 +95,10 @@ pub fn measure(
         result.target.version = local.version().map(str::to_string);
         result.target.settings = local.settings().iter().cloned().collect();
         if let Some(status) = local.unasked_end() {
+            let why = format!("the server ended by itself ({status})");
             result.verdict.valid = false;
-            result.verdict.reasons.push(format!("the server ended by itself during the run ({status})"));
+            result.verdict.reasons.push(format!("the target died: {why}"));
+            result.target.died.get_or_insert(why);
         }
     }
     Ok(result)

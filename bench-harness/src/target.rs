@@ -13,6 +13,11 @@ pub trait Target {
     /// Process id, when the server runs on this host and is known.
     fn pid(&self) -> Option<u32>;
 
+    /// How it ended, if it has since the last look without being asked to; `None` while it runs and for a server that is only an address.
+    fn unasked_end(&mut self) -> Option<String> {
+        None
+    }
+
     /// Starts the server on the data it has, and returns once the process exists; it need not serve yet.
     fn start(&mut self) -> Result<(), BenchError>;
 

@@ -1,5 +1,6 @@
 //! The command line as a user types it.
 
+use std::io::{Read, Write};
 use std::process::Command;
 
 #[test]
@@ -45,6 +46,14 @@ fn wrong_input_ends_with_2_and_an_unreachable_target_with_3() {
     let file = dir.path().join("bad.toml");
     std::fs::write(&file, "title = \"x\"\nspeed = 5\n").expect("written");
     let file = file.to_str().expect("UTF-8");
+    // Something that answers, but not as a Kafka listener does.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let web = listener.local_addr().expect("bound").to_string();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 64]).and_then(|_| stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n"));
+        }
+    });
     for (args, code, wanted) in [
         (&["run", file][..], 2, "bad.toml:2: speed: unknown key"),
         (&["run", "no-such-scenario"], 2, "no scenario `no-such-scenario`"),
@@ -52,6 +61,11 @@ fn wrong_input_ends_with_2_and_an_unreachable_target_with_3() {
         (&["run", "latency", "--set", "producers.count=0x"], 2, "producers.count on the command line"),
         (&["run", "latency", "--rate", "fast"], 2, "load.rate on the command line"),
         (&["run", "latency", "--durations", "5"], 2, "--durations"),
+        (&["run", "latency", "--target", "kafka:/nowhere"], 2, "/nowhere: no directory of Apache Kafka's jars"),
+        (&["run", "latency", "--server-cpus", "0-x"], 2, "--server-cpus: `x` is no CPU"),
+        (&["run", "latency", "--set", "generator.cpus=8191"], 2, "generator.cpus on the command line"),
+        (&["slo", "latency", "--objective", "errors == 0", "--trial", "0"], 2, "--trial"),
+        (&["run", "latency", "--target", &web, "--no-probe"], 3, "is this a Kafka listener?"),
         (&["run", "restart", "--target", "127.0.0.1:1", "--no-probe"], 3, "127.0.0.1:1"),
     ] {
         let (got, stderr) = run(args);

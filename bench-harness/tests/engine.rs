@@ -137,7 +137,7 @@ fn a_lost_answer_is_repeated_and_doubles_only_without_idempotence() {
 }
 
 /// A server that can go down and come back, as an adapter's.
-struct Restartable(Fake);
+struct Restartable(Fake, Option<&'static str>);
 
 impl Target for Restartable {
     fn name(&self) -> String {
@@ -148,6 +148,9 @@ impl Target for Restartable {
     }
     fn pid(&self) -> Option<u32> {
         Some(1)
+    }
+    fn unasked_end(&mut self) -> Option<String> {
+        self.1.map(str::to_string)
     }
     fn start(&mut self) -> Result<(), BenchError> {
         self.0.up();
@@ -168,7 +171,7 @@ impl Target for Restartable {
 #[test]
 fn a_restart_under_load_is_survived_without_loss_and_its_length_is_known() {
     let set = ["warmup_s=0", "duration_s=2", "restart.at_s=1", "restart.down_ms=300", "producers.value_bytes=100"];
-    let r = measure(&scenario("restart", "1000", &set), &mut Restartable(Fake::start(Fault::None))).expect("measured");
+    let r = measure(&scenario("restart", "1000", &set), &mut Restartable(Fake::start(Fault::None), None)).expect("measured");
     let tail = &r.delivery.consumers[0];
     assert_eq!((tail.lost, tail.duplicates, tail.reordered, tail.received), (0, 0, 0, 2000), "{:?}", r.delivery);
     assert!(r.figures["restart.first_ack_s"] >= 0.3, "{:?}", r.figures);
@@ -202,7 +205,7 @@ fn a_late_reader_checks_the_backlog_and_the_tail_does_not_ask_for_it() {
 fn starts_are_measured() {
     let set = ["start_up.repeats=3"];
     let s = load("start-up", &Overrides { set: set.map(String::from).to_vec(), ..Default::default() }).expect("sound");
-    let r = measure(&s, &mut Restartable(Fake::start(Fault::None))).expect("measured");
+    let r = measure(&s, &mut Restartable(Fake::start(Fault::None), None)).expect("measured");
     assert!(
         r.verdict.valid && r.figures["start_to_first_ack_s"] > 0.0 && r.figures.contains_key("start_to_first_ack_s.002"),
         "{:?}",
@@ -215,6 +218,26 @@ fn a_server_that_falls_silent_ends_the_run_with_what_there_is() {
     let r = against(Fault::Mute(20), &["generator.dead_after_s=1", "duration_s=60"]);
     assert!(r.target.died.as_ref().is_some_and(|why| why.contains("no answer")), "{:?}", r.target);
     assert!(!r.verdict.valid && r.delivery.unanswered > 0 && r.delivery.acked > 0, "{:?}", r.delivery);
+}
+
+#[test]
+fn a_server_that_ended_ends_the_run_at_once_and_is_named_as_the_reason() {
+    let s = end_to_end(&["duration_s=600", "consumers.tail.start_at_s=1"]);
+    let r = measure(&s, &mut Restartable(Fake::start(Fault::None), Some("SIGKILL"))).expect("measured");
+    assert_eq!(r.target.died.as_deref(), Some("the server ended by itself (SIGKILL)"));
+    assert!(!r.verdict.valid && r.verdict.reasons.iter().any(|why| why.contains("SIGKILL")), "{:?}", r.verdict);
+    // Before it answered, there is nothing to report but that.
+    let fake = Fake::start(Fault::None);
+    fake.down();
+    let error = measure(&s, &mut Restartable(fake, Some("code 3"))).expect_err("no answer").to_string();
+    assert!(error.contains("ended by itself before it answered (code 3)"), "{error}");
+}
+
+#[test]
+fn a_restart_of_a_server_that_is_only_an_address_is_refused_before_the_load() {
+    let error =
+        measure(&scenario("restart", "100", &["restart.at_s=0"]), &mut Address(Fake::start(Fault::None).address())).expect_err("refused");
+    assert!(error.to_string().contains("restarts the server"), "{error}");
 }
 
 #[test]

@@ -88,7 +88,8 @@ fn properties(place: &Place, chosen: &[(String, String)]) -> String {
 
 /// The version in the name of the clients' jar.
 fn version_of(libs: &Path) -> Result<String, BenchError> {
-    let entries = fs::read_dir(libs).map_err(|error| BenchError::host(format!("reading {}", libs.display()), error))?;
+    let entries = fs::read_dir(libs)
+        .map_err(|error| BenchError::Config(format!("{}: no directory of Apache Kafka's jars: {error}", libs.display())))?;
     let names: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
     let version = |name: &String| name.strip_prefix("kafka-clients-")?.strip_suffix(".jar").map(str::to_string);
     let found = names.iter().find_map(version);

@@ -25,6 +25,8 @@ const STOP_TIME_MAX: Duration = Duration::from_secs(120);
 const KILL_TIME_MAX: Duration = Duration::from_secs(30);
 /// How often a starting server is tried; also how late its readiness may be noticed.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
+/// Coreline bounds the connections of one address, and all load comes from one: what it bounds all connections by. Shown in every report.
+const CONNECTIONS: (&str, &str) = ("max.connections.per.ip", "20000");
 /// Lines of a dead server's log that an error shows.
 const LOG_LINES_SHOWN: usize = 12;
 
@@ -177,11 +179,6 @@ impl Local {
         self.wait_until_it_serves()
     }
 
-    /// How the server ended, if it did without being asked to.
-    pub fn unasked_end(&mut self) -> Option<String> {
-        self.ended(Duration::ZERO)
-    }
-
     fn ended(&mut self, limit: Duration) -> Option<String> {
         let status = self.supervisor.wait_exit(limit)?;
         self.watch.pid.store(0, Ordering::Relaxed);
@@ -247,6 +244,10 @@ impl Target for Local {
         self.supervisor.running()
     }
 
+    fn unasked_end(&mut self) -> Option<String> {
+        self.ended(Duration::ZERO)
+    }
+
     fn start(&mut self) -> Result<(), BenchError> {
         if self.supervisor.running().is_some() && self.unasked_end().is_none() {
             return Err(self.fault("runs already"));
@@ -285,10 +286,14 @@ fn coreline(path: Option<&Path>, settings: &[(String, String)], place: &Place, a
     let (listen, admin) = (format!("127.0.0.1:{}", place.port), format!("127.0.0.1:{}", place.second_port));
     let mut argv = vec![path.display().to_string(), "serve".into(), "--listen".into(), listen, "--admin-listen".into(), admin.clone()];
     argv.extend(["--data-dir".into(), place.data.display().to_string()]);
-    for (key, value) in settings {
+    let mut settings = settings.to_vec();
+    if settings.iter().all(|(key, _)| key != CONNECTIONS.0) {
+        settings.push((CONNECTIONS.0.to_string(), CONNECTIONS.1.to_string()));
+    }
+    for (key, value) in &settings {
         argv.extend(["--set".into(), format!("{key}={value}")]);
     }
-    Ok(Recipe { argv, environment: Vec::new(), version, settings: settings.to_vec(), admin: Some(admin), format: None })
+    Ok(Recipe { argv, environment: Vec::new(), version, settings, admin: Some(admin), format: None })
 }
 
 fn shell(command: &str, place: &Place) -> Recipe {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::progress::Live;
-use super::{ScenarioArguments, ServerArguments, check_writable, interrupt, print, to_json, write_file};
+use super::{ScenarioArguments, ServerArguments, check_writable, interrupt, print, to_json, write_files};
 use crate::compare::{self, Plan};
 use crate::error::{BenchError, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_OK};
 use crate::report::{html_compare, terminal};
@@ -70,12 +70,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, BenchError> {
     let result = outcome?;
     drop(servers);
     print(&terminal::compare(&result))?;
-    if let Some(path) = &arguments.json {
-        write_file(path, &to_json(&result)?)?;
-    }
-    if let Some(path) = &arguments.html {
-        write_file(path, &html_compare::page_of(&result))?;
-    }
+    write_files(&[(&arguments.json, &|| to_json(&result)), (&arguments.html, &|| Ok(html_compare::page_of(&result)))])?;
     Ok(match (result.interrupted, result.complaints.is_empty()) {
         (true, _) => EXIT_INTERRUPTED,
         (false, true) => EXIT_OK,

@@ -6,7 +6,7 @@ mod run;
 mod slo;
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -215,8 +215,24 @@ fn check_writable(paths: &[&Option<PathBuf>]) -> Result<(), BenchError> {
     Ok(())
 }
 
-fn write_file(path: &Path, text: &str) -> Result<(), BenchError> {
-    std::fs::write(path, text).map_err(|error| BenchError::host(format!("writing {}", path.display()), error))
+/// An output file that may have been asked for, and what makes its text.
+type Output<'a> = (&'a Option<PathBuf>, &'a dyn Fn() -> Result<String, BenchError>);
+
+/// Writes every file that was asked for, also when one fails, which is what comes back: what was measured must not be lost with it. Text that could
+/// not be written goes to the system's temporary directory.
+fn write_files(outputs: &[Output<'_>]) -> Result<(), BenchError> {
+    let mut failed = Ok(());
+    for (path, text) in outputs.iter().filter_map(|(path, text)| Some((path.as_ref()?, text))) {
+        let text = text()?;
+        if let Err(error) = std::fs::write(path, &text) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let kept = tempfile::Builder::new().prefix("coreline-bench-").suffix(&format!("-{name}")).tempfile();
+            let kept = kept.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.keep().map_err(|error| error.error)));
+            let instead = kept.map_or_else(|_| String::new(), |(_, kept)| format!(" (it is in {} instead)", kept.display()));
+            failed = failed.and(Err(BenchError::host(format!("writing {}{instead}", path.display()), error)));
+        }
+    }
+    failed
 }
 
 /// A flag that the first Ctrl-C (or SIGTERM) raises; the second ends the program on the spot, and its servers with it.

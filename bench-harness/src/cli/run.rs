@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::progress::Live;
-use super::{ScenarioArguments, ServerArguments, check_writable, interrupt, print, to_json, write_file};
+use super::{ScenarioArguments, ServerArguments, check_writable, interrupt, print, to_json, write_files};
 use crate::error::{BenchError, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_OK, EXIT_TARGET};
 use crate::report::{html, omb, terminal};
 use crate::session;
@@ -42,15 +42,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, BenchError> {
     let result = outcome?;
     drop(server);
     print(&terminal::run(&result))?;
-    if let Some(path) = &arguments.json {
-        write_file(path, &to_json(&result)?)?;
-    }
-    if let Some(path) = &arguments.html {
-        write_file(path, &html::run(&result))?;
-    }
-    if let Some(path) = &arguments.omb {
-        write_file(path, &to_json(&omb::export(&result))?)?;
-    }
+    write_files(&[
+        (&arguments.json, &|| to_json(&result)),
+        (&arguments.html, &|| Ok(html::run(&result))),
+        (&arguments.omb, &|| to_json(&omb::export(&result))),
+    ])?;
     Ok(match (result.interrupted, &result.target.died, result.verdict.valid) {
         (true, _, _) => EXIT_INTERRUPTED,
         (false, Some(_), _) => EXIT_TARGET,

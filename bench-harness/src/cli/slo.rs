@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::progress::Live;
-use super::{ScenarioArguments, ServerArguments, check_writable, interrupt, print, to_json, write_file};
+use super::{ScenarioArguments, ServerArguments, check_writable, interrupt, print, to_json, write_files};
 use crate::error::{BenchError, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_OK};
 use crate::objective::Objective;
 use crate::report::terminal;
@@ -31,7 +31,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "RATE", default_value_t = 5e6)]
     max_rate: f64,
     /// Seconds of each trial.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     trial: u32,
     /// Seconds of warm-up before each trial but the first.
     #[arg(long, value_name = "SECONDS", default_value_t = 2)]
@@ -53,7 +53,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, BenchError> {
     let plan = Plan {
         floor: positive("--min-rate", arguments.min_rate)?,
         ceiling: positive("--max-rate", arguments.max_rate)?,
-        trial_s: arguments.trial.max(1),
+        trial_s: arguments.trial,
         warmup_s: arguments.trial_warmup,
     };
     slo::check(&scenario, &objective, &plan)?;
@@ -71,9 +71,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, BenchError> {
     let result = outcome?;
     let _ = server.stop();
     print(&terminal::slo(&result))?;
-    if let Some(path) = &arguments.json {
-        write_file(path, &to_json(&result)?)?;
-    }
+    write_files(&[(&arguments.json, &|| to_json(&result))])?;
     Ok(match result.answer.rate {
         _ if result.interrupted => EXIT_INTERRUPTED,
         Some(rate) if result.answer.sure != Sure::Never && arguments.at_least.is_none_or(|least| rate >= least) => EXIT_OK,

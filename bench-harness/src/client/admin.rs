@@ -22,6 +22,8 @@ use super::versions::Versions;
 
 /// Longest wait for an answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
+/// Longest wait for the answer to the greeting: a server says which versions it speaks, or it is no Kafka listener.
+const GREETING_WAIT: Duration = Duration::from_secs(10);
 /// Longest wait for a connection.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 /// Largest answer believed.
@@ -55,10 +57,17 @@ impl Admin {
     pub fn connect(address: SocketAddr) -> io::Result<Admin> {
         let stream = TcpStream::connect_timeout(&address, CONNECT_WAIT)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(ANSWER_WAIT))?;
+        stream.set_read_timeout(Some(GREETING_WAIT))?;
         stream.set_write_timeout(Some(ANSWER_WAIT))?;
         let mut admin = Admin { stream, versions: Versions::default(), correlation: 0 };
-        let answer: ApiVersionsResponse = admin.call_at(0, &ApiVersionsRequest::default())?;
+        let answer: ApiVersionsResponse = admin.call_at(0, &ApiVersionsRequest::default()).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                bad(format!("no answer to ApiVersions within {} s: is this a Kafka listener?", GREETING_WAIT.as_secs()))
+            }
+            io::ErrorKind::UnexpectedEof => bad("the connection was closed without an answer to ApiVersions: is this a Kafka listener?"),
+            _ => error,
+        })?;
+        admin.stream.set_read_timeout(Some(ANSWER_WAIT))?;
         check("ApiVersions", answer.error_code)?;
         let ranges: Vec<_> = answer.api_keys.iter().map(|k| (k.api_key, k.min_version, k.max_version)).collect();
         admin.versions = Versions::choose(&ranges);

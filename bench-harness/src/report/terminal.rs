@@ -51,9 +51,11 @@ pub fn run(result: &RunResult) -> String {
         cost_lines(&mut out, &cost);
     }
     let generator = &result.generator;
-    let late = generator
-        .late_p99_us
-        .map_or("not scheduled".to_string(), |us| format!("late p99 {} us (bound {} us)", number(us), number(generator.late_limit_us)));
+    let late = match generator.late_carried {
+        Some((q, us)) => format!("late p{} {} us (bound {} us)", number(q * 100.0), number(us), number(generator.late_limit_us)),
+        None if generator.late_max_us.is_some() => "too few records to say how late".to_string(),
+        None => "not scheduled".to_string(),
+    };
     let per_gb = generator.cpu_s_per_gb.map_or(String::new(), |s| format!(", {} CPU-s/GB", number(s)));
     let per_million = generator.cpu_s_per_million.map_or(String::new(), |s| format!(", {} CPU-s/M records", number(s)));
     let _ = writeln!(out, "generator   {late}, sent {:.2} % of the schedule{per_gb}{per_million}", generator.sent_share * 100.0);

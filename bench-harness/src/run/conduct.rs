@@ -151,9 +151,17 @@ impl<'a> Conductor<'a> {
             if self.interrupt.load(Ordering::Relaxed) {
                 break;
             }
+            if let Some(status) = self.target.unasked_end() {
+                return Err(BenchError::target(self.target.name(), format!("the server ended by itself ({status})")));
+            }
             if now_ns() - begun > STAND_NS || self.threads.iter().any(JoinHandle::is_finished) {
                 self.shared.stop.store(true, Ordering::Relaxed);
-                return Err(BenchError::target(self.target.bootstrap(), "readers or idle connections could not be set up"));
+                let hint = match self.plan.scenario.background.connections {
+                    0 => String::new(),
+                    n => format!(", {n} idle ones among them; a server may bound its connections, those of one address, or open files"),
+                };
+                let why = format!("not all connections of readers stood after {} s{hint}", STAND_NS / SECOND);
+                return Err(BenchError::target(self.target.bootstrap(), why));
             }
         }
         self.shared.start_at(now_ns() + LEAD_NS);
@@ -191,6 +199,10 @@ impl<'a> Conductor<'a> {
         }
         if self.threads.iter().any(JoinHandle::is_finished) {
             self.out.died = Some("a load thread ended".to_string());
+            return false;
+        }
+        if let Some(status) = self.target.unasked_end() {
+            self.out.died = Some(format!("the server ended by itself ({status})"));
             return false;
         }
         if self.shared.stale.swap(false, Ordering::Relaxed) {

@@ -63,6 +63,10 @@ pub fn run(
     let sockets = u64::from(p.count) + u64::from(scenario.background.connections) + readers(scenario) * 2;
     setup::raise_file_limit(sockets + 256)?;
 
+    if scenario.restart.is_some() && target.pid().is_none() {
+        let why = "the scenario restarts the server, which this one is only the address of; give a target that the harness starts";
+        return Err(BenchError::target(target.bootstrap(), why));
+    }
     if scenario.start_up.is_some() && target.pid().is_none() {
         // Starts are the scenario's own affair.
         target.start()?;

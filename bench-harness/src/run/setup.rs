@@ -30,7 +30,7 @@ pub(super) fn pause(time: Duration) {
 }
 
 /// Connects to the target, patiently when it has a process that may still be starting.
-pub(super) fn connect(target: &dyn Target, interrupt: &AtomicBool) -> Result<(Admin, SocketAddr), BenchError> {
+pub(super) fn connect(target: &mut dyn Target, interrupt: &AtomicBool) -> Result<(Admin, SocketAddr), BenchError> {
     let address = resolve(&target.bootstrap()).map_err(|e| BenchError::target(target.bootstrap(), format!("no such address: {e}")))?;
     let wait = if target.pid().is_some() { SERVE_WAIT } else { ANSWER_WAIT };
     let begun = Instant::now();
@@ -40,7 +40,12 @@ pub(super) fn connect(target: &dyn Target, interrupt: &AtomicBool) -> Result<(Ad
             Err(e) if begun.elapsed() > wait || interrupt.load(Ordering::Relaxed) => {
                 return Err(BenchError::target(target.bootstrap(), format!("cannot be reached: {e}")));
             }
-            Err(_) => pause(PAUSE),
+            Err(_) => {
+                if let Some(status) = target.unasked_end() {
+                    return Err(BenchError::target(target.name(), format!("the server ended by itself before it answered ({status})")));
+                }
+                pause(PAUSE);
+            }
         }
     }
 }

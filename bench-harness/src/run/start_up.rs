@@ -57,7 +57,13 @@ pub(super) fn measure(
                         format!("does not serve {} s after its start: {e}", START_WAIT.as_secs()),
                     ));
                 }
-                Err(_) => pause(PAUSE),
+                Err(_) => {
+                    if let Some(status) = target.unasked_end() {
+                        let why = format!("the server ended by itself before its first answer, start {} ({status})", i + 1);
+                        return Err(BenchError::target(target.name(), why));
+                    }
+                    pause(PAUSE);
+                }
             }
         }
         if outcome.interrupted {
