@@ -36,6 +36,8 @@ struct Client {
     /// Which subscriptions it was matched with.
     version: u64,
     got_ms: Option<u64>,
+    /// It has got its subscription and not pushed since.
+    may_push: bool,
     pushed_ms: Option<u64>,
     seen_ms: u64,
     terminating: bool,
@@ -94,6 +96,7 @@ impl TelemetryStore {
         }
         if !early {
             client.got_ms = Some(now_ms);
+            client.may_push = true;
         }
         client.must_ask = false;
         Ok(Subscribed { subscription_id: client.subscription_id, asked: client.asked.clone() })
@@ -103,17 +106,17 @@ impl TelemetryStore {
     pub fn push(&self, id: Uuid, now_ms: u64, version: u64, push: Push, client: Known<'_>) -> Result<(), ErrorCode> {
         let mut state = self.state();
         let client = state.client(id, now_ms, version, client);
-        let after_get = client.got_ms > client.pushed_ms || (client.got_ms.is_some() && client.got_ms == client.pushed_ms);
         let due = client.pushed_ms.is_none_or(|last| now_ms.saturating_sub(last) >= client.interval_ms());
         let ended = client.terminating;
         // As the last push said: in Kafka, too, a client that is refused once after its end may end again.
         client.terminating = push.terminating;
         let decided = if ended {
             Err(ErrorCode::InvalidRequest)
-        } else if !after_get && !due && !push.terminating {
+        } else if !client.may_push && !due && !push.terminating {
             Err(ErrorCode::ThrottlingQuotaExceeded)
         } else {
             client.pushed_ms = Some(now_ms);
+            client.may_push = false;
             if push.subscription_id != client.subscription_id {
                 Err(ErrorCode::UnknownSubscriptionId)
             } else if !push.compression_known {
@@ -195,6 +198,7 @@ impl State {
                 asked,
                 version,
                 got_ms: None,
+                may_push: false,
                 pushed_ms: None,
                 seen_ms: now_ms,
                 terminating: false,
@@ -283,6 +287,20 @@ mod tests {
         let last = Push { subscription_id: again.subscription_id, terminating: true, ..PUSH };
         assert_eq!(store.push(ID, 3_702, 2, last, changed()), Ok(()), "the end need not wait");
         assert_eq!(store.push(ID, 9_000, 2, last, changed()), Err(ErrorCode::InvalidRequest), "after its end");
+    }
+
+    #[test]
+    fn one_subscription_lets_one_push_through_however_fast_they_come() {
+        let store = TelemetryStore::default();
+        let push = Push { subscription_id: store.get(ID, 0, 1, known()).expect("the first time").subscription_id, ..PUSH };
+        assert_eq!(store.push(ID, 0, 1, push, known()), Ok(()), "in the millisecond of the subscription");
+        assert_eq!(store.push(ID, 0, 1, push, known()), Err(ErrorCode::ThrottlingQuotaExceeded), "and another one");
+        assert!(store.get(ID, 1_000, 1, known()).is_ok());
+        assert_eq!(store.push(ID, 1_000, 1, push, known()), Ok(()));
+        assert_eq!(store.push(ID, 1_001, 1, push, known()), Err(ErrorCode::ThrottlingQuotaExceeded));
+        assert_eq!(store.push(ID, 2_000, 1, push, known()), Ok(()), "its time has come");
+        assert!(store.get(ID, 3_000, 1, known()).is_ok());
+        assert_eq!(store.push(ID, 3_000, 1, Push { terminating: true, ..push }, known()), Ok(()));
     }
 
     #[test]
