@@ -8,7 +8,7 @@ use coreline_wire::error_code::ErrorCode;
 use super::member::Member;
 use super::state::ClassicState;
 use super::subscription::CONSUMER;
-use super::write::PendingWrite;
+use super::write::{PendingWrite, Removal};
 use super::{ClassicGroup, Context, Group, GroupCoordinator, Slot, Token};
 use crate::coordinator::record::Record;
 use crate::coordinator::request::{
@@ -18,7 +18,7 @@ use crate::coordinator::request::{
 /// The type of these groups in lists.
 const CLASSIC: &str = "classic";
 /// Tombstones of one write; a group with more offsets takes several.
-pub(super) const TOMBSTONES_PER_WRITE: usize = 1_000;
+const TOMBSTONES_PER_WRITE: usize = 1_000;
 
 impl GroupCoordinator {
     /// The groups of all partitions that pass the filters.
@@ -62,7 +62,7 @@ impl Slot {
         }
         let mut records = self.offset_tombstones(ctx, group_id);
         records.push(Record::Group { group: group_id.to_owned(), value: None });
-        append_in_parts(ctx, records, PendingWrite::Deleted { token });
+        append_in_parts(ctx, records, PendingWrite::Deleted { token, error: ErrorCode::None });
     }
 
     /// Takes offsets away that no member uses.
@@ -121,13 +121,21 @@ pub(super) fn tombstone(group_id: &str, topic: &str, partition: i32) -> Record {
     Record::Offset { group: group_id.to_owned(), topic: topic.to_owned(), partition, value: None }
 }
 
-/// Appends records in writes of a bounded size; `last` waits for the last of them, and so for all.
+/// Appends records in writes of a bounded size; `last` waits for the last of them, and so for all, and learns of a failure of any.
 pub(super) fn append_in_parts(ctx: &mut Context<'_>, mut records: Vec<Record>, last: PendingWrite) {
-    while records.len() > TOMBSTONES_PER_WRITE {
-        let rest = records.split_off(TOMBSTONES_PER_WRITE);
-        ctx.append(std::mem::replace(&mut records, rest), PendingWrite::Offsets);
+    let last_count = (records.len().max(1) - 1) % TOMBSTONES_PER_WRITE + 1;
+    let rest = records.split_off(records.len() - last_count.min(records.len()));
+    let of = if let PendingWrite::Offsets(removal) = &last { removal.clone() } else { Removal::default() };
+    append_parts(ctx, &records, of);
+    ctx.append(rest, last);
+}
+
+/// Appends what goes before the next write of the context, which belongs to it.
+pub(super) fn append_parts(ctx: &mut Context<'_>, records: &[Record], removal: Removal) {
+    for part in records.chunks(TOMBSTONES_PER_WRITE) {
+        ctx.append(part.to_vec(), PendingWrite::Offsets(removal.clone()));
     }
-    ctx.append(records, last);
+    ctx.parts = Some(removal.parts);
 }
 
 impl Slot {

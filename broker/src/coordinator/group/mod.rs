@@ -44,7 +44,7 @@ use super::partition::partition_of;
 use super::record::Record;
 use super::request::{GroupRequest, GroupResponse};
 use consumer::Waiting;
-use write::{PendingWrite, Writes};
+use write::{Parts, PendingWrite, Writes};
 
 /// Names a request that waits for its answer. Given by the driver, unique while it runs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -156,7 +156,7 @@ pub enum Event {
 }
 
 /// A topic that does not exist any more.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct DeletedTopic {
     /// Its name, which another topic may have by now.
     pub name: String,
@@ -203,7 +203,7 @@ struct Slot {
     image: Image,
     groups: BTreeMap<Rc<str>, Group>,
     /// Their offsets are to be forgotten at the next opportunity.
-    deleted_topics: Vec<DeletedTopic>,
+    deleted_topics: BTreeSet<DeletedTopic>,
     /// Groups that a write is about to turn from one kind into the other.
     converting: BTreeSet<Rc<str>>,
     /// What waits for writes, by group. Bounded per group by `max_pending_writes`.
@@ -221,6 +221,8 @@ struct Context<'a> {
     regexes: &'a mut Regexes,
     partition: i32,
     actions: Vec<Action>,
+    /// The writes before the next one belong to it: if one of them fails, so has the whole.
+    parts: Option<Parts>,
 }
 
 impl Context<'_> {
@@ -238,7 +240,8 @@ impl Context<'_> {
 
     fn append(&mut self, records: Vec<Record>, pending: PendingWrite) -> WriteId {
         let records = Rc::new(records);
-        let write = self.writes.begin(self.partition, records.clone(), pending);
+        let parts = self.parts.take();
+        let write = self.writes.begin(self.partition, records.clone(), pending, parts);
         self.actions.push(Action::Append { write, partition: self.partition, records });
         write
     }
@@ -373,7 +376,7 @@ impl GroupCoordinator {
             slot.groups.insert(group.id.clone(), Group::Classic(group));
         }
         let deleted = std::mem::take(&mut slot.deleted_topics);
-        slot.forget_topics(&mut ctx, deleted);
+        slot.forget_topics(&mut ctx, deleted.into_iter().collect());
         ctx.actions
     }
 
@@ -459,6 +462,7 @@ impl GroupCoordinator {
             regexes: &mut self.regexes,
             partition,
             actions: Vec::new(),
+            parts: None,
         };
         Some((slot, ctx))
     }

@@ -5,16 +5,20 @@
 //! commit; what came with a retention of its own (OffsetCommit v2 to v4) when that is over.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use coreline_wire::TopicId;
 use coreline_wire::error_code::ErrorCode;
 
 use super::admin::{append_in_parts, tombstone};
 use super::state::ClassicState;
-use super::write::PendingWrite;
+use super::write::{PendingWrite, Removal};
 use super::{Action, ClassicGroup, ConsumerState, Context, DeletedTopic, Group, GroupCoordinator, Slot, Timer};
 use crate::coordinator::Now;
 use crate::coordinator::record::{OffsetValue, Record};
+
+/// How long after a failure the offsets of a deleted topic are removed again, milliseconds.
+const REMOVAL_RETRY_MS: i64 = 10_000;
 
 impl GroupCoordinator {
     /// Looks at one partition: expired offsets and empty groups without offsets go, what could not be written is written again. Each
@@ -26,7 +30,7 @@ impl GroupCoordinator {
             && slot.loaded
         {
             let deleted = std::mem::take(&mut slot.deleted_topics);
-            slot.forget_topics(&mut ctx, deleted);
+            slot.forget_topics(&mut ctx, deleted.into_iter().collect());
             slot.retention(&mut ctx);
             slot.consumer_retention(&mut ctx);
             actions.append(&mut ctx.actions);
@@ -38,9 +42,9 @@ impl GroupCoordinator {
     pub(super) fn topics_deleted(&mut self, partition: i32, topics: &[DeletedTopic], now: Now) -> Vec<Action> {
         let Some((slot, mut ctx)) = self.open(partition, now) else { return Vec::new() };
         if slot.loaded {
-            slot.forget_topics(&mut ctx, topics.to_vec());
+            slot.forget_topics(&mut ctx, topics.iter().cloned().collect());
         } else {
-            slot.deleted_topics.extend_from_slice(topics);
+            slot.deleted_topics.extend(topics.iter().cloned());
         }
         ctx.actions
     }
@@ -68,7 +72,7 @@ impl Slot {
             let mut records: Vec<Record> = expired.into_iter().map(|(topic, partition)| tombstone(id, topic, partition)).collect();
             let Group::Classic(group) = group else {
                 if !records.is_empty() {
-                    append_in_parts(ctx, records, PendingWrite::Offsets);
+                    append_in_parts(ctx, records, PendingWrite::Offsets(Removal::default()));
                 }
                 continue;
             };
@@ -78,13 +82,13 @@ impl Slot {
             } else if group.unwritten {
                 group.write_state(ctx);
             } else if !records.is_empty() {
-                append_in_parts(ctx, records, PendingWrite::Offsets);
+                append_in_parts(ctx, records, PendingWrite::Offsets(Removal::default()));
             }
         }
     }
 
     /// Tombstones for what was committed for topics that do not exist any more, or is about to be.
-    pub(super) fn forget_topics(&mut self, ctx: &mut Context<'_>, topics: Vec<DeletedTopic>) {
+    pub(super) fn forget_topics(&mut self, ctx: &mut Context<'_>, topics: Rc<[DeletedTopic]>) {
         if topics.is_empty() {
             return;
         }
@@ -97,7 +101,7 @@ impl Slot {
             }
         };
         for (group, by_topic) in &self.image.offsets {
-            for DeletedTopic { name, .. } in &topics {
+            for DeletedTopic { name, .. } in &*topics {
                 let partitions = by_topic.get(name).into_iter().flatten();
                 partitions.for_each(|(partition, value)| note(group, name, *partition, value));
             }
@@ -109,12 +113,22 @@ impl Slot {
         }
         if ctx.writes.len() + gone.len() > ctx.config.max_pending_writes {
             tracing::warn!(topics = topics.len(), "too many writes wait; offsets of deleted topics are removed later");
-            self.deleted_topics.extend(topics);
-            return;
+            return self.forget_later(ctx, topics.iter().cloned());
         }
         for (group, keys) in gone {
             let records = keys.into_iter().map(|(topic, partition)| tombstone(&group, &topic, partition)).collect();
-            append_in_parts(ctx, records, PendingWrite::Offsets);
+            append_in_parts(ctx, records, PendingWrite::Offsets(Removal { topics: topics.clone(), parts: Rc::default() }));
+        }
+    }
+
+    /// What was committed for these topics could not be removed: the partition is looked at again soon.
+    pub(super) fn forget_later(&mut self, ctx: &mut Context<'_>, topics: impl Iterator<Item = DeletedTopic>) {
+        let known = self.deleted_topics.len();
+        self.deleted_topics.extend(topics);
+        // Once for all that fail together: each write of a group would put it off otherwise.
+        if known == 0 && !self.deleted_topics.is_empty() {
+            let after_ms = REMOVAL_RETRY_MS.min(ctx.config.retention_check_interval_ms);
+            ctx.actions.push(Action::SetTimer(Timer::Retention(ctx.partition), ctx.now.ticks_ms.saturating_add(after_ms)));
         }
     }
 

@@ -1,5 +1,6 @@
 //! Writes on their way to the log: what waits for each, and what happens when it is durable or failed.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -8,7 +9,7 @@ use coreline_wire::error_code::ErrorCode;
 use super::consumer::ConsumerWrite;
 use super::member::Member;
 use super::state::ClassicState;
-use super::{Action, ClassicGroup, Context, Group, GroupCoordinator, Slot, Token, WriteId, append_error};
+use super::{Action, ClassicGroup, Context, DeletedTopic, Group, GroupCoordinator, Slot, Token, WriteId, append_error};
 use crate::coordinator::Now;
 use crate::coordinator::record::{GroupValue, Record};
 use crate::coordinator::request::{CommitAnswer, GroupResponse, OffsetDeleteAnswer};
@@ -27,20 +28,42 @@ pub(super) enum PendingWrite {
     /// Committed offsets.
     Commit { token: Token, answer: CommitAnswer },
     /// Tombstones of offsets for which nobody waits.
-    Offsets,
+    Offsets(Removal),
     /// Tombstones of the offsets that an administrator deletes.
     DeletedOffsets { token: Token, answer: OffsetDeleteAnswer },
     /// The last tombstones of a group that an administrator deletes.
-    Deleted { token: Token },
+    Deleted { token: Token, error: ErrorCode },
     /// A consumer group.
     Consumer(Box<ConsumerWrite>),
 }
 
 impl PendingWrite {
+    /// A part of it, written before, has failed: who asked is told, whatever becomes of the last one.
+    fn refuse(&mut self, refusal: ErrorCode) {
+        match self {
+            PendingWrite::DeletedOffsets { answer, .. } => *answer = OffsetDeleteAnswer { error: refusal, topics: Vec::new() },
+            PendingWrite::Deleted { error, .. } => *error = refusal,
+            PendingWrite::Consumer(write) => write.refuse(refusal),
+            _ => {}
+        }
+    }
+
     /// A write of the group itself, not of offsets.
     fn is_state(&self) -> bool {
-        !matches!(self, PendingWrite::Commit { .. } | PendingWrite::Offsets | PendingWrite::DeletedOffsets { .. })
+        !matches!(self, PendingWrite::Commit { .. } | PendingWrite::Offsets(_) | PendingWrite::DeletedOffsets { .. })
     }
+}
+
+/// The first error of the parts of a removal that takes several writes; its last write looks at it.
+pub(super) type Parts = Rc<Cell<Option<ErrorCode>>>;
+
+/// Why offsets go for which nobody waits by itself.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Removal {
+    /// They were committed for these: when the write fails, they are removed soon. Expired ones are seen again by the next look.
+    pub(super) topics: Rc<[DeletedTopic]>,
+    /// It is a part of a removal.
+    pub(super) parts: Parts,
 }
 
 /// What is needed to tell a static member that it is back, or to undo it.
@@ -61,6 +84,8 @@ struct Write {
     partition: i32,
     records: Rc<Vec<Record>>,
     pending: PendingWrite,
+    /// What the writes before it that belong to it have come to.
+    parts: Option<Parts>,
 }
 
 /// All writes on their way, in the order in which they were decided.
@@ -74,7 +99,7 @@ pub(super) struct Writes {
 }
 
 impl Writes {
-    pub(super) fn begin(&mut self, partition: i32, records: Rc<Vec<Record>>, pending: PendingWrite) -> WriteId {
+    pub(super) fn begin(&mut self, partition: i32, records: Rc<Vec<Record>>, pending: PendingWrite, parts: Option<Parts>) -> WriteId {
         let write = WriteId(self.next);
         self.next += 1;
         if let Some(first) = records.first() {
@@ -83,7 +108,7 @@ impl Writes {
                 *self.states_by_group.entry(first.group().to_owned()).or_default() += 1;
             }
         }
-        self.in_flight.insert(write, Write { partition, records, pending });
+        self.in_flight.insert(write, Write { partition, records, pending, parts });
         write
     }
 
@@ -146,7 +171,7 @@ fn one_less(counts: &mut BTreeMap<String, usize>, group_id: &str) {
 impl GroupCoordinator {
     /// A write is durable, or failed for good. Durable records are replayed whatever became of the group since.
     pub(super) fn written(&mut self, write: WriteId, outcome: Result<(), ErrorCode>, now: Now) -> Vec<Action> {
-        let Some(Write { partition, records, pending }) = self.writes.end(write) else { return Vec::new() };
+        let Some(Write { partition, records, mut pending, parts }) = self.writes.end(write) else { return Vec::new() };
         let is_full = self.group_count() >= self.config.max_groups;
         let Some((slot, mut ctx)) = self.open(partition, now) else { return Vec::new() };
         if outcome.is_ok() {
@@ -154,6 +179,9 @@ impl GroupCoordinator {
         }
         // Every write is about one group.
         let Some(group_id) = records.first().map(|record| record.group().to_owned()) else { return Vec::new() };
+        if let Some(error) = parts.and_then(|parts| parts.get()) {
+            pending.refuse(append_error(error));
+        }
         slot.conclude(&mut ctx, &group_id, write, pending, outcome);
         slot.go_on(&mut ctx, &group_id, is_full);
         slot.settle(&mut ctx, &group_id);
@@ -184,21 +212,23 @@ impl Slot {
             }
             PendingWrite::Consumer(write) => self.consumer_written(ctx, group_id, *write, outcome),
             PendingWrite::Commit { token, answer } => self.commit_written(ctx, group_id, token, answer, outcome),
-            PendingWrite::Offsets => {
+            PendingWrite::Offsets(Removal { topics, parts }) => {
                 if let Err(error) = outcome {
-                    tracing::warn!(group = group_id, %error, "offsets could not be removed; it is tried again later");
+                    tracing::warn!(group = group_id, %error, "offsets could not be removed; it is tried again");
+                    parts.set(Some(error));
+                    self.forget_later(ctx, topics.iter().cloned());
                 }
             }
             PendingWrite::DeletedOffsets { token, answer } => {
                 let refuse = |error| OffsetDeleteAnswer { error: append_error(error), topics: Vec::new() };
                 ctx.answer(token, GroupResponse::DeletedOffsets(outcome.map_or_else(refuse, |()| answer)));
             }
-            PendingWrite::Deleted { token } => {
+            PendingWrite::Deleted { token, error } => {
                 if let (Ok(()), Some(group)) = (outcome, self.classic_mut(group_id)) {
                     group.forget_pending_joins(ctx);
                 }
                 self.tombstone_written(ctx, group_id, outcome);
-                ctx.answer(token, GroupResponse::Deleted(outcome.map_or_else(append_error, |()| ErrorCode::None)));
+                ctx.answer(token, GroupResponse::Deleted(outcome.map_or_else(append_error, |()| error)));
             }
         }
     }

@@ -4,7 +4,7 @@
 //!
 //! `GROUP_HISTORY_SEED=n` runs one history, `GROUP_HISTORIES=n` that many; a failure prints its seed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -58,7 +58,12 @@ fn live_state_is_what_the_log_says_in_every_history() {
             "{seen:?}"
         );
         assert!(
-            seen.expired > 500 && seen.deleted > 50 && seen.forgotten > 100 && seen.of_deleted_topics > 100 && seen.refused_deletes > 100,
+            seen.expired > 500
+                && seen.deleted > 50
+                && seen.forgotten > 100
+                && seen.of_deleted_topics > 100
+                && seen.refused_deletes > 100
+                && seen.retried > 10,
             "{seen:?}"
         );
     }
@@ -79,6 +84,8 @@ pub(super) struct Seen {
     pub(super) forgotten: u64,
     /// Offsets that went with their topic.
     pub(super) of_deleted_topics: u64,
+    /// Of those, the ones of which the first attempt failed.
+    pub(super) retried: u64,
     /// Deletions that were refused because somebody uses the group or the offset.
     pub(super) refused_deletes: u64,
 }
@@ -94,6 +101,7 @@ impl Seen {
         self.deleted += other.deleted;
         self.forgotten += other.forgotten;
         self.of_deleted_topics += other.of_deleted_topics;
+        self.retried += other.retried;
         self.refused_deletes += other.refused_deletes;
     }
 }
@@ -130,6 +138,10 @@ pub(super) struct World {
     /// Who was told an assignment: by group, generation and assignment.
     pub(super) owners: BTreeMap<(String, i32, Bytes), (Option<String>, String)>,
     pub(super) cause: Cause,
+    /// Writes that remove the offsets of a deleted topic.
+    pub(super) removals: BTreeMap<WriteId, DeletedTopic>,
+    /// Deleted topics of which such a write failed since the start, by partition.
+    pub(super) owed: BTreeSet<(i32, DeletedTopic)>,
     pub(super) seen: Seen,
 }
 
@@ -165,6 +177,8 @@ impl World {
             leaders: BTreeMap::new(),
             owners: BTreeMap::new(),
             cause: Cause::Other,
+            removals: BTreeMap::new(),
+            owed: BTreeSet::new(),
             seen: Seen::default(),
         };
         world.start();
@@ -189,6 +203,8 @@ impl World {
         self.machine = GroupCoordinator::new(self.config.clone());
         self.timers = TimerSet::default();
         self.in_flight.clear();
+        self.removals.clear();
+        self.owed.clear();
         self.waiting.clear();
         self.asked.clear();
         self.generations.clear();
@@ -251,11 +267,13 @@ impl World {
         let Some((write, partition, records)) = self.in_flight.pop_front() else { return };
         if self.chance(85) {
             self.durable(partition, &records);
+            self.removals.remove(&write);
             self.apply(Event::Appended(write));
         } else {
             self.seen.failed += 1;
             let errors = [ErrorCode::NotLeaderOrFollower, ErrorCode::RequestTimedOut, ErrorCode::KafkaStorageError];
             let error = errors[self.draw(3) as usize];
+            self.owed.extend(self.removals.remove(&write).map(|topic| (partition, topic)));
             self.apply(Event::AppendFailed(write, error));
         }
     }
@@ -410,8 +428,10 @@ impl World {
                 Action::Answer(token, response) => self.answered(token, response),
                 Action::Append { write, partition, records } => {
                     for record in records.iter() {
-                        if let Record::Offset { group, topic, partition, value: None } = record {
-                            self.check_tombstone(group, topic, *partition);
+                        if let Record::Offset { group, topic, partition: of, value: None } = record
+                            && let Some(topic) = self.check_tombstone(partition, group, topic, *of)
+                        {
+                            self.removals.insert(write, topic);
                         }
                     }
                     self.in_flight.push_back((write, partition, records));

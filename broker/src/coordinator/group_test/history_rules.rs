@@ -20,10 +20,14 @@ pub(super) enum Cause {
 }
 
 impl World {
-    /// An offset is about to go: is there a reason?
-    pub(super) fn check_tombstone(&mut self, group_id: &str, topic: &str, partition: i32) {
+    /// An offset is about to go, by a write to partition `log`: is there a reason? The deleted topic, if that is it.
+    pub(super) fn check_tombstone(&mut self, log: i32, group_id: &str, topic: &str, partition: i32) -> Option<DeletedTopic> {
         let value = self.machine.images().find_map(|image| image.offset(group_id, topic, partition)).cloned();
         match self.cause.clone() {
+            Cause::Retention if self.owed_for(log, topic, value.as_ref().map(|value| value.topic_id)).is_some() => {
+                self.seen.retried += 1;
+                return self.owed_for(log, topic, value.map(|value| value.topic_id));
+            }
             Cause::Retention => {
                 self.seen.expired += 1;
                 let value = value.expect("only what is durable expires");
@@ -63,9 +67,17 @@ impl World {
                 assert_eq!(asked.name, topic);
                 let of_it = value.is_none_or(|value| value.topic_id == asked.id || value.topic_id == TopicId::ZERO);
                 assert!(of_it || self.writes_of(group_id), "{topic}/{partition} of {group_id} is of another topic");
+                return Some(asked);
             }
             Cause::Other => panic!("{topic}/{partition} of {group_id} goes by itself"),
         }
+        None
+    }
+
+    /// The deleted topic whose offsets in this partition of the log are still to go.
+    fn owed_for(&self, log: i32, topic: &str, id: Option<TopicId>) -> Option<DeletedTopic> {
+        let is_it = |gone: &DeletedTopic| gone.name == topic && id.is_none_or(|id| id == TopicId::ZERO || id == gone.id);
+        self.owed.iter().find(|(partition, gone)| *partition == log && is_it(gone)).map(|(_, gone)| gone.clone())
     }
 
     fn writes_of(&self, group_id: &str) -> bool {

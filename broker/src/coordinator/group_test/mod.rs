@@ -2,5 +2,6 @@
 
 mod history;
 mod history_rules;
+mod parts;
 mod table;
 mod transcript;

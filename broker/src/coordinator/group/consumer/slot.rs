@@ -12,8 +12,8 @@ use coreline_wire::error_code::ErrorCode;
 use super::draft::Draft;
 use super::{ConsumerGroup, ConsumerState, Deadline, Verdict, View, classic, convert, describe, heartbeat, leave};
 use crate::coordinator::consumer_request::{ConsumerDescribeAnswer, ConsumerHeartbeatAnswer};
-use crate::coordinator::group::admin::TOMBSTONES_PER_WRITE;
-use crate::coordinator::group::write::PendingWrite;
+use crate::coordinator::group::admin::append_parts;
+use crate::coordinator::group::write::{PendingWrite, Removal};
 use crate::coordinator::group::{Action, ClassicGroup, Context, Group, Slot, Timer, Token, append_error};
 use crate::coordinator::record::Record;
 use crate::coordinator::request::{
@@ -61,6 +61,13 @@ impl ConsumerWrite {
     /// The client of a request that goes on behind the write is gone.
     pub(in crate::coordinator::group) fn cancel(&mut self, token: Token) {
         self.then.take_if(|(waiting, _, _)| *waiting == token);
+    }
+
+    /// Who waits is refused, whatever becomes of the write.
+    pub(in crate::coordinator::group) fn refuse(&mut self, error: ErrorCode) {
+        if let Some((_, response)) = &mut self.answer {
+            *response = refusal(response, error);
+        }
     }
 }
 
@@ -424,9 +431,7 @@ impl Slot {
         let Some(state) = state else { return ctx.answer(token, GroupResponse::Deleted(ErrorCode::NonEmptyGroup)) };
         let decision = Decision { response: Some(GroupResponse::Deleted(ErrorCode::None)), ..forget(state, group_id) };
         let offsets = self.offset_tombstones(ctx, group_id);
-        for part in offsets.chunks(TOMBSTONES_PER_WRITE) {
-            ctx.append(part.to_vec(), PendingWrite::Offsets);
-        }
+        append_parts(ctx, &offsets, Removal::default());
         let caller = (token, GroupRequest::Delete(group_id.to_string()), [0; 16]);
         self.carry_out(ctx, group_id, Some(caller), decision);
     }
