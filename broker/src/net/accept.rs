@@ -180,8 +180,9 @@ pub fn bind(address: SocketAddr, shards: u16, setting: &str) -> Result<(Vec<Sock
         Ok(socket)
     };
     if shards > 1 {
-        // With SO_REUSEPORT a second broker of the same user could bind the same port unnoticed: try without it first.
-        once_released(|| open(address, false)?.listen(1)).map_err(fail)?;
+        // With SO_REUSEPORT a second broker of the same user could bind the same port unnoticed: try without it first. The kernel refuses that
+        // beside any socket that listens. This one must not listen, not even for a moment: who connected then would be closed with it.
+        once_released(|| open(address, false)).map_err(fail)?;
     }
     let first = once_released(|| open(address, shards > 1)).map_err(fail)?;
     let bound = first.local_addr().ok().and_then(|a| a.as_socket()).unwrap_or(address);
