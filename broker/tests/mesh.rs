@@ -6,9 +6,10 @@ use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use coreline_broker::limits;
+use coreline_broker::quota::work::{self, Account};
 use coreline_broker::shard::ShardId;
 use coreline_broker::shard::mesh::{self, Mesh, MeshError, MeshRequest};
 use coreline_broker::shard::rescue::Pulse;
@@ -20,6 +21,8 @@ enum Ask {
     Note(u64),
     /// Answered after a while with its number, noted in order.
     NoteThenWait(u64),
+    /// Holds the shard for so long, gives way, and holds it again.
+    Work(Duration),
     /// Never answered.
     Hang,
     /// Panics at its first poll, or after waiting.
@@ -68,6 +71,12 @@ async fn answer(seen: Rc<Seen>, ask: Ask) -> u64 {
             task_queue::reactor_turn().await;
             n
         }
+        Ask::Work(time) => {
+            hold(time);
+            task_queue::reactor_turn().await;
+            hold(time);
+            0
+        }
         Ask::Hang => {
             let _counted = CountDrop(Rc::clone(&seen.dropped));
             std::future::pending().await
@@ -87,6 +96,21 @@ async fn answer(seen: Rc<Seen>, ask: Ask) -> u64 {
             seen.open.set(seen.open.get() - 1);
             together as u64
         }
+    }
+}
+
+fn hold(time: Duration) {
+    let began = Instant::now();
+    while began.elapsed() < time {}
+}
+
+/// What was charged, nanoseconds.
+#[derive(Default)]
+struct Sum(Cell<u64>);
+
+impl Account for Sum {
+    fn charge(&self, ns: u64) {
+        self.0.set(self.0.get() + ns);
     }
 }
 
@@ -150,6 +174,21 @@ fn requests_run_in_order_up_to_their_first_wait_and_answers_find_their_callers()
             task_queue::reactor_turn().await;
         }
         assert!(seen.noted.borrow().iter().copied().eq(0..CALLS), "taken out of order");
+    });
+}
+
+#[test]
+fn what_another_shard_works_is_charged_to_who_asked() {
+    on_mesh(2, |id, mesh, _| async move {
+        let sum = Rc::new(Sum::default());
+        let time = Duration::from_millis(20);
+        let call = Box::pin(mesh.call(OTHER[id.index()], Ask::Work(time)));
+        assert_eq!(work::charged(sum.clone(), call).await, Ok(0));
+        let charged = Duration::from_nanos(sum.0.get());
+        assert!(charged >= time * 2, "{charged:?}");
+        // A call without an account, behind one with.
+        assert_eq!(mesh.call(OTHER[id.index()], Ask::Work(time)).await, Ok(0));
+        assert_eq!(Duration::from_nanos(sum.0.get()), charged);
     });
 }
 

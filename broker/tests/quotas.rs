@@ -3,9 +3,24 @@
 //!
 //! The arithmetic is tested in virtual time beside the code (`src/quota/`). What real clients make of it: `tests/clients/perf/quotas.sh`.
 #![allow(clippy::unwrap_used)]
+#![allow(clippy::disallowed_methods, reason = "a test process has no shards: it waits for child processes")]
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "interop/harness.rs"]
+#[allow(dead_code, reason = "only its lock is used here")]
+mod harness;
+#[path = "interop/probe.rs"]
+#[allow(dead_code, reason = "the toolchain's part is used")]
+mod probe;
+#[path = "interop/process.rs"]
+#[allow(dead_code, reason = "one way to run a program is used")]
+mod process;
+#[path = "interop/recipes.rs"]
+#[allow(dead_code, reason = "one client is used")]
+mod recipes;
+#[path = "interop/toolchain.rs"]
+mod toolchain;
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -210,6 +225,49 @@ fn limits_change_while_the_broker_runs() {
         assert!(metadata(&mut broker.connect()).is_some());
     }
     assert!(before.elapsed() > Duration::from_millis(900), "they waited {:?}", before.elapsed());
+    broker.stop();
+}
+
+/// The same rate of a real client: what it asks costs little, so it is above the quota by the number of its requests.
+#[test]
+fn a_client_that_asks_too_much_is_told_so_and_slowed_down() {
+    let Some(program) = toolchain::prepare(&recipes::LIBRDKAFKA) else { return };
+    let data = dir();
+    let broker = Broker::start(data.path(), &["--shards", "2"]);
+    let mut admin = broker.connect();
+    assert_eq!(create(&mut admin, &[("t", 1)]).topics[0].error_code, 0);
+    // One percent of a thread: 0.11 s in the window of 11 s.
+    set_quota(&mut admin, "client-id", "burner", "request_percentage", Some(1.0));
+    let mut command = std::process::Command::new(&program[0]);
+    command.args(&program[1..]).args(["--bootstrap", &broker.addr.to_string(), "--timeout", "60", "burn", "t", "--client-id", "burner"]);
+    let output = process::run(&mut command, PATIENCE * 2).unwrap();
+    assert!(output.status.success(), "{}", process::tail(&output.stderr));
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let number = |name: &str| told[name].as_u64().unwrap_or_else(|| panic!("no {name}: {told}"));
+    assert!(number("throttle_ms") > 0 && number("throttle_ms") <= 1_000, "{told}");
+    // It was told and went on asking: the next answer came when the time was over.
+    assert!(number("slowest_ms") >= number("throttle_ms") / 2, "{told}");
+    let throttled = broker.metric("coreline_request_time_throttled_total");
+    assert!(throttled >= 1.0 && throttled <= number("requests") as f64 + 10.0, "{throttled} answers throttled: {told}");
+    broker.stop();
+}
+
+#[test]
+fn who_is_muted_is_not_idle() {
+    let data = dir();
+    let broker = Broker::start(data.path(), &["--shards", "2", "--set", "connections.max.idle.ms=1000"]);
+    let mut client = broker.connect();
+    assert_eq!(create(&mut client, &[("t", 1)]).topics[0].error_code, 0);
+    let mut admin = broker.connect();
+    set_quota(&mut admin, "client-id", "test", "producer_byte_rate", Some(10_000.0));
+    let throttle = produce(&mut client, 140_000).throttle_time_ms;
+    assert!((2_000..=5_000).contains(&throttle), "{throttle} ms: longer than the time of idle ones");
+    let muted = Instant::now();
+    assert_eq!(read_frame(&mut admin), None, "this one is idle");
+    assert!(metadata(&mut client).is_some(), "closed while it was muted");
+    let waited = muted.elapsed() + Duration::from_millis(20);
+    assert!(waited >= Duration::from_millis(throttle as u64), "read again after {waited:?} of {throttle} ms");
+    assert_eq!(read_frame(&mut client), None, "now it is idle too");
     broker.stop();
 }
 

@@ -59,12 +59,13 @@ use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
 pub use crate::error::HandlerError;
 use crate::quota::shard::ResolvedCell;
+use crate::quota::work::Account;
 use crate::shard::parked::parked;
 use crate::shard::rescue::WorkGuard;
 use crate::stage::{Stage, StageStamps, monotonic_us};
@@ -161,7 +162,7 @@ impl RequestContext {
 #[derive(Debug)]
 pub struct Track {
     stamps: Cell<StageStamps>,
-    /// Time on the shard's thread that no quota has counted yet, nanoseconds.
+    /// Time on the shards' threads that no quota has counted yet, nanoseconds.
     worked_ns: Cell<u64>,
     /// For how long the connection is to be muted, milliseconds.
     throttle_ms: Cell<u64>,
@@ -180,11 +181,6 @@ impl Track {
         }
     }
 
-    /// The request has held the shard's thread for so long.
-    pub fn worked(&self, time: Duration) {
-        self.worked_ns.set(self.worked_ns.get().saturating_add(time.as_nanos() as u64));
-    }
-
     /// What was not counted yet, nanoseconds; from now on it is.
     pub fn take_worked_ns(&self) -> u64 {
         self.worked_ns.take()
@@ -198,6 +194,12 @@ impl Track {
     /// For how long, milliseconds.
     pub fn throttle_ms(&self) -> u64 {
         self.throttle_ms.get()
+    }
+}
+
+impl Account for Track {
+    fn charge(&self, ns: u64) {
+        self.worked_ns.set(self.worked_ns.get().saturating_add(ns));
     }
 }
 

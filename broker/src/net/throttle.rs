@@ -3,25 +3,16 @@
 //! Here is what is counted of a request's time, and how an answer that is encoded already is told its throttle time.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
-use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
 use crate::handler::{Chunk, RequestContext, Response, Track};
-use crate::quota::ShardQuotas;
+use crate::quota::{ShardQuotas, work};
 
-/// Polls a future and charges the time of each poll to the request.
-pub async fn timed<F: Future + Unpin>(track: Rc<Track>, mut future: F) -> F::Output {
-    std::future::poll_fn(|cx| {
-        let began = Instant::now();
-        let polled: Poll<F::Output> = Pin::new(&mut future).poll(cx);
-        track.worked(began.elapsed());
-        polled
-    })
-    .await
+/// Polls a future and charges the time of each poll to the request, and what other shards do for it.
+pub fn timed<F: Future + Unpin>(track: Rc<Track>, future: F) -> impl Future<Output = F::Output> + Unpin {
+    work::charged(track, future)
 }
 
 /// Closes the account of a request that is answered: milliseconds for which its connection is to be muted. They are written into the answer.

@@ -29,6 +29,7 @@ use super::parked::parked;
 use super::rescue::{LaneCount, Pulse};
 use super::task_queue::{self, Queue, Task};
 use crate::limits;
+use crate::quota::work::{self, Account};
 
 /// Why a call to another shard has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -242,9 +243,20 @@ impl<Q: MeshRequest, R: Send + 'static> Drop for Call<Q, R> {
 
 /// What a lane carries. Small: payloads are boxed, so an empty ring costs little.
 enum Envelope<Q, R> {
-    Request { id: u64, request: Box<Q> },
-    Cancel { id: u64 },
-    Reply { id: u64, reply: Option<Box<R>> },
+    /// `timed`: the answer tells how long the shard worked on it.
+    Request {
+        id: u64,
+        request: Box<Q>,
+        timed: bool,
+    },
+    Cancel {
+        id: u64,
+    },
+    Reply {
+        id: u64,
+        reply: Option<Box<R>>,
+        worked_ns: u64,
+    },
 }
 
 /// The state of an open call, on the side that made it.
@@ -252,6 +264,8 @@ enum CallState<R> {
     Waiting {
         waker: Option<Waker>,
         parks: bool,
+        /// Who is charged for the other shard's work.
+        account: Option<Rc<dyn Account>>,
     },
     Answered(Result<R, MeshError>),
     /// The caller went away; the entry stays until the answer comes, because it holds the credit.
@@ -312,8 +326,10 @@ impl<Q: MeshRequest, R: Send + 'static> Lane<Q, R> {
         }
         let id = self.next_id.get();
         self.next_id.set(id + 1);
-        self.calls.borrow_mut().insert(id, CallState::Waiting { waker: None, parks });
-        self.post(Envelope::Request { id, request: Box::new(request) });
+        let account = work::current();
+        let timed = account.is_some();
+        self.calls.borrow_mut().insert(id, CallState::Waiting { waker: None, parks, account });
+        self.post(Envelope::Request { id, request: Box::new(request), timed });
         Ok(id)
     }
 
@@ -377,14 +393,15 @@ impl<Q: MeshRequest, R: Send + 'static> Lane<Q, R> {
     }
 
     /// An answer came: exactly one for each request, also for a cancelled one.
-    fn answered(&self, id: u64, reply: Result<R, MeshError>) {
+    fn answered(&self, id: u64, reply: Result<R, MeshError>, worked_ns: u64) {
         let mut woken = None;
         let mut parks = None;
         {
             let mut calls = self.calls.borrow_mut();
             match calls.get_mut(&id) {
                 Some(state @ CallState::Waiting { .. }) => {
-                    if let CallState::Waiting { waker, parks: p } = std::mem::replace(state, CallState::Answered(reply)) {
+                    if let CallState::Waiting { waker, parks: p, account } = std::mem::replace(state, CallState::Answered(reply)) {
+                        account.iter().for_each(|account| account.charge(worked_ns));
                         woken = waker;
                         parks = Some(p);
                     }
@@ -451,15 +468,17 @@ async fn receive<Q: MeshRequest, R: Send + 'static>(
     while let Some(message) = receiver.recv().await {
         count.taken();
         match message {
-            Envelope::Reply { id, reply } => lane.answered(id, reply.map(|reply| *reply).ok_or(MeshError::Panicked)),
+            Envelope::Reply { id, reply, worked_ns } => {
+                lane.answered(id, reply.map(|reply| *reply).ok_or(MeshError::Panicked), worked_ns);
+            }
             Envelope::Cancel { id } => {
                 let cancelled = lane.running.borrow_mut().remove(&id);
                 if cancelled.is_some() {
                     drop(cancelled);
-                    lane.post(Envelope::Reply { id, reply: None });
+                    lane.post(Envelope::Reply { id, reply: None, worked_ns: 0 });
                 }
             }
-            Envelope::Request { id, request } => {
+            Envelope::Request { id, request, timed } => {
                 let service = loop {
                     let Some(inner) = inner.upgrade() else { return };
                     let service = inner.service.borrow().clone();
@@ -469,7 +488,7 @@ async fn receive<Q: MeshRequest, R: Send + 'static>(
                         None => lane.serving.wait_once().await,
                     }
                 };
-                start_request(&lane, peer, &service, id, *request).await;
+                start_request(&lane, peer, &service, id, *request, timed).await;
             }
         }
         taken += 1;
@@ -488,20 +507,26 @@ async fn start_request<Q: MeshRequest, R: Send + 'static>(
     service: &Service<Q, R>,
     id: u64,
     request: Q,
+    timed: bool,
 ) {
     let queue = request.queue();
     let parks = request.parks();
     let work = (!parks).then(|| lane.pulse.work());
     let started = std::panic::catch_unwind(AssertUnwindSafe(|| service(peer, request)));
     let Ok(future) = started else {
-        lane.post(Envelope::Reply { id, reply: None });
+        lane.post(Envelope::Reply { id, reply: None, worked_ns: 0 });
         return;
     };
-    let mut future = AssertUnwindSafe(future).catch_unwind();
+    let time = timed.then(Rc::<Cell<u64>>::default);
+    let worked_ns = {
+        let time = time.clone();
+        move || time.as_ref().map_or(0, |time| time.get())
+    };
+    let mut future = AssertUnwindSafe(work::measured(time, future)).catch_unwind();
     // Polled here once, then again by its task, which registers the task's own waker: the ordered part is over before the next
     // request of this lane is looked at, and a request that need not wait costs no task.
     match futures_util::poll!(&mut future) {
-        Poll::Ready(reply) => lane.post(Envelope::Reply { id, reply: reply.ok().map(Box::new) }),
+        Poll::Ready(reply) => lane.post(Envelope::Reply { id, reply: reply.ok().map(Box::new), worked_ns: worked_ns() }),
         Poll::Pending => {
             let (owner, pulse) = (Rc::downgrade(lane), Arc::clone(&lane.pulse));
             let task = task_queue::spawn(queue, async move {
@@ -512,7 +537,7 @@ async fn start_request<Q: MeshRequest, R: Send + 'static>(
                 {
                     // Dropping the handle would cancel the task that is just ending.
                     task.detach();
-                    lane.post(Envelope::Reply { id, reply: reply.ok().map(Box::new) });
+                    lane.post(Envelope::Reply { id, reply: reply.ok().map(Box::new), worked_ns: worked_ns() });
                 }
             });
             lane.running.borrow_mut().insert(id, task);

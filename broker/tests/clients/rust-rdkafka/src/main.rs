@@ -45,6 +45,7 @@ fn run(args: &Args) -> Result<(), Failure> {
         "produce" => produce(args),
         "consume" => consume(args),
         "group-consume" => group_consume(args),
+        "burn" => burn(args),
         "member" => member::member(args),
         "watch" => member::watch(args),
         "group-offsets" => member::group_offsets(args),
@@ -113,6 +114,43 @@ fn list_offsets(args: &Args) -> Result<(), Failure> {
     }
     Ok(())
 }
+
+/// `burn TOPIC --client-id C`: asks one question after the other until the broker says that it throttles, and three times more.
+fn burn(args: &Args) -> Result<(), Failure> {
+    let mut config = args.config();
+    config.set("client.id", args.option("client-id", "burner")).set("statistics.interval.ms", "100");
+    let consumer: BaseConsumer<Throttled> = config.create_with_context(Throttled::default())?;
+    let deadline = Instant::now() + args.timeout();
+    let (mut asked, mut left, mut slowest) = (0u64, 3, Duration::ZERO);
+    while left > 0 {
+        if Instant::now() > deadline {
+            return Err(format!("not throttled after {asked} requests").into());
+        }
+        let began = Instant::now();
+        consumer.fetch_metadata(Some(args.word(1)?), args.timeout())?;
+        asked += 1;
+        slowest = slowest.max(began.elapsed());
+        // Statistics come with it.
+        drop(consumer.poll(Duration::ZERO));
+        left -= u64::from(consumer.context().0.load(Ordering::Relaxed) > 0);
+    }
+    let throttle_ms = consumer.context().0.load(Ordering::Relaxed);
+    print(&json!({"requests": asked, "throttle_ms": throttle_ms, "slowest_ms": slowest.as_millis()}));
+    Ok(())
+}
+
+/// The longest throttle time that a broker told, milliseconds.
+#[derive(Default)]
+struct Throttled(AtomicUsize);
+
+impl ClientContext for Throttled {
+    fn stats(&self, statistics: rdkafka::Statistics) {
+        let told = statistics.brokers.values().filter_map(|broker| broker.throttle.as_ref()).map(|window| window.max);
+        self.0.fetch_max(told.max().and_then(|ms| usize::try_from(ms).ok()).unwrap_or(0), Ordering::Relaxed);
+    }
+}
+
+impl rdkafka::consumer::ConsumerContext for Throttled {}
 
 fn partitions(consumer: &BaseConsumer, topic: &str, timeout: Duration) -> Result<Vec<i32>, Failure> {
     let metadata = consumer.fetch_metadata(Some(topic), timeout)?;
