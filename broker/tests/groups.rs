@@ -12,6 +12,8 @@ mod groups {
     pub(crate) mod group;
     pub(crate) mod history;
     pub(crate) mod member;
+    pub(crate) mod migration;
+    pub(crate) mod pattern;
     pub(crate) mod scenario;
 }
 #[path = "interop/harness.rs"]
@@ -26,6 +28,8 @@ mod recipes;
 mod toolchain;
 
 use groups::group::{HELPER, Kind, Programs};
+use groups::migration::migration;
+use groups::pattern::pattern;
 use groups::scenario::{life, storm};
 use std::io::Write;
 use std::thread;
@@ -74,8 +78,7 @@ fn java_and_librdkafka_share_a_classic_group() {
     let test = "java_and_librdkafka_share_a_classic_group";
     let kinds = [JAVA_RANGE, LIBRDKAFKA_RANGE, JAVA_RANGE, LIBRDKAFKA_RANGE, LIBRDKAFKA_RANGE];
     let Some(programs) = prepare(&kinds) else { return };
-    let start = Instant::now();
-    report(test, start, vec![storm(&programs, "java and librdkafka, range", &kinds)]);
+    rounds(test, || vec![storm(&programs, "java and librdkafka, range", &kinds)]);
 }
 
 const fn consumer(client: &'static str, assignor: Option<&'static str>) -> Kind {
@@ -101,8 +104,42 @@ fn java_librdkafka_and_franz_go_share_a_consumer_group() {
     let test = "java_librdkafka_and_franz_go_share_a_consumer_group";
     let kinds = [consumer("java", None), consumer("librdkafka", None), consumer("franz-go", None), consumer("librdkafka", None)];
     let Some(programs) = prepare(&kinds) else { return };
-    let start = Instant::now();
-    report(test, start, vec![storm(&programs, "java, librdkafka and franz-go, uniform", &kinds)]);
+    rounds(test, || vec![storm(&programs, "java, librdkafka and franz-go, uniform", &kinds)]);
+}
+
+/// Members of the classic protocol are joined by one of the consumer protocol, and are left alone again.
+#[test]
+fn groups_migrate_online_in_both_directions() {
+    let test = "groups_migrate_online_in_both_directions";
+    let (java, librdkafka) = (classic("java", "cooperative-sticky", true, false), classic("librdkafka", "cooperative-sticky", true, false));
+    let cases = [([JAVA_RANGE, LIBRDKAFKA_RANGE], consumer("java", None)), ([java, librdkafka], consumer("librdkafka", None))];
+    let Some(programs) = prepare(&[JAVA_RANGE, LIBRDKAFKA_RANGE]) else { return };
+    rounds(test, || {
+        let programs = &programs;
+        let start = |case: &([Kind; 2], Kind)| {
+            let (old, new) = *case;
+            move || migration(programs, old, new)
+        };
+        thread::scope(|scope| {
+            let all: Vec<_> = cases.iter().map(|case| scope.spawn(start(case))).collect();
+            all.into_iter().map(|one| one.join().unwrap_or_else(|_| Err("the driver panicked".to_owned()))).collect()
+        })
+    });
+}
+
+/// Topics that match an expression come and go under their members; the broker searches for the topics (KIP-848).
+#[test]
+fn java_and_librdkafka_subscribe_an_expression() {
+    let test = "java_and_librdkafka_subscribe_an_expression";
+    let (java, librdkafka) = (consumer("java", None), consumer("librdkafka", None));
+    let Some(programs) = prepare(&[java, librdkafka]) else { return };
+    rounds(test, || {
+        thread::scope(|scope| {
+            let other = scope.spawn(|| pattern(&programs, [librdkafka, consumer("librdkafka", Some("range"))]));
+            let first = pattern(&programs, [java, librdkafka]);
+            vec![first, other.join().unwrap_or_else(|_| Err("the driver panicked".to_owned()))]
+        })
+    });
 }
 
 /// Each life has a broker of its own and waits most of the time: all at once.
@@ -110,14 +147,20 @@ fn lives(test: &str, kinds: &[Kind]) {
     let only = std::env::var("CORELINE_GROUP_ONLY").unwrap_or_default();
     let kinds: Vec<Kind> = kinds.iter().filter(|kind| kind.name().contains(&only)).copied().collect();
     let Some(programs) = prepare(&kinds) else { return };
+    rounds(test, || {
+        thread::scope(|scope| {
+            let all: Vec<_> = kinds.iter().map(|kind| scope.spawn(|| life(&programs, *kind))).collect();
+            all.into_iter().map(|one| one.join().unwrap_or_else(|_| Err("the driver panicked".to_owned()))).collect()
+        })
+    });
+}
+
+/// As often as `CORELINE_GROUP_ROUNDS` says.
+fn rounds(test: &str, one: impl Fn() -> Vec<Result<String, String>>) {
     let rounds = std::env::var("CORELINE_GROUP_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1);
     for _ in 0..rounds {
         let start = Instant::now();
-        let results = thread::scope(|scope| {
-            let all: Vec<_> = kinds.iter().map(|kind| scope.spawn(|| life(&programs, *kind))).collect();
-            all.into_iter().map(|one| one.join().unwrap_or_else(|_| Err("the driver panicked".to_owned()))).collect()
-        });
-        report(test, start, results);
+        report(test, start, one());
     }
 }
 

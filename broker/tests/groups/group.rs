@@ -90,6 +90,8 @@ impl Feed {
 pub(crate) struct Group {
     pub(crate) name: String,
     pub(crate) history: History,
+    /// What members subscribe instead of a topic.
+    pattern: Option<String>,
     programs: BTreeMap<usize, Program>,
     kinds: Vec<Kind>,
     events: Receiver<(usize, Event)>,
@@ -100,8 +102,15 @@ impl Group {
     /// Empty, watched by an observer of its committed offsets.
     pub(crate) fn watch(programs: &Programs, broker: &Broker, name: &str, feed: &Feed) -> Result<Group, String> {
         let (sender, events) = channel();
-        let mut group =
-            Group { name: name.to_owned(), history: History::default(), programs: BTreeMap::new(), kinds: Vec::new(), events, sender };
+        let mut group = Group {
+            name: name.to_owned(),
+            history: History::default(),
+            pattern: None,
+            programs: BTreeMap::new(),
+            kinds: Vec::new(),
+            events,
+            sender,
+        };
         let bootstrap = broker.bootstrap();
         let args = ["--bootstrap", &bootstrap, "watch", &feed.topic, "--group", name];
         let number = group.history.join("the observer", None);
@@ -109,6 +118,11 @@ impl Group {
         group.programs.insert(number, program);
         group.kinds.push(Kind { client: HELPER, protocol: "", assignor: None, cooperative: false, statics: false });
         Ok(group)
+    }
+
+    /// Members that join from now on subscribe every topic that matches, an expression that begins with `^`.
+    pub(crate) fn subscribe_pattern(&mut self, pattern: &str) {
+        self.pattern = Some(pattern.to_owned());
     }
 
     /// Starts a member; its number.
@@ -139,7 +153,10 @@ impl Group {
         again: Option<usize>,
     ) -> Result<usize, String> {
         let bootstrap = broker.bootstrap();
-        let mut args = vec!["--bootstrap", &bootstrap, "member", &feed.topic, "--group", &self.name, "--protocol", kind.protocol];
+        // librdkafka takes what begins with ^ for an expression, Java has another call for it.
+        let topic = self.pattern.as_ref().filter(|_| kind.client == HELPER).unwrap_or(&feed.topic);
+        let mut args = vec!["--bootstrap", &bootstrap, "member", topic, "--group", &self.name, "--protocol", kind.protocol];
+        self.pattern.iter().filter(|_| kind.client != HELPER).for_each(|pattern| args.extend(["--regex", pattern]));
         kind.assignor.iter().for_each(|assignor| args.extend(["--assignor", assignor]));
         instance.iter().for_each(|instance| args.extend(["--instance", instance]));
         let number = self.history.join(&format!("{} {}", kind.client, self.history.members.len()), again);
@@ -186,7 +203,13 @@ impl Group {
 
     /// Every partition has one owner among these members, each of them has some, in one generation where the protocol has one.
     pub(crate) fn settle(&mut self, members: &[usize]) -> Result<(), String> {
+        self.settle_on(members, None)
+    }
+
+    /// The same of the partitions of these topics, and of no others.
+    pub(crate) fn settle_on(&mut self, members: &[usize], feeds: Option<&[&Feed]>) -> Result<(), String> {
         let kinds = self.kinds.clone();
+        let wanted: Option<BTreeSet<Place>> = feeds.map(|feeds| feeds.iter().flat_map(|feed| feed.places()).collect());
         self.until(&format!("members {members:?} share the partitions"), |history| {
             let mut all: BTreeSet<&Place> = BTreeSet::new();
             let mut count = 0;
@@ -199,7 +222,11 @@ impl Group {
             }
             let newest = history.members.iter().map(|member| member.generation).max();
             let together = members.iter().all(|i| kinds[*i].protocol != "classic" || Some(history.members[*i].generation) == newest);
-            together && all.len() == PARTITIONS as usize && count == all.len()
+            let complete = match &wanted {
+                Some(wanted) => all.iter().copied().eq(wanted),
+                None => all.len() == PARTITIONS as usize,
+            };
+            together && complete && count == all.len()
         })
     }
 

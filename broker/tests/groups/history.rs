@@ -206,6 +206,14 @@ impl History {
         }
     }
 
+    /// The topic was deleted, and with it what was committed: one of the same name begins anew.
+    pub(crate) fn forget_topic(&mut self, topic: &str) {
+        self.read.retain(|place, _| place.0 != topic);
+        self.observed.retain(|place, _| place.0 != topic);
+        self.commits.retain(|place, _| place.0 != topic);
+        self.readers.retain(|(_, place, _), _| place.0 != topic);
+    }
+
     /// The last acknowledged commit.
     pub(crate) fn committed(&self, place: &Place) -> i64 {
         self.commits.get(place).and_then(|all| all.iter().rfind(|commit| commit.acknowledged)).map_or(-1, |commit| commit.offset)

@@ -16,7 +16,7 @@ const SETTINGS: [&str; 4] = [
     "group.consumer.heartbeat.interval.ms=500",
 ];
 
-fn broker(kinds: &[Kind]) -> Result<Broker, String> {
+pub(crate) fn broker(kinds: &[Kind]) -> Result<Broker, String> {
     let settings: &[&str] = if kinds.iter().any(|kind| kind.protocol == "consumer") { &SETTINGS } else { &[] };
     Broker::start_with(Target::from_env(), 2, settings)
 }
@@ -232,7 +232,7 @@ pub(crate) fn storm(programs: &Programs, name: &str, kinds: &[Kind]) -> Result<S
     finish(done, group, &broker, &steps)
 }
 
-fn finish(done: Result<(), String>, group: Group, broker: &Broker, steps: &Steps) -> Result<String, String> {
+pub(crate) fn finish(done: Result<(), String>, group: Group, broker: &Broker, steps: &Steps) -> Result<String, String> {
     let done = done.and_then(|()| group.check());
     let told = group.history.assignments;
     let said = group.end(done.is_err());
@@ -243,18 +243,18 @@ fn finish(done: Result<(), String>, group: Group, broker: &Broker, steps: &Steps
 }
 
 /// Names and times of what is done.
-struct Steps {
+pub(crate) struct Steps {
     name: String,
     log: Vec<String>,
     last: Instant,
 }
 
 impl Steps {
-    fn new(name: String) -> Steps {
+    pub(crate) fn new(name: String) -> Steps {
         Steps { name, log: Vec::new(), last: Instant::now() }
     }
 
-    fn done(&mut self, step: &str) {
+    pub(crate) fn done(&mut self, step: &str) {
         let line = format!("{step} {:.1} s", self.last.elapsed().as_secs_f32());
         if std::env::var_os("CORELINE_INTEROP_VERBOSE").is_some() {
             let _ = writeln!(std::io::stderr(), "groups: {}: {line}", self.name);
