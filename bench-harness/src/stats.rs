@@ -112,6 +112,12 @@ pub fn mean(values: &[f64]) -> f64 {
     if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / values.len() as f64 }
 }
 
+/// The geometric mean of positive numbers; `None` of nothing.
+pub fn geometric_mean(values: &[f64]) -> Option<f64> {
+    let logs: Vec<f64> = values.iter().map(|value| value.ln()).collect();
+    (!logs.is_empty()).then(|| mean(&logs).exp())
+}
+
 /// The sample standard deviation; 0 of fewer than two values.
 pub fn standard_deviation(values: &[f64]) -> f64 {
     if values.len() < 2 {
@@ -273,6 +279,40 @@ mod tests {
         assert!((2..=20).contains(&wrong), "{wrong} of 200; 10 are expected");
     }
 
+    /// Blocks as a shared machine gives them: noise, and now and then one that a neighbour made several times slower. B is `truth` times A.
+    fn called(truth: f64, pairs: usize, noise_pairs: usize, comparisons: u64) -> (usize, usize) {
+        let mut random = SplitMix64(7);
+        let mut uniform = move || random.next() as f64 / u64::MAX as f64;
+        let mut block = move |level: f64| {
+            let normal = (0..12).map(|_| uniform()).sum::<f64>() - 6.0;
+            let disturbed = if uniform() < 0.1 { 1.0 + 4.0 * uniform() } else { 1.0 };
+            level * (0.05 * normal).exp() * disturbed
+        };
+        let (mut a, mut b) = (0, 0);
+        for seed in 0..comparisons {
+            let mut some = |count: usize, to: f64| -> Vec<(f64, f64)> { (0..count).map(|_| (block(100.0), block(100.0 * to))).collect() };
+            let (noise, measured) = (some(noise_pairs, 1.0), some(pairs, truth));
+            match verdict(ratio(&measured, seed), ratio(&noise, seed), Better::Lower) {
+                Verdict::A => a += 1,
+                Verdict::B => b += 1,
+                _ => {}
+            }
+        }
+        (a, b)
+    }
+
+    #[test]
+    fn disturbed_blocks_make_it_careful_and_not_wrong() {
+        for pairs in [4, 6, 10] {
+            let (a, b) = called(1.0, pairs, 2, 150);
+            assert!(a + b <= 10, "{pairs} pairs of equal targets: A {a}, B {b} of 150; 7.5 are what 95 % lets through");
+        }
+        let (a, b) = called(0.5, 10, 2, 150);
+        assert!(a == 0 && b >= 130, "B takes half the time: A {a}, B {b} of 150");
+        let (a, b) = called(1.5, 10, 2, 150);
+        assert!(b == 0 && a >= 60, "B takes half as long again: A {a}, B {b} of 150");
+    }
+
     #[test]
     fn slopes_and_medians() {
         let (rising, half) = slope(&[(0.0, 1.0), (1.0, 3.0), (2.0, 5.0), (3.0, 7.0)]).expect("points");
@@ -282,6 +322,8 @@ mod tests {
         assert!(close(s, 0.5, 1e-12) && close(half, 4.303 * (1.5_f64 / 2.0 / 5.0).sqrt(), 1e-9), "{s} {half}");
         assert_eq!(slope(&[(1.0, 1.0), (2.0, 2.0)]), None);
         assert_eq!(slope(&[(1.0, 1.0), (1.0, 2.0), (1.0, 3.0)]), None);
+        assert_eq!(geometric_mean(&[]), None);
+        assert!(geometric_mean(&[1.0, 100.0]).is_some_and(|m| close(m, 10.0, 1e-9)));
         assert_eq!((median(&[]), median(&[3.0, 1.0, 2.0]), median(&[4.0, 1.0])), (None, Some(2.0), Some(2.5)));
     }
 }

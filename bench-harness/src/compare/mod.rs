@@ -68,9 +68,9 @@ pub struct Row {
     pub figure: String,
     /// Which way better lies.
     pub better: Better,
-    /// Median over A's blocks.
+    /// Geometric mean over A's blocks in whole pairs, so that B / A is the ratio; the median of all its blocks where there is no ratio.
     pub a: Option<f64>,
-    /// Median over B's blocks.
+    /// The same of B.
     pub b: Option<f64>,
     /// B / A.
     pub ratio: Option<Ratio>,
@@ -282,12 +282,15 @@ fn rows(blocks: &[Measured], better: &[(String, Better)], seed: u64) -> Vec<Row>
             }
             pairs.values().filter_map(|(a, b)| Some((*a.first()?, *b.first()?))).collect()
         };
-        let (ratio, noise) = (stats::ratio(&pairs(false), seed), stats::ratio(&pairs(true), seed));
+        let whole = pairs(false);
+        let (ratio, noise) = (stats::ratio(&whole, seed), stats::ratio(&pairs(true), seed));
+        let (a, b): (Vec<f64>, Vec<f64>) = whole.into_iter().unzip();
+        let typical = |values: &[f64], of| if ratio.is_some() { stats::geometric_mean(values) } else { side(of) };
         Row {
             figure: figure.clone(),
             better: *better,
-            a: side(Side::A),
-            b: side(Side::B),
+            a: typical(&a, Side::A),
+            b: typical(&b, Side::B),
             ratio,
             noise,
             verdict: stats::verdict(ratio, noise, *better),

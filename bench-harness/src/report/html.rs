@@ -155,9 +155,15 @@ fn time_lines(result: &RunResult) -> String {
         }
     }
     latencies.retain(|line| !line.points.is_empty());
-    let mut html = plot::over_time("Records per second", &rates, &shaded, false, number);
+    let mut html = plot::over_time("records per second by seconds of the run", &rates, &shaded, false, number);
     if !latencies.is_empty() {
-        html.push_str(&plot::over_time("Latency over time", &latencies, &shaded, true, show_time));
+        html.push_str(&plot::over_time(
+            "time (logarithmic) by seconds of the run in which records were due",
+            &latencies,
+            &shaded,
+            true,
+            show_time,
+        ));
     }
     section("Over time (grey: warm-up and drain, not measured)", &html)
 }

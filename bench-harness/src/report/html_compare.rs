@@ -63,7 +63,7 @@ fn name(target: &TargetInfo) -> String {
 
 fn table(result: &CompareResult) -> String {
     let mut html =
-        "<table><tr><th>figure, median of blocks</th><th>A</th><th>B</th><th>B / A [95 %]</th><th>A / A</th><th>verdict</th></tr>"
+        "<table><tr><th>figure, geometric mean of blocks</th><th>A</th><th>B</th><th>B / A [95 %]</th><th>A / A</th><th>verdict</th></tr>"
             .to_string();
     for row in &result.rows {
         let shown = |value: Option<f64>| value.map_or("-".to_string(), number);

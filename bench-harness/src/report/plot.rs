@@ -12,7 +12,7 @@ const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 320.0;
 const LEFT: f64 = 84.0;
 const RIGHT: f64 = 16.0;
-const TOP: f64 = 12.0;
+const TOP: f64 = 26.0;
 const BOTTOM: f64 = 44.0;
 /// Most points of a line; more would not be seen.
 const POINTS_MAX: usize = 600;
@@ -97,6 +97,11 @@ impl Canvas {
         Canvas { out: format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{title}\"><title>{title}</title>") }
     }
 
+    /// What the axes are, above them.
+    fn caption(&mut self, text: &str) {
+        self.text(LEFT, TOP - 10.0, "start", text);
+    }
+
     fn text(&mut self, x: f64, y: f64, anchor: &str, text: &str) {
         let _ = write!(self.out, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>", escape(text));
     }
@@ -146,6 +151,7 @@ pub(super) fn percentiles(title: &str, series: &[(String, &Latency)]) -> String 
     let y = Axis::of(lines.iter().flat_map(|line| line.points.iter().map(|p| p.1)), true, false);
     let nines = lines.iter().flat_map(|line| line.points.iter().map(|p| p.0)).fold(1.0, f64::max);
     let mut canvas = Canvas::new(title);
+    canvas.caption("time (logarithmic) by share of the records that took no longer");
     canvas.grid_y(&y, show_time);
     for (at, label) in [
         (0.0, "0 %"),
@@ -196,9 +202,12 @@ fn thinned(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
 
 /// Lines over time in seconds; `shaded` stretches are not part of what is measured.
 pub(super) fn over_time(title: &str, lines: &[Line], shaded: &[(f64, f64)], log: bool, show: impl Fn(f64) -> String) -> String {
-    let x = Axis::of(lines.iter().flat_map(|line| line.points.iter().map(|p| p.0)), false, true);
+    // Plots of one run have one time axis, whatever their lines know of its ends.
+    let ends = shaded.iter().flat_map(|(from, to)| [*from, *to]);
+    let x = Axis::of(lines.iter().flat_map(|line| line.points.iter().map(|p| p.0)).chain(ends), false, true);
     let y = Axis::of(lines.iter().flat_map(|line| line.points.iter().map(|p| p.1)), log, true);
     let mut canvas = Canvas::new(title);
+    canvas.caption(title);
     for (from, to) in shaded {
         let (from, to) = (x_at(x.place(*from)), x_at(x.place(*to)));
         let _ = write!(

@@ -265,7 +265,7 @@ pub fn compare(result: &CompareResult) -> String {
         result.blocks.len() - blocks,
         result.seed
     );
-    let _ = writeln!(out, "{:<34}{:>12}{:>12}   {:<26}{:<18}verdict", "figure (median)", "A", "B", "B/A [95 % interval]", "A/A");
+    let _ = writeln!(out, "{:<34}{:>12}{:>12}   {:<26}{:<18}verdict", "figure (geometric mean)", "A", "B", "B/A [95 % interval]", "A/A");
     for row in &result.rows {
         let shown = |value: Option<f64>| value.map_or("-".to_string(), number);
         let _ = writeln!(

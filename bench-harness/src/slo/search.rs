@@ -1,4 +1,5 @@
-//! Which rate to try next: climb in doublings, bisect to 3 %, confirm at 90, 100 and 110 % three times each. Pure.
+//! Which rate to try next: climb in doublings, bisect to 3 %, confirm at 90, 100 and 110 % three times each. A rate that was the highest allowed is
+//! tried three times in all: one good trial is no bound. Pure.
 
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +76,8 @@ pub struct Search {
     trials: usize,
     confirmed: Vec<(f64, usize, usize)>,
     next_confirmation: usize,
+    /// Trials at the ceiling after the first that met it there: that met it again, and all.
+    at_ceiling: (usize, usize),
 }
 
 impl Search {
@@ -82,7 +85,7 @@ impl Search {
     pub fn new(start: f64, floor: f64, ceiling: f64) -> Search {
         let start = start.clamp(floor, ceiling);
         let confirmed = SHARES.iter().map(|share| (*share, 0, 0)).collect();
-        Search { start, floor, ceiling, met_at: None, missed_at: None, trials: 0, confirmed, next_confirmation: 0 }
+        Search { start, floor, ceiling, met_at: None, missed_at: None, trials: 0, confirmed, next_confirmation: 0, at_ceiling: (0, 0) }
     }
 
     /// The next trial, or the answer.
@@ -92,6 +95,9 @@ impl Search {
             (None, None) => climb(self.start),
             (None, Some(missed)) if missed <= self.floor => Step::Done(self.never()),
             (None, Some(missed)) => climb((missed / 2.0).max(self.floor)),
+            (Some(met), None) if met >= self.ceiling && self.at_ceiling.1 + 1 < CONFIRMATIONS => {
+                Step::Try { rate: met, purpose: Purpose::Confirm(1.0) }
+            }
             (Some(met), None) if met >= self.ceiling => Step::Done(self.unbounded(met)),
             (Some(met), None) => climb((met * 2.0).min(self.ceiling)),
             (Some(met), Some(missed)) if missed / met > TOLERANCE && self.trials < TRIALS_MAX => {
@@ -103,6 +109,14 @@ impl Search {
 
     /// Takes the outcome of the trial that [`Search::next`] asked for.
     pub fn record(&mut self, rate: f64, purpose: Purpose, met: bool) {
+        if let (Purpose::Confirm(_), None) = (purpose, self.missed_at) {
+            self.at_ceiling = (self.at_ceiling.0 + usize::from(met), self.at_ceiling.1 + 1);
+            if self.at_ceiling == (0, CONFIRMATIONS - 1) {
+                // The first trial there was luck: the limit is looked for below.
+                (self.met_at, self.missed_at) = (None, Some(rate));
+            }
+            return;
+        }
         if let Purpose::Confirm(share) = purpose {
             if let Some(at) = self.confirmed.iter_mut().find(|(s, _, _)| *s == share) {
                 at.1 += usize::from(met);
@@ -155,8 +169,10 @@ impl Search {
     }
 
     fn unbounded(&self, met: f64) -> Answer {
-        let why = format!("held at the highest rate that was tried ({met:.0}/s); --max-rate sets it");
-        Answer { rate: Some(met), sure: Sure::LowerBound, confirmed: Vec::new(), why }
+        let held = self.at_ceiling.0 + 1;
+        let (sure, what) = if held == CONFIRMATIONS { (Sure::LowerBound, "always") } else { (Sure::Unsteady, "mostly") };
+        let why = format!("held {what} at the highest rate that was tried ({met:.0}/s); --max-rate sets it");
+        Answer { rate: Some(met), sure, confirmed: vec![(1.0, held, CONFIRMATIONS)], why }
     }
 
     fn never(&self) -> Answer {
@@ -203,6 +219,30 @@ mod tests {
         assert!(never.why.contains("even at 10 records/s") && trials < 12, "{never:?}");
         let (always, _) = search(1_000.0, |_, _| true);
         assert_eq!((always.rate, always.sure), (Some(1e6), Sure::LowerBound));
+        assert_eq!(always.confirmed, [(1.0, CONFIRMATIONS, CONFIRMATIONS)]);
+    }
+
+    #[test]
+    fn one_good_trial_at_the_highest_rate_is_no_bound() {
+        let mut search = Search::new(1e6, 10.0, 1e6);
+        for met in [true, true, false] {
+            let Step::Try { rate, purpose } = search.next() else { panic!("{search:?}") };
+            assert_eq!(rate, 1e6);
+            search.record(rate, purpose, met);
+        }
+        let Step::Done(answer) = search.next() else { panic!("{search:?}") };
+        assert_eq!((answer.rate, answer.sure), (Some(1e6), Sure::Unsteady), "{answer:?}");
+        let mut search = Search::new(1e6, 10.0, 1e6);
+        let mut trial = 0;
+        let answer = loop {
+            match search.next() {
+                Step::Done(answer) => break answer,
+                Step::Try { rate, purpose } => search.record(rate, purpose, trial == 0 || rate <= 400_000.0),
+            }
+            trial += 1;
+        };
+        assert_eq!(answer.sure, Sure::Confirmed, "{answer:?}");
+        assert!(answer.rate.is_some_and(|rate| rate <= 400_000.0 && rate > 380_000.0), "{answer:?}");
     }
 
     #[test]
