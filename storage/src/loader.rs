@@ -276,12 +276,7 @@ async fn put_back<D: Disk>(
             && header.base_offset >= *covered
             && let Some(producer) = producer_batch(header)
         {
-            let stamp = if header.attributes.timestamp_type() == coreline_wire::record::TimestampType::LogAppendTime {
-                header.max_timestamp
-            } else {
-                -1
-            };
-            table.apply(&producer, header.base_offset, stamp, now_ms, PRODUCERS_RECOVERED_MAX);
+            table.apply(&producer, header.base_offset, header.max_timestamp, now_ms, PRODUCERS_RECOVERED_MAX);
         }
     }
     if let Some((mut table, _)) = producers {

@@ -215,7 +215,8 @@ async fn rebuild_producers<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>) ->
     for (base, size) in segments {
         scan::scan(store, log, base, 0, size, |batch| {
             if let Some(producer) = producer_batch(&batch.header) {
-                table.apply(&producer, batch.header.base_offset, -1, batch.header.max_timestamp, producers_max);
+                let time = batch.header.max_timestamp;
+                table.apply(&producer, batch.header.base_offset, time, time, producers_max);
             }
             true
         })

@@ -21,8 +21,9 @@ pub struct BatchMark {
     pub base_offset: i64,
     /// Offset of its last record.
     pub last_offset: i64,
-    /// Log append time answered for it, ms; -1 for `CreateTime`.
-    pub log_append_time_ms: i64,
+    /// Its greatest timestamp, ms since 1970: the append time under `LogAppendTime`. -1 without timestamps, and for batches of `CreateTime` in
+    /// files from before 2026-11-23.
+    pub timestamp_ms: i64,
 }
 
 /// What one batch says about its producer.
@@ -84,8 +85,8 @@ pub struct ActiveProducer {
     pub epoch: i16,
     /// Sequence of its last record, -1 when no batch is remembered.
     pub last_sequence: i32,
-    /// When it was seen last, ms since 1970.
-    pub last_seen_ms: i64,
+    /// Greatest timestamp of its last batch, ms since 1970; when it was seen last where that is not known.
+    pub last_timestamp_ms: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +124,7 @@ impl ProducerTable {
             producer_id: *id,
             epoch: p.epoch,
             last_sequence: p.marks.back().map_or(-1, |mark| mark.last_sequence),
-            last_seen_ms: p.last_seen_ms,
+            last_timestamp_ms: p.marks.back().map(|mark| mark.timestamp_ms).filter(|ms| *ms >= 0).unwrap_or(p.last_seen_ms),
         };
         let mut all: Vec<_> = self.producers.iter().map(one).collect();
         all.sort_unstable_by_key(|producer| producer.producer_id);
@@ -160,8 +161,8 @@ impl ProducerTable {
         }
     }
 
-    /// Records an appended batch; never refuses. `producers_max` bounds the table: beyond it the longest idle sixteenth is forgotten.
-    pub fn apply(&mut self, batch: &ProducerBatch, base_offset: i64, log_append_time_ms: i64, now_ms: i64, producers_max: usize) {
+    /// Records an appended batch, whose greatest timestamp is `timestamp_ms`; never refuses. `producers_max` bounds the table: beyond it the longest idle sixteenth is forgotten.
+    pub fn apply(&mut self, batch: &ProducerBatch, base_offset: i64, timestamp_ms: i64, now_ms: i64, producers_max: usize) {
         if !self.producers.contains_key(&batch.producer_id) && self.producers.len() >= producers_max {
             self.forget_idlest(producers_max);
         }
@@ -183,7 +184,7 @@ impl ProducerTable {
             last_sequence: batch.last_sequence(),
             base_offset,
             last_offset: base_offset + i64::from(batch.last_offset_delta),
-            log_append_time_ms,
+            timestamp_ms,
         });
     }
 
@@ -227,7 +228,7 @@ impl ProducerTable {
                 out.extend_from_slice(&mark.last_sequence.to_le_bytes());
                 out.extend_from_slice(&mark.base_offset.to_le_bytes());
                 out.extend_from_slice(&mark.last_offset.to_le_bytes());
-                out.extend_from_slice(&mark.log_append_time_ms.to_le_bytes());
+                out.extend_from_slice(&mark.timestamp_ms.to_le_bytes());
             }
         }
         out
@@ -257,7 +258,7 @@ impl ProducerTable {
                     last_sequence: rest.i32()?,
                     base_offset: rest.i64()?,
                     last_offset: rest.i64()?,
-                    log_append_time_ms: rest.i64()?,
+                    timestamp_ms: rest.i64()?,
                 });
             }
             if producers.insert(id, Producer { epoch, last_seen_ms, marks }).is_some() {
@@ -388,7 +389,7 @@ mod tests {
         for (producer_id, at) in [(9, 50), (3, 60)] {
             t.apply(&ProducerBatch { producer_id, epoch: 1, first_sequence: 4, last_offset_delta: 2 }, 0, -1, at, 10);
         }
-        let told: Vec<_> = t.active().iter().map(|p| (p.producer_id, p.epoch, p.last_sequence, p.last_seen_ms)).collect();
+        let told: Vec<_> = t.active().iter().map(|p| (p.producer_id, p.epoch, p.last_sequence, p.last_timestamp_ms)).collect();
         assert_eq!(told, [(3, 1, 6, 60), (9, 1, 6, 50)]);
     }
 

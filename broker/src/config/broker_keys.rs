@@ -176,6 +176,17 @@ settings! {
         min_insync_replicas: i32 = "min.insync.replicas" => Spec::new("1").at_least(1).dynamic();
         /// Whether a replica that is not in sync may lead when no other is left. Carried: partitions have one replica yet.
         unclean_leader_election_enable: bool = "unclean.leader.election.enable" => Spec::new("false").dynamic();
+        /// Bytes a second that leaders send to throttled replicas, see the topic's `leader.replication.throttled.replicas`. Set and removed by
+        /// tools that reassign partitions, and listed only while it is set. Carried: nothing is replicated yet, so nothing is slowed down.
+        leader_replication_throttled_rate: Option<i64> =
+            "leader.replication.throttled.rate" => Spec::unset().at_least(0).unit(Unit::Bytes).dynamic().only_when_set();
+        /// Bytes a second that throttled followers fetch. Otherwise as `leader.replication.throttled.rate`. Carried: nothing is replicated yet.
+        follower_replication_throttled_rate: Option<i64> =
+            "follower.replication.throttled.rate" => Spec::unset().at_least(0).unit(Unit::Bytes).dynamic().only_when_set();
+        /// Bytes a second that replicas move between log directories. Otherwise as `leader.replication.throttled.rate`. Carried: there is one
+        /// directory.
+        replica_alter_log_dirs_io_max_bytes_per_second: Option<i64> = "replica.alter.log.dirs.io.max.bytes.per.second" =>
+            Spec::unset().at_least(0).unit(Unit::Bytes).dynamic().only_when_set();
         /// What an acknowledgement promises: `durable` answers after the flush, `replicated` after the device has the write, `memory` at once.
         /// Coreline's own; see the topic's `durability.class`. Internal topics are always `durable`.
         log_durability_class: String = "log.durability.class" => Spec::new("durable").one_of(DURABILITY_CLASSES).dynamic();

@@ -55,7 +55,8 @@ pub fn topic(config: &Config, name: &str, overrides: &Overrides<'_>, filter: Fil
 /// Every setting of this broker.
 pub fn broker(config: &Config, overrides: &Overrides<'_>, filter: Filter<'_>) -> Vec<DescribedConfig> {
     let keys = BROKER_KEYS.iter().filter(|key| wanted(filter, key));
-    keys.map(|key| DescribedConfig::new(config.resolve_broker_key(key, overrides))).collect()
+    let described = keys.map(|key| DescribedConfig::new(config.resolve_broker_key(key, overrides)));
+    described.filter(|config| config.source != ConfigSource::Default || !config.key.is_listed_only_when_set()).collect()
 }
 
 /// Every setting of a group; `own` is what is set on it.
@@ -137,6 +138,15 @@ mod tests {
         assert_eq!(set.len(), 1);
         assert_eq!((set[0].value.as_deref(), set[0].source), (Some("5000"), ConfigSource::DynamicDefaultBroker));
         assert!(cluster_default(&config, &Overrides::default(), None).is_empty());
+    }
+
+    #[test]
+    fn a_throttle_is_listed_where_it_is_set() {
+        let (config, key) = (Config::default(), "leader.replication.throttled.rate");
+        assert!(broker(&config, &Overrides::default(), Some(&[key])).is_empty());
+        let b = map(&[(key, "1000000")]);
+        let set = broker(&config, &Overrides { broker: Some(&b), ..Overrides::default() }, None);
+        assert_eq!(levels(&set, key).2, [(key, "1000000".to_string(), ConfigSource::DynamicBroker)]);
     }
 
     #[test]

@@ -116,6 +116,7 @@ pub struct Spec {
     pub(super) unit: Unit,
     pub(super) applies: Applies,
     pub(super) sensitive: bool,
+    pub(super) only_when_set: bool,
     pub(super) synonym: Option<&'static str>,
 }
 
@@ -127,7 +128,15 @@ impl Spec {
 
     /// A key without a value by default.
     pub const fn unset() -> Spec {
-        Spec { default: None, valid: Valid::Any, unit: Unit::None, applies: Applies::Restart, sensitive: false, synonym: None }
+        Spec {
+            default: None,
+            valid: Valid::Any,
+            unit: Unit::None,
+            applies: Applies::Restart,
+            sensitive: false,
+            only_when_set: false,
+            synonym: None,
+        }
     }
 
     /// Lower bound, inclusive.
@@ -173,6 +182,11 @@ impl Spec {
     /// The value is never shown (passwords).
     pub const fn sensitive(self) -> Spec {
         Spec { sensitive: true, ..self }
+    }
+
+    /// DescribeConfigs lists it only where somebody has set it.
+    pub const fn only_when_set(self) -> Spec {
+        Spec { only_when_set: true, ..self }
     }
 
     /// For a topic key: the broker key that gives its default.
@@ -222,6 +236,11 @@ impl Key {
     /// True if the value must never be shown.
     pub fn is_sensitive(&self) -> bool {
         self.spec.sensitive
+    }
+
+    /// True if DescribeConfigs lists it only where somebody has set it.
+    pub fn is_listed_only_when_set(&self) -> bool {
+        self.spec.only_when_set
     }
 
     /// For a topic key: the broker key that gives its default, of the same unit.

@@ -83,7 +83,7 @@ fn producer_state(producer: ActiveProducer) -> ProducerState {
         .with_producer_id(ProducerId(producer.producer_id))
         .with_producer_epoch(producer.epoch.into())
         .with_last_sequence(producer.last_sequence)
-        .with_last_timestamp(producer.last_seen_ms)
+        .with_last_timestamp(producer.last_timestamp_ms)
         .with_coordinator_epoch(-1)
         .with_current_txn_start_offset(-1)
 }
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_producer_is_told_without_a_transaction() {
-        let producer = ActiveProducer { producer_id: 7, epoch: 2, last_sequence: 41, last_seen_ms: 1000 };
+        let producer = ActiveProducer { producer_id: 7, epoch: 2, last_sequence: 41, last_timestamp_ms: 1000 };
         let response = partition_response(3, Ok(vec![producer]));
         let state = &response.active_producers[0];
         assert_eq!((state.producer_id.0, state.producer_epoch, state.last_sequence, state.last_timestamp), (7, 2, 41, 1000));

@@ -49,9 +49,6 @@ pub const LOG_AND_METADATA: &[(&str, &str)] = &[
     ("Produce v9 delete horizon bit", "only a broker's cleaner may set it; Kafka stores it"),
     ("Produce v9 producer with epoch -1", "a producer id comes with an epoch; Kafka stores it"),
     ("append time bit", "only a broker may set it, whatever the topic says; Kafka lets it pass where the topic has CreateTime"),
-    ("Produce v9 repeated", "no append time where there is none; Kafka tells the timestamp of the batch it kept"),
-    ("Produce v9 sequence wraps again", "the same"),
-    ("Produce v9 across the wrap again", "the same"),
     ("transactional", "there are no transactions yet"),
     ("Fetch v12 partition twice", "each naming is answered; Kafka answers the last"),
     ("Fetch v12 topic twice", "the same"),
@@ -93,9 +90,6 @@ pub const SURFACE: &[(&str, &str)] = &[
     ("ListGroups v0 body of one byte", "a body is read to its last byte; Kafka ignores what follows"),
     ("ListGroups v1 body of one byte", "the same"),
     ("ListGroups v2 body of one byte", "the same"),
-    ("DescribeProducers v0 both$", "the time of a producer's last batch is that of its arrival; Kafka's is the batch's own"),
-    ("DescribeProducers v0 topic twice$", "the same"),
-    ("DescribeProducers v0 next epoch$", "the same"),
     ("DescribeQuorum v2 metadata$", "the node's listener is the one for clients; Kafka's controllers have one of their own"),
 ];
 

@@ -130,8 +130,7 @@ fn try_append<D: Disk>(log: &Rc<LogInner<D>>, store: &StoreInner<D>, batch: &Val
     state.segments.active_mut().add_batch(bytes as u32, place.next_offset, place.base_offset, place.max_timestamp_ms, interval, ctx.now_ms);
     state.epochs.observe(place.leader_epoch, place.base_offset);
     if let Some(producer) = &place.producer {
-        let stamp = place.log_append_time_ms.unwrap_or(-1);
-        state.producers.apply(producer, place.base_offset, stamp, ctx.now_ms, config.producers_max as usize);
+        state.producers.apply(producer, place.base_offset, place.max_timestamp_ms, ctx.now_ms, config.producers_max as usize);
         state.producers_changed = true;
     }
     state.last_ticket = ticket;
@@ -156,12 +155,13 @@ fn flush_due(state: &mut LogState, config: &LogConfig, place: &Placement, now_ms
     state.settling.flush_due(records, now_ms, config.flush_messages, config.flush_ms)
 }
 
-/// A retry: the original answer, durable when everything up to now is.
+/// A retry: the original offsets, durable when everything up to now is. The time is the one of the batch that is kept, whoever gave it, as in
+/// Kafka.
 fn duplicate(state: &LogState, mark: &BatchMark) -> Appended {
     Appended {
         base_offset: mark.base_offset,
         last_offset: mark.last_offset,
-        log_append_time_ms: (mark.log_append_time_ms >= 0).then_some(mark.log_append_time_ms),
+        log_append_time_ms: (mark.timestamp_ms >= 0).then_some(mark.timestamp_ms),
         log_start_offset: state.log_start,
         duplicate: true,
         ticket: state.last_ticket,

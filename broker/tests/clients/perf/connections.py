@@ -3,7 +3,8 @@
 
     broker/tests/clients/perf/connections.py --coreline target/release/coreline [--connections 10000] [--shards 2]
 
-Three kinds, each on a broker of its own: never used, used once for ApiVersions and Metadata, used once more for a produce of 64 KiB. The
+Four kinds, each on a broker of its own: never used, used once for ApiVersions and Metadata, used once more for a produce of 64 KiB, and, to
+tell what of that are records, as many produces by one connection while the others stay as in the second kind. The
 connections are opened (from several loopback addresses, below the limits per address), used, and left alone for --settle seconds; the
 resident memory before and after is VmRSS of /proc/PID/status, so the kernel's socket buffers are not in it. Standard library only."""
 
@@ -99,10 +100,14 @@ def run(args, kind):
             sock.connect(('127.0.0.1', port))
             open_.append(sock)
             requests = {'never used': [], 'metadata': [frame(18, 0, b''), metadata('idle')],
-                        'produce': [frame(18, 0, b''), metadata('idle'), produce('idle', data64)]}[kind]
+                        'produce': [frame(18, 0, b''), metadata('idle'), produce('idle', data64)],
+                        'records': [frame(18, 0, b''), metadata('idle')]}[kind]
             for request in requests:
                 sock.sendall(request)
                 answer(sock)
+            if kind == 'records':
+                first.sendall(produce('idle', data64))
+                answer(first)
             if n % 200 == 199:
                 time.sleep(0.1)
         deadline = time.time() + 60
@@ -132,7 +137,7 @@ def main():
     args = parser.parse_args()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, args.connections + 1000), hard))
-    for kind in ['never used', 'metadata', 'produce']:
+    for kind in ['never used', 'metadata', 'produce', 'records']:
         if args.only in (None, kind):
             run(args, kind)
 
