@@ -37,6 +37,14 @@ fn the_readme_lists_every_scenario_and_every_key() {
 }
 
 #[test]
+fn the_published_tables_are_those_of_the_result_files() {
+    let table = concat!(env!("CARGO_MANIFEST_DIR"), "/baseline/table");
+    let out = Command::new("python3").args([table, "--check"]).output().expect("python3 runs");
+    let said = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "rewrite them with bench-harness/baseline/table: {said}");
+}
+
+#[test]
 fn wrong_input_ends_with_2_and_an_unreachable_target_with_3() {
     let run = |args: &[&str]| {
         let out = Command::new(env!("CARGO_BIN_EXE_coreline-bench")).args(args).output().expect("the binary runs");

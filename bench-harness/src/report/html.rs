@@ -145,8 +145,10 @@ fn time_lines(result: &RunResult) -> String {
     .into_iter()
     .filter(|line| line.points.iter().any(|p| p.1 > 0.0))
     .collect();
-    let shaded: Vec<(f64, f64)> =
+    let mut shaded: Vec<(f64, f64)> =
         result.phases.iter().filter(|p| p.name != "measured").map(|p| (f64::from(p.from_s), f64::from(p.to_s))).collect();
+    // Of no width: both plots end where the last window does.
+    shaded.extend(result.timeline.last().map(|w| (at(w), at(w))));
     let quantile = |metric: Metric, q: f64| move |w: &Window| w.latency.get(&metric)?.quantile(q).map(|ns| ns as f64);
     let mut latencies: Vec<Line> = Vec::new();
     for (metric, name) in [(Metric::ProduceResponse, "produce"), (Metric::E2eResponse, "e2e")] {
