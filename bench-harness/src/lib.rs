@@ -28,6 +28,7 @@ pub mod figures;
 pub mod latency;
 pub mod load;
 pub mod objective;
+pub mod pacing;
 pub mod payload;
 pub mod probe;
 pub mod report;

@@ -160,7 +160,11 @@ impl Observer {
         if let (Some(begin), Some(end)) = (&self.begin, &self.end) {
             let calls = self.counted.unwrap_or_else(|| Err("not asked for (--syscalls)".into()));
             let (records, bytes) = (counts.acked + counts.received, counts.acked_bytes + counts.received_bytes);
-            result.server_cost = json(&ServerCost::between(begin, end, records, bytes, calls));
+            let cost = ServerCost::between(begin, end, records, bytes, calls);
+            match sampled_elsewhere(cost.seconds, result.measured.seconds) {
+                Some(why) => result.verdict.notes.push(why),
+                None => result.server_cost = json(&cost),
+            }
         }
         match self.scrapes {
             [Some(Ok(before)), Some(Ok(after))] => result.stages = json(&StageReport::between(&before, &after)),
@@ -170,6 +174,27 @@ impl Observer {
     }
 }
 
+/// Why the cost of so many seconds is not that of the measured phase: on a host that hardly lets this program run it is sampled late, and would
+/// be divided by records that it did not pay for. Phases without a length (starts) have no such question.
+fn sampled_elsewhere(sampled_s: f64, measured_s: f64) -> Option<String> {
+    let off = (sampled_s - measured_s).abs() / measured_s;
+    (measured_s > 0.0 && off > 0.1)
+        .then(|| format!("the server's cost is left out: it was sampled over {sampled_s:.1} s where {measured_s:.1} s were measured"))
+}
+
 fn json(value: &impl Serialize) -> Option<serde_json::Value> {
     serde_json::to_value(value).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cost_that_was_sampled_over_another_time_is_left_out() {
+        assert_eq!(sampled_elsewhere(3.9, 4.0), None);
+        assert_eq!(sampled_elsewhere(5.0, 0.0), None, "starts have no measured seconds");
+        assert!(sampled_elsewhere(0.3, 1.0).is_some_and(|why| why.contains("over 0.3 s where 1.0 s")));
+        assert!(sampled_elsewhere(1.3, 1.0).is_some());
+    }
 }

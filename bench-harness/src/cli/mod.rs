@@ -44,11 +44,39 @@ enum Command {
         #[arg(long)]
         keys: bool,
     },
-    /// Prints the facts of this host that belong beside every result, as JSON.
-    Host,
+    /// Prints the facts of this host that belong beside every result, as JSON; or how exactly it keeps a schedule.
+    Host(HostArguments),
     /// Starts and ends one server on behalf of this program.
     #[command(hide = true)]
     Supervise(SuperviseArguments),
+}
+
+#[derive(Args)]
+struct HostArguments {
+    /// Instead: how late a load thread with nothing to send notices deadlines, this many per second.
+    #[arg(long, value_name = "RATE", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pacing: Option<u32>,
+    /// Seconds of it.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    seconds: u32,
+    /// As the scenarios' generator.spin_us.
+    #[arg(long, default_value_t = 50)]
+    spin_us: u64,
+    /// As generator.cpus.
+    #[arg(long, default_value = "")]
+    cpus: String,
+    /// As generator.realtime.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=99))]
+    realtime: u32,
+}
+
+fn host(arguments: &HostArguments) -> Result<u8, BenchError> {
+    let Some(rate) = arguments.pacing else { return print_json(&crate::probe::host()) };
+    let cpus = cpus::parse(&arguments.cpus).map_err(|why| BenchError::Config(format!("--cpus: {why}")))?;
+    cpus::check(&cpus).map_err(|error| BenchError::host("--cpus", error))?;
+    let (seconds, spin_us, realtime) = (arguments.seconds, arguments.spin_us, arguments.realtime);
+    let attempt = crate::pacing::Attempt { rate, seconds, spin_us, cpus, realtime };
+    print_json(&crate::pacing::measure(&attempt).map_err(|error| BenchError::host("pacing", error))?)
 }
 
 #[derive(Args)]
@@ -162,7 +190,7 @@ pub fn main() -> ExitCode {
         Command::Compare(arguments) => compare::run(&arguments),
         Command::List { keys: false } => list(),
         Command::List { keys: true } => print(&scenario::key_table()),
-        Command::Host => print_json(&crate::probe::host()),
+        Command::Host(arguments) => host(&arguments),
         Command::Supervise(SuperviseArguments { log, cgroup, dir, cpus, argv }) => {
             let serve = |cpus| supervise::serve(&supervise::Orders { log, cgroup, dir, cpus, argv });
             cpus::parse(&cpus)

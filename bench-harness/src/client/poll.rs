@@ -54,12 +54,13 @@ impl Poll {
         Ok(self.epoll.add(socket, EpollEvent::new(flags, token))?)
     }
 
-    /// Waits until something happens or `deadline_ns` has come; what happened goes to `ready`.
-    pub fn wait(&mut self, deadline_ns: u64, ready: &mut Vec<Ready>) -> io::Result<()> {
+    /// Waits until something happens or `deadline_ns` has come; what happened goes to `ready`. True if it slept rather than spun.
+    pub fn wait(&mut self, deadline_ns: u64, ready: &mut Vec<Ready>) -> io::Result<bool> {
         ready.clear();
         let sleep_until = deadline_ns.saturating_sub(self.spin_ns);
         let now = now_ns();
-        let timeout = if sleep_until > now {
+        let asleep = sleep_until > now;
+        let timeout = if asleep {
             if self.armed_for != sleep_until {
                 let at = TimeSpec::nanoseconds(i64::try_from(sleep_until).unwrap_or(i64::MAX));
                 self.timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
@@ -82,6 +83,6 @@ impl Poll {
                 writable: flags.intersects(EpollFlags::EPOLLOUT | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR),
             });
         }
-        Ok(())
+        Ok(asleep)
     }
 }
