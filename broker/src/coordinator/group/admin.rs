@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use coreline_wire::error_code::ErrorCode;
 
+use super::embedded::CONSUMER;
 use super::member::Member;
 use super::state::ClassicState;
-use super::subscription::CONSUMER;
 use super::write::{PendingWrite, Removal};
 use super::{ClassicGroup, Context, Group, GroupCoordinator, Slot, Token};
 use crate::coordinator::record::Record;

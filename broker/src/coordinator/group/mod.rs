@@ -7,6 +7,7 @@
 mod admin;
 mod classic;
 mod consumer;
+mod embedded;
 mod flow;
 mod heartbeat;
 mod image;

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use coreline_wire::error_code::ErrorCode;
 
 use super::draft::Draft;
-use super::embedded::{self, CONSUMER, Subscription};
 use super::heartbeat::{follow_regexes, replace_static};
 use super::reconcile::{reconcile, still_waits};
 use super::state::ConsumerState;
@@ -17,6 +16,7 @@ use super::target::{follow_epoch, raise_epoch};
 use super::{Deadline, Verdict, View};
 use crate::coordinator::cluster::Cluster;
 use crate::coordinator::consumer_record::{ClassicValue, CurrentValue, MemberState, MemberValue, Partitions};
+use crate::coordinator::group::embedded::{self, CONSUMER, Subscription};
 use crate::coordinator::request::{Heartbeat, JoinAnswer, JoinGroup, LeavingMember, SyncAnswer, SyncGroup};
 
 /// May a member with these protocols be one of the group?

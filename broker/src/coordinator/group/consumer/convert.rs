@@ -10,12 +10,12 @@ use coreline_wire::error_code::ErrorCode;
 
 use super::classic::{assignment, by_id};
 use super::draft::Draft;
-use super::embedded::{self, CONSUMER};
 use super::state::ConsumerState;
 use super::{Verdict, View};
 use crate::coordinator::consumer_record::{
     ClassicValue, CurrentValue, EpochValue, MemberState, MemberValue, OwnedPartitions, TargetEpochValue,
 };
+use crate::coordinator::group::embedded::{self, CONSUMER};
 use crate::coordinator::group::member::Member;
 use crate::coordinator::group::{ClassicGroup, ClassicState};
 

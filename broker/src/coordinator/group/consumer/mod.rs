@@ -14,7 +14,6 @@ mod convert;
 mod deadline;
 mod describe;
 mod draft;
-mod embedded;
 mod heartbeat;
 mod leave;
 mod reconcile;

@@ -1,6 +1,7 @@
 //! The bytes that consumers put into JoinGroup and SyncGroup: subscriptions and assignments of the protocol type `consumer`.
 //!
-//! Read when classic members become part of a consumer group, written for them while they are. Big-endian, classic strings, versions 0 to 3:
+//! The topics are read of every classic group of consumers, since they say which offsets are in use; the rest when classic members become part
+//! of a consumer group, and written for them while they are. Big-endian, classic strings, versions 0 to 3:
 //! subscription: topics, user data, v1 owned partitions, v2 generation, v3 rack; assignment: partitions, user data. A newer version is
 //! read as the newest known one.
 
@@ -26,15 +27,16 @@ pub(super) struct Subscription {
 #[error("the embedded consumer protocol is malformed")]
 pub(super) struct Malformed;
 
+/// The topics of a subscription, whatever follows them.
+pub(super) fn topics(metadata: &[u8]) -> Result<BTreeSet<String>, Malformed> {
+    beginning(&mut &metadata[..]).map(|(_, topics)| topics)
+}
+
 /// Reads a subscription.
 pub(super) fn subscription(metadata: &[u8]) -> Result<Subscription, Malformed> {
     let mut rest = metadata;
     let cursor = &mut rest;
-    let version = version(cursor)?;
-    let mut topics = BTreeSet::new();
-    for _ in 0..count(cursor)? {
-        topics.insert(text(cursor)?.ok_or(Malformed)?);
-    }
+    let (version, topics) = beginning(cursor)?;
     skip_blob(cursor)?;
     let owned = if version >= 1 { partitions(cursor)? } else { BTreeMap::new() };
     if version >= 2 {
@@ -72,6 +74,16 @@ pub(super) fn write_assignment(partitions: &BTreeMap<&str, Vec<i32>>, metadata: 
     out.into()
 }
 
+/// Version and topics, the same in all versions.
+fn beginning(cursor: &mut &[u8]) -> Result<(i16, BTreeSet<String>), Malformed> {
+    let version = version(cursor)?;
+    let mut topics = BTreeSet::new();
+    for _ in 0..count(cursor)? {
+        topics.insert(text(cursor)?.ok_or(Malformed)?);
+    }
+    Ok((version, topics))
+}
+
 fn version(cursor: &mut &[u8]) -> Result<i16, Malformed> {
     match cursor.try_get_i16().map_err(|_| Malformed)? {
         version if version < 0 => Err(Malformed),
@@ -83,9 +95,9 @@ fn number(cursor: &mut &[u8]) -> Result<i32, Malformed> {
     cursor.try_get_i32().map_err(|_| Malformed)
 }
 
-/// The length of an array, no more than what follows can hold; null is none.
+/// The length of an array, no more than what follows can hold; none of them may be null.
 fn count(cursor: &mut &[u8]) -> Result<usize, Malformed> {
-    let count = usize::try_from(number(cursor)?.max(0)).map_err(|_| Malformed)?;
+    let count = usize::try_from(number(cursor)?).map_err(|_| Malformed)?;
     if count > cursor.len() / 2 { Err(Malformed) } else { Ok(count) }
 }
 
@@ -146,6 +158,23 @@ mod tests {
             for cut in 0..bytes.len() {
                 assert!(subscription(&bytes[..cut]).is_err(), "cut at {cut}");
             }
+        }
+    }
+
+    #[test]
+    fn topics_are_read_from_any_version_and_damage_is_no_subscription() {
+        let blob = |version: i16| [&version.to_be_bytes()[..], b"\0\0\0\x02\0\x01a\0\x02bc\xff\xff\xff\xffmore"].concat();
+        for version in [0, 3, 9] {
+            let blob = blob(version);
+            assert_eq!(topics(&blob), Ok(BTreeSet::from(["a".to_owned(), "bc".to_owned()])), "version {version}");
+            for cut in 0..13 {
+                assert!(topics(&blob[..cut]).is_err(), "cut at {cut}");
+            }
+        }
+        for damaged in
+            [&blob(-1)[..], b"\0\0\x7f\xff\xff\xff", b"\0\0\xff\xff\xff\xff", b"\0\0\0\0\0\x01\0\x01\xff", b"\0\0\0\0\0\x01\xff\xff"]
+        {
+            assert_eq!(topics(damaged), Err(Malformed));
         }
     }
 
