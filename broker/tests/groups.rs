@@ -9,6 +9,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test process has no shards: it waits for child processes")]
 
 mod groups {
+    pub(crate) mod command_line;
     pub(crate) mod group;
     pub(crate) mod history;
     pub(crate) mod member;
@@ -27,6 +28,7 @@ mod recipes;
 #[path = "interop/toolchain.rs"]
 mod toolchain;
 
+use groups::command_line::command_line;
 use groups::group::{HELPER, Kind, Programs};
 use groups::migration::migration;
 use groups::pattern::pattern;
@@ -137,6 +139,20 @@ fn java_and_librdkafka_subscribe_an_expression() {
         thread::scope(|scope| {
             let other = scope.spawn(|| pattern(&programs, [librdkafka, consumer("librdkafka", Some("range"))]));
             let first = pattern(&programs, [java, librdkafka]);
+            vec![first, other.join().unwrap_or_else(|_| Err("the driver panicked".to_owned()))]
+        })
+    });
+}
+
+/// The command line is a classic member, also of a group of the consumer protocol.
+#[test]
+fn the_command_line_shares_a_group_with_a_real_client() {
+    let test = "the_command_line_shares_a_group_with_a_real_client";
+    let Some(programs) = prepare(&[LIBRDKAFKA_RANGE]) else { return };
+    rounds(test, || {
+        thread::scope(|scope| {
+            let other = scope.spawn(|| command_line(&programs, consumer("librdkafka", None)));
+            let first = command_line(&programs, LIBRDKAFKA_RANGE);
             vec![first, other.join().unwrap_or_else(|_| Err("the driver panicked".to_owned()))]
         })
     });
