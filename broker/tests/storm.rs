@@ -261,7 +261,7 @@ fn storm(addr: SocketAddr, pid: Option<i32>, (groups, members): (usize, usize), 
             while consumers && group.members.iter().any(|member| member.due < end) {
                 group.beat_as_consumers();
             }
-            while Instant::now() < end {
+            while !consumers && Instant::now() < end {
                 group.beat(generation);
                 std::thread::sleep(BEAT_EVERY.min(end.saturating_duration_since(Instant::now())));
             }
