@@ -22,6 +22,7 @@ mod differential {
     pub mod log_reads;
     pub mod metadata;
     pub mod migration;
+    pub mod mixed;
     pub mod odd;
     pub mod produce;
     pub mod quotas;
@@ -36,8 +37,8 @@ mod differential {
 use differential::golden::{Part, Words};
 use differential::session::Session;
 use differential::{
-    allowed, configs, consumer_groups, fetch, golden, group_admin, group_odd, groups, hostile, later, log_reads, metadata, migration, odd,
-    produce, quotas, resources, surface, telemetry, topics, two_clients,
+    allowed, configs, consumer_groups, fetch, golden, group_admin, group_odd, groups, hostile, later, log_reads, metadata, migration,
+    mixed, odd, produce, quotas, resources, surface, telemetry, topics, two_clients,
 };
 
 /// Settings that both brokers run with, as `--set` takes them.
@@ -128,4 +129,9 @@ fn telemetry_answers_what_kafka_answers() {
     check(&Part { file: "kafka-4.3-telemetry.txt", allowed: allowed::TELEMETRY, words: Words::Present }, |session| {
         telemetry::cases(session);
     });
+}
+
+#[test]
+fn half_right_requests_get_what_kafka_answers() {
+    check(&Part { file: "kafka-4.3-mixed.txt", allowed: allowed::MIXED, words: Words::Present }, mixed::cases);
 }

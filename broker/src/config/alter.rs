@@ -2,6 +2,8 @@
 //!
 //! CreateTopics validates its configs here too. Nothing is written: the controller puts the result into the metadata log.
 
+use std::collections::BTreeSet;
+
 use coreline_wire::error_code::ErrorCode;
 
 use super::key::{Applies, Key, Kind};
@@ -136,11 +138,12 @@ pub fn incremental(
     overrides: &Overrides<'_>,
     entries: &[AlterEntry],
 ) -> Result<ConfigMap, AlterError> {
+    let mut names = BTreeSet::new();
+    if !entries.iter().all(|entry| names.insert(entry.name.as_str())) {
+        return Err(AlterError::new(ErrorCode::InvalidRequest, "Error due to duplicate config keys"));
+    }
     let mut result = current.clone();
-    for (i, entry) in entries.iter().enumerate() {
-        if entries[..i].iter().any(|earlier| earlier.name == entry.name) {
-            return Err(AlterError::new(ErrorCode::InvalidRequest, "Error due to duplicate config keys"));
-        }
+    for entry in entries {
         match (entry.op, &entry.value) {
             // DELETE of a key that is unknown or not set is fine.
             (AlterOp::Delete, _) => {

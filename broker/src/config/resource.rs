@@ -71,15 +71,15 @@ pub fn to_describe<'a>(config: &Config, image: &MetadataImage, kind: i8, name: &
     }
 }
 
-/// The resource of an AlterConfigs or IncrementalAlterConfigs entry.
-pub fn to_alter<'a>(config: &Config, image: &MetadataImage, kind: i8, name: &'a str) -> Result<Target<'a>, AlterError> {
+/// The resource of an AlterConfigs or IncrementalAlterConfigs entry. Whether a topic exists is asked of [`check_exists`] once the settings
+/// are found to be sound, in which order Kafka complains.
+pub fn to_alter<'a>(config: &Config, kind: i8, name: &'a str) -> Result<Target<'a>, AlterError> {
     let id = config.node_id;
     match kind {
         TOPIC if name.is_empty() => refuse("Default topic resources are not allowed.".into()),
         TOPIC => {
             topic_name::validate(name).map_err(|reason| AlterError::new(ErrorCode::InvalidTopicException, reason))?;
-            let unknown = || AlterError::new(ErrorCode::UnknownTopicOrPartition, format!("The topic '{name}' does not exist."));
-            existing(image, name).ok_or_else(unknown)
+            Ok(Target::Topic(name))
         }
         BROKER if name.is_empty() => Ok(Target::AllBrokers),
         BROKER => match name.parse::<i32>() {
@@ -93,6 +93,21 @@ pub fn to_alter<'a>(config: &Config, image: &MetadataImage, kind: i8, name: &'a 
         GROUP => Ok(Target::Group(name)),
         _ => refuse(format!("Unknown resource type {kind}")),
     }
+}
+
+/// Refuses a topic that does not exist.
+pub fn check_exists(image: &MetadataImage, target: &Target<'_>) -> Result<(), AlterError> {
+    match target {
+        Target::Topic(name) if image.topic_id(name).is_none() => {
+            Err(AlterError::new(ErrorCode::UnknownTopicOrPartition, format!("The topic '{name}' does not exist.")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether there is such a kind of resource.
+pub fn is_kind(kind: i8) -> bool {
+    matches!(kind, TOPIC | BROKER | CLIENT_METRICS | GROUP)
 }
 
 fn existing<'a>(image: &MetadataImage, name: &'a str) -> Option<Target<'a>> {

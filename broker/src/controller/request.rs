@@ -165,7 +165,7 @@ pub struct CreatedTopic {
 }
 
 /// A topic to be deleted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TopicSelector {
     /// By name.
     Name(String),

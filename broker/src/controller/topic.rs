@@ -162,15 +162,23 @@ pub fn delete_topics(image: &MetadataImage, topics: &[TopicSelector]) -> Decisio
     for topic in topics.iter().filter_map(resolve) {
         *times.entry(topic.id).or_default() += 1;
     }
+    // What is asked for twice is told so even where there is no such topic.
+    let mut asked = BTreeMap::new();
+    for selector in topics {
+        *asked.entry(selector).or_insert(0) += 1;
+    }
     let mut records = Vec::new();
     let mut answer = Vec::with_capacity(topics.len());
     for selector in topics {
         let known = resolve(selector);
+        let twice = asked.get(selector).is_some_and(|times| *times > 1);
         let result = match (known, selector) {
-            (Some(topic), selector) if times.get(&topic.id).is_some_and(|times| *times > 1) => Err(match selector {
-                TopicSelector::Name(_) => duplicate_name(),
-                TopicSelector::Id(_) => ApiError::new(ErrorCode::InvalidRequest, "Duplicate topic id."),
-            }),
+            (known, selector) if twice || known.is_some_and(|topic| times.get(&topic.id).is_some_and(|times| *times > 1)) => {
+                Err(match selector {
+                    TopicSelector::Name(_) => duplicate_name(),
+                    TopicSelector::Id(_) => ApiError::new(ErrorCode::InvalidRequest, "Duplicate topic id."),
+                })
+            }
             (Some(topic), _) => {
                 records.push(MetadataRecord::RemoveTopic { id: topic.id.0 });
                 Ok(())

@@ -47,11 +47,12 @@ pub fn plan(config: &Config, image: &MetadataImage, resources: &[AlterConfigsRes
         if doubled {
             return Err(twice());
         }
-        let target = resource::to_alter(config, image, asked.resource_type, asked.resource_name.as_str())?;
+        let target = resource::to_alter(config, asked.resource_type, asked.resource_name.as_str())?;
         let entries = asked.configs.iter().map(|c| (c.name.as_str(), c.value.as_deref()));
         let (scope, resource) = (target.scope(), target.resource(config));
         let set = alter::replace(scope, entries)?;
         alter::check_set(config, scope, &set)?;
+        resource::check_exists(image, &target)?;
         let entries = set.iter().map(|(k, v)| (k.to_string(), Some(v.to_string()))).collect();
         Ok(Some(ConfigAlteration { resource, replace_all: true, entries }))
     };

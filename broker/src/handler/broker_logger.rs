@@ -8,14 +8,17 @@ use kafka_protocol::messages::incremental_alter_configs_request::AlterConfigsRes
 use kafka_protocol::protocol::StrBytes;
 use tracing::level_filters::LevelFilter;
 
+use crate::config::Config;
 use crate::config::alter::{AlterError, AlterOp};
-use crate::config::{Config, Kind};
 use crate::log_level;
 
 /// Number of the kind.
 pub const BROKER_LOGGER: i8 = 8;
 /// The source of such a value (KIP-412).
 const DYNAMIC_BROKER_LOGGER: i8 = 6;
+
+/// The type of a setting that has none.
+const UNKNOWN_TYPE: i8 = 0;
 
 /// A logger and its new level; none takes it away.
 pub type Change = (String, Option<LevelFilter>);
@@ -40,8 +43,9 @@ pub fn describe(config: &Config, name: &str, keys: Option<&[StrBytes]>) -> Resul
             .with_name(logger.into())
             .with_value(Some(level.into()))
             .with_config_source(DYNAMIC_BROKER_LOGGER)
-            .with_config_type(Kind::String.code())
-            .with_documentation(None)
+            // Loggers have no type and no documentation, which Kafka tells as an empty one, asked or not.
+            .with_config_type(UNKNOWN_TYPE)
+            .with_documentation(Some(StrBytes::default()))
     };
     Ok(log_level::describe().into_iter().filter(|(logger, _)| wanted(logger)).map(entry).collect())
 }

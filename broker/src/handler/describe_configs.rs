@@ -10,6 +10,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
+use coreline_wire::error_code::ErrorCode;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym};
 use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
@@ -33,9 +34,16 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
 
 /// One result per resource, in the request's order.
 pub fn answer(config: &Config, image: &MetadataImage, request: &DescribeConfigsRequest) -> DescribeConfigsResponse {
+    // One kind that there is not makes the whole request one that cannot be answered, as in Kafka.
+    let stranger =
+        request.resources.iter().map(|asked| asked.resource_type).find(|kind| *kind != BROKER_LOGGER && !resource::is_kind(*kind));
     let results = request.resources.iter().map(|asked| {
         let result =
             DescribeConfigsResult::default().with_resource_type(asked.resource_type).with_resource_name(asked.resource_name.clone());
+        if let Some(kind) = stranger {
+            let message = format!("Unknown resource type {kind}");
+            return result.with_error_code(ErrorCode::InvalidRequest.code()).with_error_message(Some(message.into()));
+        }
         if asked.resource_type == BROKER_LOGGER {
             return match broker_logger::describe(config, &asked.resource_name, asked.configuration_keys.as_deref()) {
                 Ok(levels) => result.with_error_message(Some(StrBytes::default())).with_configs(levels),
@@ -145,11 +153,12 @@ mod tests {
 
     #[test]
     fn errors_are_kafkas() {
-        let asked = [(2, "nope"), (2, "a b"), (4, "7"), (4, "x"), (8, "2"), (16, ""), (32, ""), (99, "z")];
+        let asked = [(2, "nope"), (2, "a b"), (4, "7"), (4, "x"), (8, "2"), (16, ""), (32, "")];
         let answers: Vec<_> = ask(&asked, None).iter().map(|r| (r.error_code, r.error_message.clone().unwrap_or_default())).collect();
-        assert_eq!(answers.iter().map(|a| a.0).collect::<Vec<_>>(), vec![3, 17, 42, 42, 42, 42, 42, 42]);
+        assert_eq!(answers.iter().map(|a| a.0).collect::<Vec<_>>(), vec![3, 17, 42, 42, 42, 42, 42]);
         assert_eq!(answers[2].1.as_str(), "Unexpected broker id, expected 1 or empty string, but received 7");
         assert_eq!(answers[3].1.as_str(), "Broker id must be an integer, but it is: x");
+        assert!(ask(&[(2, "t"), (99, "z")], None).iter().all(|answer| answer.error_code == 42 && answer.configs.is_empty()));
     }
 
     #[test]

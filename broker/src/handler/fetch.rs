@@ -111,7 +111,8 @@ fn wants(image: &MetadataImage, request: &FetchRequest, by_id: bool) -> Vec<(Fet
             let want = FetchWant {
                 fetch_offset: p.fetch_offset,
                 max_bytes: p.partition_max_bytes,
-                current_leader_epoch: p.current_leader_epoch,
+                // Any negative one is none, as in Kafka.
+                current_leader_epoch: p.current_leader_epoch.max(-1),
                 last_fetched_epoch: p.last_fetched_epoch,
             };
             ((key.clone(), p.partition), want)

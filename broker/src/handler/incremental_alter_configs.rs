@@ -56,7 +56,7 @@ fn plan_one(config: &Config, image: &MetadataImage, asked: &AlterConfigsResource
         // No record: levels are not kept.
         return broker_logger::changes(config, asked).map(|_| None);
     }
-    let target = resource::to_alter(config, image, asked.resource_type, asked.resource_name.as_str())?;
+    let target = resource::to_alter(config, asked.resource_type, asked.resource_name.as_str())?;
     let entries = asked.configs.iter().map(|c| match AlterOp::from_code(c.config_operation) {
         Some(op) => Ok(AlterEntry { name: c.name.to_string(), op, value: c.value.as_ref().map(|v| v.to_string()) }),
         None => Err(AlterError::new(ErrorCode::InvalidRequest, format!("Unknown config operation {}", c.config_operation))),
@@ -68,6 +68,7 @@ fn plan_one(config: &Config, image: &MetadataImage, asked: &AlterConfigsResource
     let topic = if let Target::Topic(name) = target { name } else { "" };
     let set = with_topic_overrides(config, image, topic, |o| alter::incremental(config, scope, current, o, &entries))?;
     alter::check_set(config, scope, &set)?;
+    resource::check_exists(image, &target)?;
     // Only the keys that were named go to the controller: a change of another key at the same moment is not undone.
     let entries = entries.into_iter().map(|e| {
         let value = set.get(e.name.as_str()).map(|v| v.to_string());

@@ -43,6 +43,8 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
         Some("") => failed(ErrorCode::InvalidRequest),
         // No transaction coordinator is served yet; this code is fatal to the producer, which is better than retrying for ever.
         Some(_) => failed(ErrorCode::TransactionalIdAuthorizationFailed),
+        // An id comes with its epoch or not at all (KIP-360). Otherwise both are only told: who has no transactions gets a new id.
+        None if (request.producer_id.0 == -1) != (request.producer_epoch == -1) => failed(ErrorCode::InvalidRequest),
         None => match next_id(shard).await {
             Ok(id) => InitProducerIdResponse::default().with_producer_id(id.into()).with_producer_epoch(0),
             Err(code) => failed(code),

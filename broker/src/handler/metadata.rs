@@ -42,9 +42,17 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
     codec::encode(ctx, &answer(&shard.image(), &request, ctx.api_version))
 }
 
+/// Whether topics are asked for by id: one id makes it so, and topics that are only named are left out then, as in Kafka.
+fn asks_by_id(request: &MetadataRequest) -> bool {
+    request.topics.iter().flatten().any(|asked| !asked.topic_id.is_nil())
+}
+
 /// The names asked for that do not exist and may be created by asking. Internal topics are created by those who use them.
 fn missing_topics(image: &MetadataImage, request: &MetadataRequest) -> Vec<String> {
-    let names = request.topics.iter().flatten().filter(|topic| topic.topic_id.is_nil()).filter_map(|topic| topic.name.as_ref());
+    if asks_by_id(request) {
+        return Vec::new();
+    }
+    let names = request.topics.iter().flatten().filter_map(|topic| topic.name.as_ref());
     let missing: BTreeSet<&str> = names
         .map(|name| name.as_str())
         .filter(|name| image.topic_by_name(name).is_none() && topic_name::validate(name).is_ok() && !is_internal_topic(name))
@@ -79,7 +87,8 @@ pub fn answer(image: &MetadataImage, request: &MetadataRequest, version: i16) ->
         topics.extend(image.topics_sorted().into_iter().map(|topic| describe(image, topic, version)));
     } else {
         let mut seen = BTreeSet::new();
-        for asked in request.topics.iter().flatten() {
+        let ids_only = asks_by_id(request);
+        for asked in request.topics.iter().flatten().filter(|asked| !ids_only || !asked.topic_id.is_nil()) {
             let id = topic_id(asked.topic_id);
             let name = asked.name.as_ref().map_or("", |name| name.as_str());
             // An id wins over a name that comes with it, as in Kafka.
@@ -88,7 +97,7 @@ pub fn answer(image: &MetadataImage, request: &MetadataRequest, version: i16) ->
             }
         }
     }
-    for topic in &mut topics {
+    for topic in topics.iter_mut().filter(|topic| topic.error_code != ErrorCode::UnknownTopicId.code()) {
         topic.topic_authorized_operations = operations;
     }
     let cluster = request.include_cluster_authorized_operations && (8..=10).contains(&version);
@@ -259,11 +268,14 @@ mod tests {
         let image = world().image;
         let id = image.topic_id("b").expect("exists");
         let unknown = TopicId([1; 16]);
-        let request = ask(Some(vec![named("c"), with_id(id), with_id(unknown), with_id(id), named("c"), named("zz")]));
+        let request = ask(Some(vec![named("c"), with_id(id), with_id(unknown), with_id(id), named("c"), named("zz")]))
+            .with_include_topic_authorized_operations(true);
         for version in [12, 13] {
             let response = answer(&image, &request, version);
-            assert_eq!(told(&response), pairs(&[("c", 0), ("b", 0), ("null", 100), ("zz", 3)]));
-            assert_eq!(response.topics[2].topic_id, uuid(unknown));
+            assert_eq!(told(&response), pairs(&[("b", 0), ("null", 100)]), "beside ids names do not count");
+            assert_eq!(response.topics[1].topic_id, uuid(unknown));
+            let operations = [TOPIC_OPERATIONS, OPERATIONS_NOT_ASKED];
+            assert_eq!(response.topics.iter().map(|topic| topic.topic_authorized_operations).collect::<Vec<_>>(), operations);
             assert!(response.compute_size(version).is_ok());
         }
         let both = MetadataRequestTopic::default().with_name(Some(TopicName("a".into()))).with_topic_id(uuid(id));
@@ -292,8 +304,10 @@ mod tests {
     #[test]
     fn only_valid_missing_names_are_created() {
         let image = world().image;
-        let topics = vec![named("new"), named("a"), named("x y"), named("new"), named("__consumer_offsets"), with_id(TopicId([1; 16]))];
+        let topics = vec![named("new"), named("a"), named("x y"), named("new"), named("__consumer_offsets")];
         assert_eq!(missing_topics(&image, &ask(Some(topics))), ["new"]);
+        let beside_id = vec![named("new"), with_id(TopicId([1; 16]))];
+        assert!(missing_topics(&image, &ask(Some(beside_id))).is_empty());
         assert!(missing_topics(&image, &ask(None)).is_empty());
     }
 }

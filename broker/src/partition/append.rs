@@ -28,6 +28,10 @@ struct Placed {
     appended: Appended,
 }
 
+/// How long a produce waits for this node's own disk at least: the client's timeout is meant for replicas (in Kafka acks=1 ignores it, and
+/// with one replica 0 or less never ends a wait).
+const OWN_DISK_MIN_MS: i32 = 1_000;
+
 /// Appends each part and waits as `acks` asks. Answers keep the order of the parts.
 pub async fn produce(
     shard: &Rc<Shard>,
@@ -48,7 +52,7 @@ pub async fn produce(
     drop(inside);
     stamps.mark(Stage::Validate, monotonic_us());
     planted(Stage::Validate, stamps).await;
-    let deadline = Duration::from_millis(timeout_ms.max(0) as u64);
+    let deadline = Duration::from_millis(timeout_ms.max(OWN_DISK_MIN_MS) as u64);
     if clock::within(deadline, wait_all(&placed, acks)).await.is_some() && acks != Acks::None {
         charge_wait(stamps, shard.partitions.frame_cost.get());
         for stage in [Stage::JournalWait, Stage::DeviceWrite, Stage::Flush] {

@@ -104,6 +104,25 @@ enum Codec {
 }
 
 impl Codec {
+    /// Refuses a level that the codec does not have.
+    fn check_level(self, level: Option<i32>) -> Result<(), Failure> {
+        let levels = match self {
+            Codec::Gzip => 0..=9,
+            Codec::Zstd => -7..=22,
+            Codec::None | Codec::Snappy | Codec::Lz4 if level.is_some() => {
+                return Err(Failure::Usage("--compression-level is for gzip (0 to 9) and zstd (-7 to 22)".into()));
+            }
+            _ => return Ok(()),
+        };
+        match level {
+            Some(level) if !levels.contains(&level) => {
+                let (low, high) = levels.into_inner();
+                Err(Failure::Usage(format!("there is no compression level {level}; it is {low} to {high}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn of(self) -> Compression {
         match self {
             Codec::None => Compression::None,
@@ -169,6 +188,7 @@ pub(crate) fn run(args: &ProduceArgs) -> Result<(), Failure> {
     if args.topic.is_none() && !names_topic {
         return Err(Failure::Usage("which topic? Write `coreline produce TOPIC`, or a format with %t".into()));
     }
+    args.compression.check_level(args.compression_level)?;
     let base = template_of(args)?;
     let input: Option<Box<dyn Read + Send>> = if args.tombstone || !args.values.is_empty() {
         None

@@ -99,3 +99,7 @@ pub const QUOTAS: &[(&str, &str)] = &[("not a number", "a rate is a number; Kafk
 /// Telemetry of clients.
 pub const TELEMETRY: &[(&str, &str)] =
     &[("no metrics but bytes", "bytes that are no metrics are refused; Kafka hands them to its receiver unread")];
+
+/// Requests that are half right.
+pub const MIXED: &[(&str, &str)] =
+    &[("of badly named topic", "a name that no topic can have is told before what is wrong with its settings")];
