@@ -48,6 +48,9 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 32;
 pub const ADMIN_SECONDS: u64 = 10;
 /// Seconds that a frame may take without a byte of progress before its connection is closed.
 pub const FRAME_PROGRESS_SECONDS: u64 = 30;
+/// How long a connection that is read no further, since the client ends it or broke the protocol, is kept for the answers to what came
+/// before; then they are dropped.
+pub const LAST_ANSWERS: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Messages in one lane of the mesh (one ordered pair of shards), a power of two; when full the sender queues within its credits.
 pub const MESH_LANE_MESSAGES: usize = 256;

@@ -411,6 +411,8 @@ fn profiles_and_usage() {
     user.run(&["topic", "list", "--timeout", "soon"]).fails(2, "'soon' is not a duration");
     user.run(&["topic"]).fails(2, "Usage");
     user.run(&["topic", "crate", "x"]).fails(2, "create");
+    user.run(&["produce", "t", "-v", "x", "-z", "gzip", "--compression-level", "10"]).fails(2, "it is 0 to 9");
+    user.run(&["produce", "t", "-v", "x", "-z", "lz4", "--compression-level", "1"]).fails(2, "for gzip (0 to 9) and zstd");
 
     user.run(&["topic", "list", "--profile", "prod"]).fails(2, "create it with `coreline profile create prod");
     user.run(&["profile", "create", "prod", "-b", "127.0.0.1:2,127.0.0.1:3"]).ok();

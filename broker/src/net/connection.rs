@@ -93,6 +93,14 @@ impl Connection {
         self.closing.borrow().is_some()
     }
 
+    /// Lets what was asked before the end be answered, as far as that does not take long.
+    async fn last_answers(&self, why: &Closing) {
+        if matches!(why, Closing::Peer | Closing::Fault { .. }) {
+            let answered = self.room.wait_until(|| self.pipeline.borrow().is_empty() || self.is_closing());
+            let _ = clock::within(limits::LAST_ANSWERS, answered).await;
+        }
+    }
+
     /// Stops reading; the connection closes when every request in flight is answered.
     pub fn drain(&self) {
         self.draining.set(true);
@@ -187,7 +195,10 @@ pub async fn serve(shard: Rc<Shard>, net: Rc<Net>, socket: OwnedFd, state: Conne
         Reader { shard, net: Rc::clone(&net), connection: Rc::clone(&connection), client_id: None, frame_us: 0, received_us: 0 };
     let ended = AssertUnwindSafe(reader.run()).catch_unwind().await;
     match ended {
-        Ok(why) => connection.close(why),
+        Ok(why) => {
+            connection.last_answers(&why).await;
+            connection.close(why);
+        }
         Err(panic) => {
             net.metrics.inc(Counter::HandlerPanics);
             connection.close(Closing::Fault { request: None, reason: format!("panic: {}", panic_text(&*panic)) });
@@ -411,13 +422,14 @@ impl Reader {
                 self.connection.finish(slot, outgoing);
                 return Ok(());
             }
-            Route::Close(reason) => return Err(Closing::Fault { request: Some(dispatch::describe(&ctx)), reason }),
+            Route::Close(reason) => return Err(self.unanswerable(slot, &ctx, reason)),
         };
         let timed = self.shard.quotas.times_requests();
         let mut beginning = std::pin::pin!(AssertUnwindSafe(dispatch::begin(&self.shard, api, ctx.clone(), body)).catch_unwind());
         let begun = if timed { throttle::timed(Rc::clone(&ctx.track), beginning.as_mut()).await } else { beginning.await };
         let future = match begun {
             Ok(Begun::Pending(future)) if timed => Box::pin(throttle::timed(Rc::clone(&ctx.track), future)),
+            Ok(Begun::Done(Err(HandlerError::Close(reason)))) => return Err(self.unanswerable(slot, &ctx, reason)),
             Ok(Begun::Done(result)) => {
                 self.connection.conclude(slot, &ctx, result);
                 return Ok(());
@@ -428,6 +440,7 @@ impl Reader {
         // Run up to its first wait here; most requests never wait and cost no task.
         let mut future = AssertUnwindSafe(future).catch_unwind();
         match futures_util::poll!(&mut future) {
+            Poll::Ready(Ok(Err(HandlerError::Close(reason)))) => return Err(self.unanswerable(slot, &ctx, reason)),
             Poll::Ready(Ok(result)) => self.connection.conclude(slot, &ctx, result),
             Poll::Ready(Err(panic)) => return Err(self.panicked(&ctx, &*panic)),
             Poll::Pending => {
@@ -448,6 +461,12 @@ impl Reader {
             }
         }
         Ok(())
+    }
+
+    /// The end of the connection by a request that is not answered; those before it still are.
+    fn unanswerable(&self, slot: Slot, ctx: &RequestContext, reason: String) -> Closing {
+        self.connection.pipeline.borrow_mut().withdraw(slot);
+        Closing::Fault { request: Some(dispatch::describe(ctx)), reason }
     }
 
     fn panicked(&self, ctx: &RequestContext, panic: &(dyn std::any::Any + Send)) -> Closing {

@@ -100,6 +100,13 @@ impl<T> Pipeline<T> {
         }
     }
 
+    /// Takes back the newest place, whose request gets no answer.
+    pub fn withdraw(&mut self, slot: Slot) {
+        if slot.0 + 1 == self.first + self.slots.len() as u64 {
+            self.slots.pop_back();
+        }
+    }
+
     /// The oldest answer, if it is there.
     pub fn take_ready(&mut self) -> Option<Outgoing> {
         match self.slots.pop_front()? {
@@ -179,6 +186,20 @@ mod tests {
             permute(items, at + 1, visit);
             items.swap(at, i);
         }
+    }
+
+    #[test]
+    fn only_the_newest_place_is_taken_back() {
+        let mut pipeline: Pipeline<()> = Pipeline::default();
+        let (older, newest) = (pipeline.start(), pipeline.start());
+        pipeline.withdraw(older);
+        assert_eq!(pipeline.in_flight(), 2);
+        pipeline.withdraw(newest);
+        assert_eq!(pipeline.in_flight(), 1);
+        pipeline.finish(older, answer(0, 1));
+        assert_eq!(pipeline.take_ready().map(|o| o.bytes), Some(1));
+        pipeline.sent(1);
+        assert!(pipeline.is_empty());
     }
 
     #[test]

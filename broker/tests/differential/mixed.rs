@@ -2,7 +2,7 @@
 
 use kafka_protocol::messages::{
     AlterConfigsRequest, BrokerId, DeleteTopicsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest,
-    ListGroupsRequest, MetadataRequest, OffsetCommitRequest, ProducerId, TopicName, alter_configs_request as ac,
+    InitProducerIdResponse, ListGroupsRequest, MetadataRequest, OffsetCommitRequest, ProducerId, TopicName, alter_configs_request as ac,
     delete_topics_request as dt, describe_configs_request as dc, incremental_alter_configs_request as ia, metadata_request as md,
 };
 use uuid::Uuid;
@@ -11,6 +11,7 @@ use super::fetch::one;
 use super::groups::commit;
 use super::produce::{batch, put, request};
 use super::session::{Session, all, s};
+use crate::common;
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
@@ -29,6 +30,7 @@ pub fn cases(session: &mut Session) {
     settings(session);
     kinds(session);
     group_without_topic(session);
+    endings(session);
 }
 
 /// Metadata by names and ids at once, and of ids that nobody has.
@@ -66,17 +68,18 @@ fn producer_ids(session: &mut Session) {
     while session.call(0, &plain()).unwrap().error_code == 14 {
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
+    let tell = |_: &Session, r: &InitProducerIdResponse| format!("{} {} {}", r.error_code, r.producer_id.0.min(0), r.producer_epoch);
     for version in all::<InitProducerIdRequest>().filter(|version| *version <= 5) {
-        session.ask("of nobody", version, &plain());
+        session.ask_as("of nobody", version, &plain(), tell);
         for timeout in [0, -1, i32::MAX] {
-            session.ask(&format!("of nobody, timeout {timeout}"), version, &plain().with_transaction_timeout_ms(timeout));
+            session.ask_as(&format!("of nobody, timeout {timeout}"), version, &plain().with_transaction_timeout_ms(timeout), tell);
         }
         for (case, id, epoch) in
             [("id and epoch", 5, 1), ("id without epoch", 5, -1), ("epoch without id", -1, 0), ("negative id", -2, -1), ("both -2", -2, -2)]
         {
             if version >= 3 {
                 let request = plain().with_producer_id(ProducerId(id)).with_producer_epoch(epoch);
-                session.ask(&format!("of nobody, {case}"), version, &request);
+                session.ask_as(&format!("of nobody, {case}"), version, &request, tell);
             }
         }
     }
@@ -202,4 +205,26 @@ fn group_without_topic(session: &mut Session) {
         let mine: Vec<_> = r.groups.iter().filter(|g| session.is_mine(&g.group_id.0)).collect();
         format!("{mine:?}")
     });
+}
+
+/// What was asked before a connection ends is answered, however it ends.
+fn endings(session: &mut Session) {
+    let ask = |version: i16, body: &[u8]| common::frame(3, version, 7, body);
+    let good = || ask(1, &[0, 0, 0, 0]);
+    for (case, last) in [
+        ("the client closes its side", vec![]),
+        ("half a frame and the client closes its side", vec![0, 0, 0, 9, 1]),
+        ("a frame of negative length", vec![0xff; 8]),
+        ("a frame without a header", vec![0, 0, 0, 2, 0, 3]),
+        ("a version that is not served", ask(99, &[0])),
+        ("an API that is none", common::frame(999, 0, 7, &[])),
+        ("a body that is cut off", ask(1, &[0, 0])),
+    ] {
+        let half_close = case.ends_with("closes its side");
+        for before in [1, 100] {
+            let frames = [good().repeat(before), last.clone()].concat();
+            let answered = session.answered_before_the_end(&frames, half_close);
+            session.record(&format!("{before} requests, then {case}"), &format!("{answered} answered"));
+        }
+    }
 }

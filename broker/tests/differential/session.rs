@@ -147,6 +147,16 @@ impl Session {
         }
     }
 
+    /// Sends these frames and no more on a connection of its own; how many were answered before it was closed.
+    pub fn answered_before_the_end(&self, frames: &[u8], half_close: bool) -> usize {
+        let mut stream = common::connect(self.addr);
+        stream.write_all(frames).unwrap();
+        if half_close {
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+        }
+        std::iter::from_fn(|| read_frame(&mut stream)).count()
+    }
+
     /// A new connection for the next request.
     pub fn reconnect(&mut self) {
         self.stream = None;
