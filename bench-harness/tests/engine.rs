@@ -195,6 +195,11 @@ fn a_late_reader_checks_the_backlog_and_the_tail_does_not_ask_for_it() {
     assert_eq!(seen, [("cold", 4000, 4000, 0, true), ("tail", 1000, 1000, 0, true)], "{:?}", r.verdict);
     assert!(r.verdict.valid && r.figures["consumer.cold.mb_per_s"] > 0.0, "{:?} {:?}", r.verdict, r.figures);
 
+    // A batch of the backlog that is repeated, and doubled, because its answer was lost: expected of this scenario's producers, and noted.
+    let r = measure(&scenario("catch-up", "500", &set), &mut Address(Fake::start(Fault::Hang(5)).address())).expect("measured");
+    assert!(r.verdict.valid && r.delivery.consumers[0].duplicates > 0, "{:?} {:?}", r.verdict, r.delivery);
+    assert!(r.errors.contains_key("disconnect"), "errors of the preload are told: {:?}", r.errors);
+
     // A batch of the backlog that is lost.
     let r = measure(&scenario("catch-up", "500", &set), &mut Address(Fake::start(Fault::Lose(5)).address())).expect("measured");
     let lost: Vec<_> = r.delivery.consumers.iter().map(|c| c.lost > 0).collect();

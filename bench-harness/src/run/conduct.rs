@@ -51,6 +51,8 @@ pub(super) struct Outcome {
     pub(super) first_ack_ns: u64,
     pub(super) ended_ns: u64,
     pub(super) notes: Vec<String>,
+    /// Errors by kind of the preload: a batch that was repeated there may lie behind later ones in the log.
+    pub(super) preload_errors: BTreeMap<String, u64>,
 }
 
 /// How long a run goes on.

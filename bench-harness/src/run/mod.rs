@@ -76,16 +76,18 @@ pub fn run(
     let name = target.bootstrap();
     progress(Progress::SettingUp("creating topics"));
     let ground = setup::create_topics(&mut admin, scenario, run_id, &name)?;
-    let mut run = Run { scenario, target, interrupt, progress, run_id, notes: Vec::new(), figures: BTreeMap::new() };
+    let mut run =
+        Run { scenario, target, interrupt, progress, run_id, notes: Vec::new(), figures: BTreeMap::new(), preload_errors: BTreeMap::new() };
     run.figures.insert("create_topics_s".to_string(), ground.create_s);
     let done = run.measure(&mut admin, address, &ground.topology);
-    let Run { target, notes, figures, .. } = run;
+    let Run { target, notes, figures, preload_errors, .. } = run;
 
     // A dead server would only cost the time of an answer that never comes.
     let died = matches!(&done, Ok((outcome, ..)) if outcome.died.is_some());
     let cleaned = if scenario.topic.keep || died { Ok(()) } else { clean(target, &ground.created) };
     let (mut outcome, plan, preload) = done?;
     outcome.notes.extend(notes);
+    outcome.preload_errors = preload_errors;
     if let Err(e) = cleaned {
         outcome.notes.push(format!("the topics were not deleted: {e}"));
     }
@@ -125,6 +127,7 @@ struct Run<'a> {
     run_id: u32,
     notes: Vec<String>,
     figures: BTreeMap<String, f64>,
+    preload_errors: BTreeMap<String, u64>,
 }
 
 impl Run<'_> {
@@ -194,6 +197,7 @@ impl Run<'_> {
         if let Some(why) = &outcome.died {
             return Err(BenchError::target(self.target.bootstrap(), format!("died while the backlog was written: {why}")));
         }
+        self.preload_errors = verdict::errors(&outcome);
         let seconds = begun.elapsed().as_secs_f64();
         self.figures.insert("preload.mb_per_s".to_string(), preload.bytes as f64 / 1e6 / seconds);
         if preload.drop_caches {

@@ -71,7 +71,7 @@ fn sent_share(scenario: &Scenario, c: &Counts) -> f64 {
 
 /// Errors of all threads by kind.
 pub(super) fn errors(outcome: &Outcome) -> BTreeMap<String, u64> {
-    let mut all = BTreeMap::new();
+    let mut all = outcome.preload_errors.clone();
     for (kind, count) in outcome.reports.iter().flat_map(|r| &r.errors) {
         *all.entry((*kind).to_string()).or_insert(0) += count;
     }
