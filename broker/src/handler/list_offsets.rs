@@ -1,8 +1,8 @@
 //! ListOffsets, API key 2, versions 1 to 11: offsets by time, by marker, exact to the record.
 //!
-//! v4 leader epochs (KIP-320), v7 max timestamp (KIP-734), v8 earliest local (KIP-405), v9 latest tiered (KIP-1005), v11 earliest pending upload (KIP-1023). A marker that
-//! the version does not know is answered UNSUPPORTED_VERSION, a partition named twice INVALID_REQUEST, as in Kafka. A time that no
-//! record reaches is answered with offset -1 and no error. Left out: tiered storage (its markers are answered -1).
+//! v4 leader epochs (KIP-320), v7 max timestamp (KIP-734), v8 earliest local (KIP-405), v9 latest tiered (KIP-1005), v11 earliest pending
+//! upload (KIP-1023). A marker that the version does not know is answered UNSUPPORTED_VERSION, a partition named twice INVALID_REQUEST, as
+//! in Kafka. A time that no record reaches is answered with offset -1 and no error. Left out: tiered storage (its markers are answered -1).
 
 use std::rc::Rc;
 

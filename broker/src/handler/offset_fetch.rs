@@ -11,6 +11,7 @@ use bytes::Bytes;
 use coreline_wire::TopicId;
 use coreline_wire::error_code::ErrorCode;
 use coreline_wire::message::offset_fetch as by_id;
+use hashbrown::HashSet;
 use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
     OffsetFetchResponseTopics,
@@ -83,14 +84,13 @@ fn respond_by_id(group: by_id::OffsetFetchGroup, answer: FetchAnswer, image: &Me
         }
     }
     // Without a list, every topic is known: it comes from the group.
-    for (id, partitions) in group.topics.into_iter().flatten() {
-        if !told.iter().any(|(known, _)| *known == id) {
-            let unknown = |index: i32| by_id::OffsetFetchPartition {
-                error_code: ErrorCode::UnknownTopicId,
-                ..partition_by_id(FetchedOffset::none(index))
-            };
-            told.push((id, partitions.into_iter().map(unknown).collect()));
-        }
+    let known: HashSet<TopicId> = told.iter().map(|(id, _)| *id).collect();
+    for (id, partitions) in group.topics.into_iter().flatten().filter(|(id, _)| !known.contains(id)) {
+        let unknown = |index: i32| by_id::OffsetFetchPartition {
+            error_code: ErrorCode::UnknownTopicId,
+            ..partition_by_id(FetchedOffset::none(index))
+        };
+        told.push((id, partitions.into_iter().map(unknown).collect()));
     }
     response.topics = told;
     response
