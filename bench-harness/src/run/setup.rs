@@ -19,7 +19,7 @@ const ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// How long topics may take to have leaders.
 const LEADER_WAIT: Duration = Duration::from_secs(300);
 /// How long leaders may take to know that they lead.
-const OFFSETS_WAIT: Duration = Duration::from_secs(30);
+const OFFSETS_WAIT: Duration = Duration::from_secs(300);
 /// Time between two attempts.
 const PAUSE: Duration = Duration::from_millis(20);
 
