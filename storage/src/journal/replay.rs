@@ -89,9 +89,9 @@ impl Replay<'_> {
             file.close_window();
             stopped = Some((index, position));
         }
-        if expected <= self.released {
-            // What is missing is not needed any more: go on with the first frame that is.
-            expected = self.released + 1;
+        if stopped.is_none() || expected <= self.released {
+            // What is missing is not needed any more: go on with the first frame that is, wherever it lies.
+            expected = expected.max(self.released + 1);
             stopped = self.read_from(&mut chain, &mut expected).await?;
         }
         self.report.end = self.classify(&mut chain, stopped, expected).await?;
@@ -101,21 +101,29 @@ impl Replay<'_> {
     /// Looks for frame `expected` anywhere and reads on from it; where reading stopped, when it was there.
     async fn read_from<D: Disk>(&mut self, chain: &mut [FrameFile<D>], expected: &mut u64) -> StorageResult<Option<(usize, u64)>> {
         let mut stopped = None;
-        for (index, file) in chain.iter_mut().enumerate() {
-            let mut position = 0;
-            while position < file.size {
-                let Some((header, _)) = file.frame_at(position).await? else {
-                    position += ALIGNMENT_MIN as u64;
+        let mut found = true;
+        // A file whose first frame is damaged stands behind all others: what follows its frames may be in a file before it.
+        while std::mem::take(&mut found) {
+            for (index, file) in chain.iter_mut().enumerate() {
+                if file.first_sequence().is_some_and(|first| first > *expected) {
                     continue;
-                };
-                if header.sequence == *expected {
-                    position = self.read_file(file, position, expected).await?;
-                    stopped = Some((index, position));
-                    break;
                 }
-                position += u64::from(header.len);
+                let mut position = 0;
+                while position < file.size {
+                    let Some((header, _)) = file.frame_at(position).await? else {
+                        position += ALIGNMENT_MIN as u64;
+                        continue;
+                    };
+                    if header.sequence == *expected {
+                        position = self.read_file(file, position, expected).await?;
+                        stopped = Some((index, position));
+                        found = true;
+                        break;
+                    }
+                    position += u64::from(header.len);
+                }
+                file.close_window();
             }
-            file.close_window();
         }
         Ok(stopped)
     }
@@ -186,7 +194,8 @@ impl Replay<'_> {
         for (index, file) in chain.iter_mut().enumerate() {
             let from = match stopped {
                 Some((last, position)) if index == last => position,
-                Some((last, _)) if index < last => continue,
+                // All of it comes before.
+                Some(_) if file.first_sequence().is_some_and(|first| first < expected) => continue,
                 _ => 0,
             };
             let mut position = from;

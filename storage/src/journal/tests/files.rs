@@ -138,6 +138,52 @@ fn a_missing_file_is_corruption() {
     });
 }
 
+/// Each frame in turn, the first ones of the files too, while the released mark lies in the middle of a file.
+#[test]
+fn a_damaged_frame_costs_nothing_below_the_released_mark_and_is_named_above_it() {
+    const RELEASED: u64 = 30;
+    const FRAMES: u64 = 60;
+    block_on(async {
+        let whole = disk(9);
+        let journal = open(&whole, Path::new(DIR), config(SyncMode::Dsync)).await;
+        beside_writer(&journal, async {
+            for n in 0..FRAMES {
+                journal.wait_space(40_000).await.unwrap();
+                let ticket = journal.push(header(n), &data(n, 40_000)).unwrap();
+                journal.wait(ticket).await.unwrap();
+                if ticket == Ticket(RELEASED) {
+                    journal.release(ticket);
+                }
+            }
+        })
+        .await;
+        let mut frames = BTreeMap::new();
+        for path in frames_files(&whole) {
+            let bytes = whole.peek(&path).unwrap();
+            for position in (0..bytes.len()).step_by(4096).filter(|at| bytes[*at..].starts_with(b"CLJF")) {
+                let sequence = u64::from_le_bytes(bytes[position + 32..position + 40].try_into().unwrap());
+                frames.insert(sequence, (path.clone(), position as u64));
+            }
+        }
+        // Some of the released ones were overwritten; the first frame of a file is among those that were not.
+        assert!(frames.len() >= 40 && frames.range(..=RELEASED).any(|(_, (_, position))| *position == 0), "{frames:?}");
+        for (number, (path, position)) in &frames {
+            let (disk, number) = (whole.crash(0, CrashMode::KeepAll), *number);
+            disk.damage(path, position + 100, 1);
+            let (entries, report) = read_back(&disk, Path::new(DIR)).await;
+            let behind: Vec<u64> = numbers(&entries).into_iter().filter(|n| *n >= RELEASED).collect();
+            let end = if number > RELEASED { number - 1 } else { FRAMES };
+            assert_eq!(behind, (RELEASED..end).collect::<Vec<_>>(), "frame {number}: {report:?}");
+            match &report.end {
+                ReplayEnd::Corrupt { expected, .. } => assert!(*expected == Ticket(number) && number > RELEASED && number < FRAMES, "{report:?}"),
+                ReplayEnd::Torn { position: at, .. } => assert!(number == FRAMES && at == position, "{report:?}"),
+                ReplayEnd::End => assert!(number <= RELEASED, "frame {number}: {report:?}"),
+                ReplayEnd::Empty => panic!("frame {number}: {report:?}"),
+            }
+        }
+    });
+}
+
 #[test]
 fn the_journal_state_has_two_copies_and_frames_without_any_are_an_error() {
     block_on(async {

@@ -1,6 +1,7 @@
 //! The journal on the simulated disk and on the real one.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
