@@ -7,6 +7,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use common::{Broker, command, dir, refused, spawn};
 
@@ -168,6 +169,182 @@ fn what_is_damaged_is_named_and_refused_and_the_rest_goes_on() {
     let output = kcat(&broker, &["-P", "-t", "one", "-X", "message.timeout.ms=1500"], "more\n");
     assert!(!output.status.success(), "a fenced partition takes nothing");
     broker.stop();
+}
+
+/// The partition directories, the one with most records first.
+fn partitions(path: &Path) -> Vec<PathBuf> {
+    let mut all: Vec<PathBuf> = fs::read_dir(path.join("topics")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    all.sort_by_key(|dir| std::cmp::Reverse(fs::metadata(newest_log(dir)).map_or(0, |m| m.len()) + files(dir).len() as u64 * (1 << 20)));
+    all
+}
+
+fn newest_log(dir: &Path) -> PathBuf {
+    files(dir).into_iter().rfind(|file| file.extension().is_some_and(|e| e == "log")).unwrap()
+}
+
+/// What can be read of a topic; nothing of a fenced partition, which clients ask for ever.
+fn compacted(broker: &Broker, topic: &str, fenced: bool) -> String {
+    if fenced {
+        return String::new();
+    }
+    let at = broker.addr.to_string();
+    let args = ["60", "kcat", "-b", &at, "-C", "-t", topic, "-e", "-q", "-X", "check.crcs=true", "-f", "%o %k %s\\n"];
+    let output = Command::new("timeout").args(args).output().unwrap();
+    assert_ne!(output.status.code(), Some(124), "{topic} is not read to its end:\n{}", broker.log.text());
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A directory left by a clean stop after two compactions of `table`, so that both copies of its exchange are there; `other` is small.
+fn filled_compacted(path: &Path) {
+    let settings = ["log.cleanup.policy=compact", "log.cleaner.min.cleanable.ratio=0.01", "log.cleaner.backoff.ms=50"];
+    let settings: Vec<&str> = SETTINGS.into_iter().chain(settings.into_iter().flat_map(|set| ["--set", set])).collect();
+    let broker = Broker::start(path, &settings);
+    let produce = |topic: &str, count: usize| {
+        let keyed: String = (0..count).map(|n| format!("k{}:{topic} {n} {}\n", n * 7 % 90, "x".repeat(3000))).collect();
+        let output = kcat(&broker, &["-P", "-t", topic, "-K", ":", "-X", "acks=all", "-X", "batch.size=12000"], &keyed);
+        assert!(output.status.success(), "{output:?}");
+    };
+    produce("other", 30);
+    for copy in ["compaction.b", "compaction.a"] {
+        let deadline = Instant::now() + common::PATIENCE;
+        produce("table", 800);
+        while !files(&path.join("topics")).iter().any(|file| file.ends_with(copy)) {
+            assert!(Instant::now() < deadline, "nothing is compacted:\n{}", broker.log.text());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    broker.stop();
+}
+
+/// Compacted segments, their sidecars, and the files that say which segments count.
+#[test]
+fn damage_to_a_compacted_partition_is_repaired_or_named_and_the_rest_goes_on() {
+    if !has_kcat() {
+        return;
+    }
+    let (good, work) = (dir(), dir());
+    filled_compacted(good.path());
+    let quiet = [&SETTINGS[..], &["--set", "log.cleaner.enable=false"]].concat();
+    let mut number = 0;
+    let mut tried = |damage: &dyn Fn(&Path)| {
+        number += 1;
+        let path = work.path().join(number.to_string());
+        copy(good.path(), &path);
+        damage(&partitions(&path)[0]);
+        let verified = log_tool(&["verify"], &path);
+        let broker = Broker::start(&path, &quiet);
+        let fenced = broker.metric("coreline_fenced_partitions") > 0.0;
+        let read = (compacted(&broker, "table", fenced), compacted(&broker, "other", false));
+        let log = broker.log.text();
+        broker.stop();
+        fs::remove_dir_all(&path).unwrap();
+        (read, verified, log)
+    };
+    let ((table, other), (code, text), _) = tried(&|_| {});
+    assert!(code == Some(0) && table.lines().count() >= 90 && other.lines().count() == 30, "{code:?} {text}");
+
+    let names: Vec<String> =
+        files(&partitions(good.path())[0]).iter().map(|f| f.file_name().unwrap().to_str().unwrap().to_string()).collect();
+    let logs: Vec<&String> = names.iter().filter(|name| name.ends_with(".log")).collect();
+    assert!(logs.len() >= 2 && names.iter().any(|name| name == "compaction.a"), "{names:?}");
+    let sums = logs[0].replace(".log", ".sums");
+    // What there is twice, or what is made again from the records.
+    for name in ["compaction.a", "compaction.b", &sums, &logs[0].replace(".log", ".index")] {
+        for cut in [false, true] {
+            let ((found, beside), _, log) = tried(&|dir| match cut {
+                true => fs::File::options().write(true).open(dir.join(name)).unwrap().set_len(21).unwrap(),
+                false => flip(&dir.join(name), 40),
+            });
+            assert!(found == table && beside == other, "{name}, cut: {cut}: {log}");
+        }
+    }
+    // The only copy of the records: nothing wrong is read, and the file is named.
+    for (name, damage) in [(logs[0], "flip"), (logs[0], "cut"), (logs[0], "gone"), (logs[1], "flip"), (logs[1], "gone")] {
+        let ((found, beside), (code, text), log) = tried(&|dir| {
+            let file = dir.join(name);
+            match damage {
+                "flip" => flip(&file, fs::metadata(&file).unwrap().len() as usize / 2),
+                "cut" => fs::File::options().write(true).open(&file).unwrap().set_len(fs::metadata(&file).unwrap().len() / 2).unwrap(),
+                _ => fs::remove_file(&file).unwrap(),
+            }
+        });
+        let what = format!("{name}, {damage}");
+        assert!(found.len() < table.len() && found.lines().all(|line| table.contains(line)), "{what}: something else is read");
+        assert_eq!(beside, other, "{what}");
+        let folder = partitions(good.path())[0].file_name().unwrap().to_str().unwrap().to_string();
+        assert!(code == Some(1) && text.contains("DAMAGE") && text.contains(&folder), "{what}: {code:?} {text}");
+        assert!(log.contains(&folder), "{what}: the log does not name it: {log}");
+    }
+    // An exchange that was decided and not carried out is carried out; what waits of one that was not decided goes.
+    let newest = |dir: &Path| {
+        let sequence = |name: &str| u64::from_le_bytes(fs::read(dir.join(name)).unwrap()[16..24].try_into().unwrap());
+        sequence("compaction.a").max(sequence("compaction.b"))
+    };
+    for flipped in [false, true] {
+        let ((found, beside), (code, _), log) = tried(&|dir| {
+            let newest = newest(dir);
+            for name in [logs[0], &sums] {
+                fs::rename(dir.join(name), dir.join(format!("{name}.compacted.{newest}"))).unwrap();
+            }
+            if flipped {
+                let waits = dir.join(format!("{}.compacted.{newest}", logs[0]));
+                flip(&waits, fs::metadata(&waits).unwrap().len() as usize / 2);
+            }
+        });
+        assert!(
+            beside == other && (found == table) != flipped && found.lines().all(|line| table.contains(line)),
+            "flipped: {flipped}: {log}"
+        );
+        assert_eq!(code, Some(i32::from(flipped)));
+    }
+    let ((found, beside), (code, text), log) = tried(&|dir| {
+        let waits = dir.join(format!("{}.compacted.{}", logs[0], newest(dir) + 1));
+        fs::write(waits, b"half of a segment").unwrap();
+    });
+    assert!(found == table && beside == other && code == Some(0) && text.contains("never decided"), "{code:?} {text} {log}");
+}
+
+/// The metadata log, or its end, is lost: the topics are not forgotten, the start is refused and nothing is changed that a copy of the log could not go on with.
+#[test]
+fn a_start_without_the_metadata_log_is_refused() {
+    if !has_kcat() {
+        return;
+    }
+    let (good, work) = (dir(), dir());
+    filled(good.path());
+    let name = "quorum/0000000000000000.log";
+    let whole = fs::read(good.path().join(name)).unwrap();
+    let frames = whole.iter().rposition(|byte| *byte != 0).unwrap().next_multiple_of(4096);
+    let cases: [(&str, Option<Vec<u8>>); 5] = [
+        ("gone", None),
+        ("empty", Some(Vec::new())),
+        ("zeros", Some(vec![0; whole.len()])),
+        ("cut", Some(whole[..frames / 2 / 4096 * 4096].to_vec())),
+        // As if the last frames had never been written.
+        ("ends early", Some([&whole[..3 * 4096], &vec![0; whole.len() - 3 * 4096][..]].concat())),
+    ];
+    for (what, bytes) in cases {
+        let path = work.path().join(what);
+        copy(good.path(), &path);
+        match &bytes {
+            Some(bytes) => fs::write(path.join(name), bytes).unwrap(),
+            None => fs::remove_file(path.join(name)).unwrap(),
+        }
+        let (code, text) = log_tool(&["verify"], &path);
+        assert!(code == Some(1) && text.contains("DAMAGE") && text.contains("quorum"), "{what}: {code:?} {text}");
+        let start = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir", path.to_str().unwrap()];
+        for _ in 0..2 {
+            let (code, said) = refused(&[&start, &SETTINGS[..]].concat(), |_| {});
+            assert!(code == Some(1) && said.len() == 1 && said[0].contains("quorum"), "{what}: {code:?} {said:?}");
+        }
+        // With the log from a copy everything is there again.
+        fs::write(path.join(name), &whole).unwrap();
+        let broker = Broker::start(&path, &SETTINGS);
+        for topic in ["one", "two"] {
+            assert_eq!(String::from_utf8_lossy(&consume(&broker, topic).stdout), lines(topic), "{what}");
+        }
+        broker.stop();
+    }
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub struct RecoveryReport {
     pub entries_skipped: u64,
     /// Partitions on the disk or in a journal that `exists` denied, directories that no table names among them: left alone. `Store::delete_log` removes their files.
     pub unknown: Vec<TopicPartition>,
+    /// Those of `unknown` that a checkpoint table or a journal names: the store wrote them, so the metadata knew them once.
+    pub forgotten: Vec<TopicPartition>,
     /// What a person should know: torn ends, files set aside.
     pub notes: Vec<String>,
     /// The segments on the disk when recovery was done; see `Store::know_segments`.
@@ -74,6 +76,7 @@ pub async fn recover<D: Disk>(
     // Directories that no table names, and entries of which nothing is left: of deleted partitions, as a rule.
     let present: BTreeSet<TopicPartition> = dir.list_partitions(disk).await?.into_iter().collect();
     unknown.retain(|tp| present.contains(tp) || !merged.contains_key(tp));
+    report.forgotten = unknown.iter().copied().collect();
     merged.retain(|tp, _| present.contains(tp) || exists(*tp));
     unknown.extend(present.into_iter().filter(|tp| !exists(*tp)));
     if !planted!(RecoveryTableBeforeSync) {
@@ -121,6 +124,9 @@ async fn read_tables<D: Disk>(
     dir: &DataDir,
 ) -> Result<(CheckpointFile, CheckpointTable, u64, Vec<CheckpointFile>), StorageError> {
     let (base, base_table) = CheckpointFile::open(disk, dir, BASE_NAME).await?;
+    if base_table.is_none() && !list_journals(disk, dir).await?.is_empty() {
+        return Err(tables_lost(dir));
+    }
     let mut tables: Vec<(u64, CheckpointTable)> = vec![(base.sequence(), base_table.unwrap_or_default())];
     base.check_alone()?;
     let mut others = Vec::new();
@@ -144,6 +150,12 @@ async fn read_tables<D: Disk>(
         merged.extend(table);
     }
     Ok((base, merged, sequence_max, others))
+}
+
+/// A table is written before the first journal is made: without any, what the journals hold cannot be put back.
+pub(crate) fn tables_lost(dir: &DataDir) -> StorageError {
+    let why = "there is a journal and no checkpoint table (base.a or base.b): the tables were lost. Restore this directory from a copy";
+    StorageError::corrupt(&checkpoint_dir(dir), None, why)
 }
 
 async fn list_journals<D: Disk>(disk: &D, dir: &DataDir) -> Result<Vec<JournalId>, StorageError> {

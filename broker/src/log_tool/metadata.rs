@@ -13,6 +13,7 @@ use super::Names;
 use crate::controller::record::{MetadataRecord, decode_batch};
 use crate::quorum::frame::{self, ScanError};
 use crate::quorum::log_content::{FrameError, LogContent};
+use crate::quorum::log_file::{self, LogFileConfig};
 use crate::quorum::snapshot::{CONTENT_BYTES_MAX, CONTENT_VERSION, SnapshotContent};
 use crate::quorum::stored::{FrameBody, StoredPayload};
 use crate::quorum::types::LogId;
@@ -28,6 +29,8 @@ pub(crate) struct Found {
     pub(crate) lines: Vec<(&'static str, String, String)>,
     /// Entries of the log.
     pub(crate) entries: u64,
+    /// The log can be read and goes back to its first entry: it knows every topic that ever was.
+    pub(crate) whole_history: bool,
 }
 
 impl Found {
@@ -87,6 +90,9 @@ pub(crate) async fn read(dir: &DataDir, found: &mut Found) {
                     }),
                     None => {}
                 }
+                if let Some(why) = log_file::cut(&scan, bytes.len(), LogFileConfig::default().prewrite_bytes) {
+                    found.damage(&path, Some(bytes.len() as u64), why);
+                }
                 next = Some(scan.frames.last().map_or(number, |frame| frame.sequence + 1));
                 for frame in &scan.frames {
                     take(&path, frame.position, &frame.body, found);
@@ -105,6 +111,7 @@ pub(crate) async fn read(dir: &DataDir, found: &mut Found) {
     {
         found.damage(&quorum, None, why);
     }
+    found.whole_history = !lost && content.purged.is_none();
 }
 
 /// Why a log and the newest snapshot's last entry cannot be of one history; what `quorum/log_file.rs` and `quorum/driver.rs` refuse.

@@ -6,18 +6,20 @@ mod json;
 pub(crate) mod metadata;
 mod text;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use coreline_storage::data_dir::DataDir;
+use coreline_storage::journal::EntryHeader;
 use coreline_storage::verify::{self, Finding, Item, Severity};
 use coreline_wire::ids::{TopicId, TopicPartition};
 use futures_lite::future::block_on;
 
 use crate::cli::EXIT_USAGE;
 use crate::preflight::judge_storage;
+use crate::quorum::driver::unknown_partition;
 
 /// What to do with a directory.
 #[derive(Subcommand, Debug)]
@@ -134,7 +136,19 @@ fn walk(target: &Target, records: bool, dump: bool, out: Box<dyn Write>) -> Resu
         found.lines.iter().for_each(|(kind, at, text)| sink.metadata(kind, at, text));
     }
     let mut last = None;
+    let (whole_history, known) = (found.whole_history, found.names);
+    let mut forgotten = BTreeSet::new();
     let mut visit = |item: Item<'_>| {
+        if let Item::Checkpoint { tp, .. } | Item::JournalEntry { header: EntryHeader { partition: tp, .. }, .. } = &item
+            && whole_history
+            && !known.contains_key(&tp.topic)
+            && forgotten.insert(*tp)
+        {
+            let why = unknown_partition(&dir.partition(*tp));
+            let finding = Finding { severity: Severity::Damage, path: dir.quorum(), position: None, why };
+            count(&mut totals, &finding);
+            sink.item(&Item::Finding(finding));
+        }
         let show = match &item {
             Item::Finding(finding) => {
                 count(&mut totals, finding);

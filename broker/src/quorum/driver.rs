@@ -42,6 +42,8 @@ pub struct QuorumConfig {
     pub snapshot_bytes: u64,
     /// Sizes of the log's files.
     pub log: LogFileConfig,
+    /// What shows that a quorum was founded here before, as a sentence, where something does: then none is founded in its place.
+    pub founded: Option<String>,
     /// Any number that differs from start to start, e.g. random bytes.
     pub salt: u64,
 }
@@ -55,6 +57,7 @@ impl QuorumConfig {
             snapshot_entries: 1_000,
             snapshot_bytes: 16 * 1024 * 1024,
             log: LogFileConfig::default(),
+            founded: None,
             salt,
         }
     }
@@ -128,6 +131,9 @@ impl<D: Disk> QuorumHandle<D> {
         let bytes_written = store.bytes_written();
 
         let fresh = log.with(|content| content.vote.is_none() && content.last().is_none());
+        if let Some(why) = config.founded.as_ref().filter(|_| fresh) {
+            return Err(StorageError::corrupt(dir, None, why.clone()).into());
+        }
         let settings = library_config(&config)?;
         let raft = Raft::new(node, Arc::new(settings), NoPeers, store, machine).await.map_err(fatal)?;
         if fresh {
@@ -168,6 +174,11 @@ impl<D: Disk> QuorumHandle<D> {
     /// A reader of the log.
     pub fn log(&self) -> LogReader {
         self.log.clone()
+    }
+
+    /// The log goes back to its first entry: what the image does not know, and was not removed, has never been.
+    pub fn has_whole_history(&self) -> bool {
+        self.log.with(|content| content.purged.is_none())
     }
 
     /// Makes a snapshot now and removes the log that it covers; resolves when it is asked for, not when it is done.
@@ -220,6 +231,14 @@ impl<D: Disk> MetadataLog for QuorumHandle<D> {
             }
         })
     }
+}
+
+/// What is wrong when a metadata log that goes back to its first entry does not know the partition in `path`.
+pub fn unknown_partition(path: &Path) -> String {
+    format!(
+        "the metadata log has never known the partition in {}: the log, or its end, was lost. Restore quorum/ from a copy, or move the directories of such partitions away",
+        path.display()
+    )
 }
 
 fn library_config(config: &QuorumConfig) -> Result<openraft::Config, QuorumError> {

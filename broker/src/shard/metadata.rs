@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use coreline_storage::StorageError;
 use coreline_storage::data_dir::{DataDir, JournalId};
 use coreline_storage::io::{HostDisk, Poison};
+use coreline_wire::TopicPartition;
 
 use super::start::Boot;
 use super::task_queue::{self, Queue, Task};
@@ -17,7 +19,8 @@ use crate::controller::rules::RegisteredConfigs;
 use crate::controller::{BrokerRegistration, ControllerRequest};
 use crate::error::Fatal;
 use crate::metadata::Endpoint;
-use crate::quorum::{QuorumConfig, QuorumHandle};
+use crate::quorum::driver::unknown_partition;
+use crate::quorum::{QuorumConfig, QuorumError, QuorumHandle};
 
 /// Name of the one listener, as Kafka names it.
 const LISTENER: &str = "PLAINTEXT";
@@ -49,9 +52,12 @@ pub(super) async fn open(
 ) -> Result<(Boot, Metadata), Fatal> {
     let no_randomness = |error: getrandom::Error| Fatal::new(format!("the system gives no random numbers: {error}"));
     let salt = getrandom::u64().map_err(no_randomness)?;
-    let quorum = QuorumHandle::start(disk.clone(), &dir.quorum(), QuorumConfig::new(config.node_id, salt))
-        .await
-        .map_err(|error| Fatal::new(format!("the metadata quorum cannot be started: {error}")))?;
+    let not_started = |error: QuorumError| Fatal::new(format!("the metadata quorum cannot be started: {error}"));
+    let partitions = dir.list_partitions(disk).await.map_err(|error| not_started(error.into()))?;
+    let unknown = |tp: &TopicPartition| unknown_partition(&dir.partition(*tp));
+    let settings = QuorumConfig { founded: partitions.first().map(unknown), ..QuorumConfig::new(config.node_id, salt) };
+    let quorum = QuorumHandle::start(disk.clone(), &dir.quorum(), settings).await.map_err(not_started)?;
+    let whole_history = quorum.has_whole_history();
     let controller =
         Controller::new(Rc::new(quorum), ControllerLimits::from_config(config), Box::new(RegisteredConfigs), Box::new(SystemRandom));
     let running = {
@@ -83,6 +89,10 @@ pub(super) async fn open(
     let report = recovered.map_err(|error| Fatal::new(format!("the data directory cannot be recovered: {error}")))?;
     for note in &report.notes {
         tracing::warn!("recovery: {note}");
+    }
+    // Before a journal is opened under a new generation: what it has of such a partition is still there when the metadata are.
+    if let Some(partition) = report.forgotten.iter().find(|tp| whole_history && !image.was_removed(tp.topic)) {
+        return Err(not_started(StorageError::corrupt(&dir.quorum(), None, unknown(partition)).into()));
     }
     tracing::info!(
         partitions = report.partitions,

@@ -167,7 +167,10 @@ pub async fn walk(dir: &DataDir, wanted: &dyn Fn(TopicPartition) -> bool, visit:
     }) {
         visit(Item::Finding(of_error(dir.root(), Severity::Damage, &error)));
     }
-    let table = tables(&disk, dir, wanted, visit).await?;
+    let table = tables(&disk, dir, wanted, visit).await.unwrap_or_else(|error| {
+        visit(Item::Finding(of_error(&dir.root().join("checkpoint"), Severity::Damage, &error)));
+        CheckpointTable::new()
+    });
     let mut beyond: BTreeMap<TopicPartition, i64> = BTreeMap::new();
     for id in dir.list_journals(&disk).await.unwrap_or_default() {
         journal(&disk, &dir.journal(id), &id.to_string(), wanted, &mut beyond, visit).await;
@@ -191,7 +194,11 @@ async fn tables(
 ) -> Result<CheckpointTable, StorageError> {
     let mut read = Vec::new();
     let mut alone = Vec::new();
-    for name in table_names(disk, dir).await? {
+    let names = table_names(disk, dir).await?;
+    if !names.iter().any(|name| name == BASE_NAME) && !dir.list_journals(disk).await?.is_empty() {
+        visit(Item::Finding(of_error(dir.root(), Severity::Damage, &crate::loader::tables_lost(dir))));
+    }
+    for name in names {
         match CheckpointFile::open(disk, dir, &name).await {
             Ok((file, Some(table))) => {
                 if let Err(error) = file.check_alone() {

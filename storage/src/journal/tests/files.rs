@@ -175,7 +175,9 @@ fn a_damaged_frame_costs_nothing_below_the_released_mark_and_is_named_above_it()
             let end = if number > RELEASED { number - 1 } else { FRAMES };
             assert_eq!(behind, (RELEASED..end).collect::<Vec<_>>(), "frame {number}: {report:?}");
             match &report.end {
-                ReplayEnd::Corrupt { expected, .. } => assert!(*expected == Ticket(number) && number > RELEASED && number < FRAMES, "{report:?}"),
+                ReplayEnd::Corrupt { expected, .. } => {
+                    assert!(*expected == Ticket(number) && number > RELEASED && number < FRAMES, "{report:?}")
+                }
                 ReplayEnd::Torn { position: at, .. } => assert!(number == FRAMES && at == position, "{report:?}"),
                 ReplayEnd::End => assert!(number <= RELEASED, "frame {number}: {report:?}"),
                 ReplayEnd::Empty => panic!("frame {number}: {report:?}"),
