@@ -314,12 +314,10 @@ fn a_start_without_the_metadata_log_is_refused() {
     filled(good.path());
     let name = "quorum/0000000000000000.log";
     let whole = fs::read(good.path().join(name)).unwrap();
-    let frames = whole.iter().rposition(|byte| *byte != 0).unwrap().next_multiple_of(4096);
-    let cases: [(&str, Option<Vec<u8>>); 5] = [
+    let cases: [(&str, Option<Vec<u8>>); 4] = [
         ("gone", None),
         ("empty", Some(Vec::new())),
         ("zeros", Some(vec![0; whole.len()])),
-        ("cut", Some(whole[..frames / 2 / 4096 * 4096].to_vec())),
         // As if the last frames had never been written.
         ("ends early", Some([&whole[..3 * 4096], &vec![0; whole.len() - 3 * 4096][..]].concat())),
     ];

@@ -13,7 +13,6 @@ use super::Names;
 use crate::controller::record::{MetadataRecord, decode_batch};
 use crate::quorum::frame::{self, ScanError};
 use crate::quorum::log_content::{FrameError, LogContent};
-use crate::quorum::log_file::{self, LogFileConfig};
 use crate::quorum::snapshot::{CONTENT_BYTES_MAX, CONTENT_VERSION, SnapshotContent};
 use crate::quorum::stored::{FrameBody, StoredPayload};
 use crate::quorum::types::LogId;
@@ -89,9 +88,6 @@ pub(crate) async fn read(dir: &DataDir, found: &mut Found) {
                         why: format!("{why}: a write that the end of the process interrupted"),
                     }),
                     None => {}
-                }
-                if let Some(why) = log_file::cut(&scan, bytes.len(), LogFileConfig::default().prewrite_bytes) {
-                    found.damage(&path, Some(bytes.len() as u64), why);
                 }
                 next = Some(scan.frames.last().map_or(number, |frame| frame.sequence + 1));
                 for frame in &scan.frames {

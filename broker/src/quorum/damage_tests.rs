@@ -21,8 +21,7 @@ use crate::log_tool::metadata::{Found, read};
 use crate::metadata::MetadataImage;
 
 fn config(salt: u64) -> QuorumConfig {
-    // Written ahead as a broker does, which is what the tool goes by.
-    let log = LogFileConfig { file_bytes_max: 20 * 4096, ..LogFileConfig::default() };
+    let log = LogFileConfig { file_bytes_max: 20 * 4096, prewrite_bytes: 8 * 4096 };
     QuorumConfig { snapshot_entries: 20, log, ..QuorumConfig::new(1, salt) }
 }
 
@@ -132,7 +131,7 @@ fn damage_everything(all_in_snapshot: bool) {
         for cut in [Some(0), Some(1), Some(used / 2), None] {
             let what = format!("{name} cut to {cut:?}, all in the snapshot: {all_in_snapshot}");
             let Some(image) = tried(root.path(), path, cut.map(|len| &bytes[..len]), &what) else { continue };
-            // A file that ends behind its first frames is as one whose later frames were never written.
+            // A file that ends behind a whole frame is as one whose later frames were never written: nothing says how long the last one is.
             assert!(image == *newest || (*path == last_log && images.contains(&image)), "{what}: another image");
         }
     }

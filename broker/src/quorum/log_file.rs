@@ -127,9 +127,6 @@ impl<D: Disk> LogFiles<D> {
                 self.next_sequence = self.next_sequence.max(number);
                 break;
             }
-            if let Some(why) = cut(&scan, bytes.len(), self.config.prewrite_bytes) {
-                return Err(StorageError::corrupt(&path, Some(bytes.len() as u64), why));
-            }
             let last_index = self.take_frames(&path, &scan, &mut content)?;
             self.next_sequence = scan.frames.last().map_or(number, |frame| frame.sequence) + 1;
             self.add_file(path, &scan, bytes.len(), last_index, last).await?;
@@ -301,12 +298,6 @@ impl<D: Disk> LogFiles<D> {
     pub fn file_count(&self) -> usize {
         self.sealed.len() + usize::from(self.active.is_some())
     }
-}
-
-/// Why a file must have been longer once. The write that creates it ends with zeros up to `prewrite` and has two frames at most; files never shrink.
-pub(crate) fn cut(scan: &Scan, len: usize, prewrite: usize) -> Option<String> {
-    (scan.frames.len() > 2 && len < prewrite)
-        .then(|| format!("it ends there, it was {prewrite} bytes or more, and frames may be missing: restore quorum/ from a copy"))
 }
 
 fn scan_file(path: &Path, bytes: &[u8], number: u64) -> StorageResult<Scan> {
