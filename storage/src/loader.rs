@@ -65,7 +65,7 @@ pub async fn recover<D: Disk>(
     disk.sync_all().await?;
     let mut report = RecoveryReport::default();
     let (mut base, mut merged, sequence_max, other_tables) = read_tables(disk, dir).await?;
-    report.journals = list_journals(disk, dir).await?;
+    report.journals = dir.list_journals(disk).await?;
     let mut unknown: BTreeSet<TopicPartition> = merged.keys().copied().filter(|tp| !exists(*tp)).collect();
     let mut redos: BTreeMap<TopicPartition, Redo> = BTreeMap::new();
     for id in report.journals.clone() {
@@ -124,7 +124,8 @@ async fn read_tables<D: Disk>(
     dir: &DataDir,
 ) -> Result<(CheckpointFile, CheckpointTable, u64, Vec<CheckpointFile>), StorageError> {
     let (base, base_table) = CheckpointFile::open(disk, dir, BASE_NAME).await?;
-    if base_table.is_none() && !list_journals(disk, dir).await?.is_empty() {
+    let journals = dir.list_journals(disk).await?;
+    if base_table.is_none() && !journals.is_empty() {
         return Err(tables_lost(dir));
     }
     let mut tables: Vec<(u64, CheckpointTable)> = vec![(base.sequence(), base_table.unwrap_or_default())];
@@ -135,6 +136,9 @@ async fn read_tables<D: Disk>(
             let (file, table) = CheckpointFile::open(disk, dir, &name).await?;
             if file.sequence() > base.sequence() {
                 file.check_alone()?;
+                if let Some(id) = JournalId::parse(&name).filter(|id| !journals.contains(id)) {
+                    return Err(journal_lost(dir, &dir.journal(id)));
+                }
             }
             tables.push((file.sequence(), table.unwrap_or_default()));
             others.push(file);
@@ -149,26 +153,26 @@ async fn read_tables<D: Disk>(
     for (_, table) in tables {
         merged.extend(table);
     }
+    if journals.is_empty() && !merged.is_empty() {
+        return Err(journal_lost(dir, &dir.journals()));
+    }
     Ok((base, merged, sequence_max, others))
+}
+
+/// A journal is made before the table of its store and before the first partition, and is never removed: what only it held is lost with it.
+pub(crate) fn journal_lost(dir: &DataDir, at: &Path) -> StorageError {
+    let tables = checkpoint_dir(dir);
+    let why = format!(
+        "the checkpoint tables in {} speak of a journal that is not there: acknowledged records may be lost with it. Restore this directory from a copy",
+        tables.display()
+    );
+    StorageError::corrupt(at, None, why)
 }
 
 /// A table is written before the first journal is made: without any, what the journals hold cannot be put back.
 pub(crate) fn tables_lost(dir: &DataDir) -> StorageError {
     let why = "there is a journal and no checkpoint table (base.a or base.b): the tables were lost. Restore this directory from a copy";
     StorageError::corrupt(&checkpoint_dir(dir), None, why)
-}
-
-async fn list_journals<D: Disk>(disk: &D, dir: &DataDir) -> Result<Vec<JournalId>, StorageError> {
-    let mut ids = Vec::new();
-    for entry in disk.list_dir(&dir.journals()).await? {
-        if entry.is_dir
-            && entry.name.len() == 16
-            && let Ok(id) = u64::from_str_radix(&entry.name, 16)
-        {
-            ids.push(JournalId(id));
-        }
-    }
-    Ok(ids)
 }
 
 async fn replay_journal<D: Disk>(

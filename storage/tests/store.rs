@@ -193,6 +193,35 @@ fn a_damaged_checkpoint_stops_the_start_and_is_named() {
     });
 }
 
+/// After a kill only the journal has what was acknowledged last: a start that goes on without it would lose that in silence.
+#[test]
+fn tables_without_their_journal_are_refused() {
+    block_on(async {
+        use coreline_storage::io::Disk;
+        let disk = disk();
+        let store = open(&disk).await;
+        beside(&store, async {
+            let log = store.open_log(tp(0), LogConfig::default()).await.unwrap();
+            append(&log, 5_000).await;
+            store.shutdown().await.unwrap();
+        })
+        .await;
+        let whole = disk.crash(0, CrashMode::KeepAll);
+        let store = open(&whole.crash(0, CrashMode::KeepAll)).await;
+        assert_eq!(store.open_log(tp(0), LogConfig::default()).await.unwrap().log_end_offset(), 1);
+        // The newest table is the one of the store at first, and the base alone after a recovery.
+        for recovered in [false, true] {
+            let disk = whole.crash(0, CrashMode::KeepAll);
+            if recovered {
+                recover(&disk, &dir(), &|_| true, 0).await.unwrap();
+            }
+            disk.remove_dir_all(&dir().journal(JournalId(1))).await.unwrap();
+            let error = recover(&disk, &dir(), &|_| true, 0).await.unwrap_err().to_string();
+            assert!(error.contains("/data/journal") && error.contains("a journal that is not there"), "{recovered}: {error}");
+        }
+    });
+}
+
 #[test]
 fn segments_without_a_checkpoint_are_not_taken_for_an_empty_log() {
     block_on(async {

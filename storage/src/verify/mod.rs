@@ -14,7 +14,7 @@ use coreline_wire::record::BatchHeader;
 
 use crate::checkpoint::{BASE_NAME, CheckpointEntry, CheckpointFile, CheckpointTable, SavedProducers, table_names};
 use crate::compaction::swap::{self, Exchange, SwapContent};
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, JournalId};
 use crate::error::StorageError;
 use crate::io::{DirEntry, Disk, OfflineDisk};
 use crate::journal::{self, EntryHeader, ReplayEnd};
@@ -195,7 +195,8 @@ async fn tables(
     let mut read = Vec::new();
     let mut alone = Vec::new();
     let names = table_names(disk, dir).await?;
-    if !names.iter().any(|name| name == BASE_NAME) && !dir.list_journals(disk).await?.is_empty() {
+    let journals = dir.list_journals(disk).await.unwrap_or_default();
+    if !names.iter().any(|name| name == BASE_NAME) && !journals.is_empty() {
         visit(Item::Finding(of_error(dir.root(), Severity::Damage, &crate::loader::tables_lost(dir))));
     }
     for name in names {
@@ -215,6 +216,14 @@ async fn tables(
     for (sequence, error) in alone {
         let severity = if sequence >= base { Severity::Damage } else { Severity::Note };
         visit(Item::Finding(of_error(dir.root(), severity, &error)));
+    }
+    let lost = read.iter().filter(|(sequence, ..)| *sequence > base).filter_map(|(_, name, _)| JournalId::parse(name));
+    let mut lost: Vec<PathBuf> = lost.filter(|id| !journals.contains(id)).map(|id| dir.journal(id)).collect();
+    if lost.is_empty() && journals.is_empty() && read.iter().any(|(.., table)| !table.is_empty()) {
+        lost.push(dir.journals());
+    }
+    for path in lost {
+        visit(Item::Finding(of_error(dir.root(), Severity::Damage, &crate::loader::journal_lost(dir, &path))));
     }
     read.sort_by_key(|(sequence, ..)| *sequence);
     let mut merged = CheckpointTable::new();
