@@ -308,6 +308,9 @@ fn a_server_stopped_for_a_tenth_of_a_second_shows_it_fully_in_response_time() {
         {
             stops += 1;
             nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).expect("stopped");
+            // On a busy host its threads run on until the scheduler lets them see the signal.
+            let stopped = nix::sys::wait::waitpid(pid, Some(nix::sys::wait::WaitPidFlag::WUNTRACED)).expect("a child");
+            assert!(matches!(stopped, nix::sys::wait::WaitStatus::Stopped(..)), "{stopped:?}");
             #[allow(clippy::disallowed_methods)] // This is what is measured, not what is waited for.
             std::thread::sleep(STOPPED);
             nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT).expect("goes on");
