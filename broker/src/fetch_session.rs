@@ -166,22 +166,14 @@ impl SessionCache {
         self.sessions.is_empty()
     }
 
-    /// Takes in a request's session fields and says which partitions are to be read and how the answer is shaped.
-    pub fn begin(
-        &mut self,
-        session_id: i32,
-        epoch: i32,
-        uses_topic_ids: bool,
-        wants: Vec<(FetchKey, FetchWant)>,
-        forgotten: &[FetchKey],
-        now_ms: i64,
-    ) -> Result<(FetchContext, Vec<(FetchKey, FetchWant)>), SessionError> {
+    /// Takes in a request's session fields and says how the answer is shaped. What an incremental request brings and drops is told by `want` and
+    /// `forget`; then `listed` says which partitions are to be read. All in steps, since a session may hold very many partitions.
+    pub fn begin(&mut self, session_id: i32, epoch: i32, uses_topic_ids: bool, now_ms: i64) -> Result<FetchContext, SessionError> {
         if epoch == INITIAL_EPOCH || epoch == FINAL_EPOCH {
             if session_id != 0 {
                 self.sessions.remove(&session_id);
             }
-            let context = if epoch == FINAL_EPOCH { FetchContext::Sessionless } else { FetchContext::Full };
-            return Ok((context, wants));
+            return Ok(if epoch == FINAL_EPOCH { FetchContext::Sessionless } else { FetchContext::Full });
         }
         let session = self.sessions.get_mut(&session_id).ok_or(SessionError::IdNotFound)?;
         if session.epoch != epoch {
@@ -190,34 +182,43 @@ impl SessionCache {
         if session.uses_topic_ids != uses_topic_ids {
             return Err(SessionError::TopicIdMix);
         }
-        for (key, want) in wants {
-            if session.entries.len() < SESSION_PARTITIONS_MAX || session.entries.contains_key(&key) {
-                session.upsert(key, want);
-            }
-        }
-        for key in forgotten {
-            session.remove(key);
-        }
         session.last_used_ms = now_ms;
         session.epoch = next_epoch(epoch);
-        if session.entries.is_empty() {
-            self.sessions.remove(&session_id);
-            return Ok((FetchContext::Sessionless, Vec::new()));
-        }
-        let wants = session.order.values().filter_map(|k| session.entries.get(k).map(|e| (k.clone(), e.want))).collect();
-        Ok((FetchContext::Incremental { session_id }, wants))
+        Ok(FetchContext::Incremental { session_id })
     }
 
-    /// Makes a session of a full fetch that was answered; returns its id, or 0 when no slot is free.
-    pub fn establish(
-        &mut self,
-        random: i32,
-        uses_topic_ids: bool,
-        answered: impl IntoIterator<Item = (FetchKey, FetchWant, FetchSaid)>,
-        now_ms: i64,
-    ) -> i32 {
-        let answered: Vec<_> = answered.into_iter().take(SESSION_PARTITIONS_MAX + 1).collect();
-        if self.slots == 0 || answered.is_empty() || answered.len() > SESSION_PARTITIONS_MAX {
+    /// An incremental request wants this of a partition from now on. Beyond the bound of a session new partitions are passed over.
+    pub fn want(&mut self, session_id: i32, key: FetchKey, want: FetchWant) {
+        if let Some(session) = self.sessions.get_mut(&session_id)
+            && (session.entries.len() < SESSION_PARTITIONS_MAX || session.entries.contains_key(&key))
+        {
+            session.upsert(key, want);
+        }
+    }
+
+    /// A partition leaves the session; a session without any ends.
+    pub fn forget(&mut self, session_id: i32, key: &FetchKey) {
+        if let Some(session) = self.sessions.get_mut(&session_id) {
+            session.remove(key);
+            if session.entries.is_empty() {
+                self.sessions.remove(&session_id);
+            }
+        }
+    }
+
+    /// At most `most` partitions of a session, in its order, from a place on; and the place behind them, `None` at the end. Nothing of a session
+    /// that is not there.
+    pub fn listed(&self, session_id: i32, from: u64, most: usize) -> (Vec<(FetchKey, FetchWant)>, Option<u64>) {
+        let Some(session) = self.sessions.get(&session_id) else { return (Vec::new(), None) };
+        let some = session.order.range(from..).take(most);
+        let wants: Vec<_> = some.clone().filter_map(|(_, key)| session.entries.get(key).map(|entry| (key.clone(), entry.want))).collect();
+        (wants, some.last().filter(|_| most > 0).map(|(order, _)| order + 1))
+    }
+
+    /// Makes an empty session for a full fetch that is being answered, of which `remember` is told partition by partition; returns its id, or 0
+    /// when there are none or too many partitions, or no slot is free.
+    pub fn establish(&mut self, random: i32, uses_topic_ids: bool, partitions: usize, now_ms: i64) -> i32 {
+        if self.slots == 0 || partitions == 0 || partitions > SESSION_PARTITIONS_MAX {
             return 0;
         }
         if self.sessions.len() >= self.slots {
@@ -234,7 +235,7 @@ impl SessionCache {
         while self.sessions.contains_key(&id) {
             id = if id == i32::MAX { 1 } else { id + 1 };
         }
-        let mut session = Session {
+        let session = Session {
             epoch: next_epoch(INITIAL_EPOCH),
             uses_topic_ids,
             last_used_ms: now_ms,
@@ -242,15 +243,18 @@ impl SessionCache {
             entries: HashMap::new(),
             order: BTreeMap::new(),
         };
-        for (key, want, said) in answered {
-            session.upsert(key.clone(), want);
-            if let Some(entry) = session.entries.get_mut(&key) {
-                entry.high_watermark = if said.error == 0 { said.high_watermark } else { -1 };
-                entry.log_start_offset = said.log_start_offset;
-            }
-        }
         self.sessions.insert(id, session);
         id
+    }
+
+    /// A partition of a new session, and what its first answer says of it.
+    pub fn remember(&mut self, session_id: i32, key: &FetchKey, want: FetchWant, said: FetchSaid) {
+        let Some(session) = self.sessions.get_mut(&session_id) else { return };
+        session.upsert(key.clone(), want);
+        if let Some(entry) = session.entries.get_mut(key) {
+            entry.high_watermark = if said.error == 0 { said.high_watermark } else { -1 };
+            entry.log_start_offset = said.log_start_offset;
+        }
     }
 
     /// Whether an incremental answer must carry this partition; remembers what was said.
@@ -293,9 +297,46 @@ mod tests {
     fn said(high_watermark: i64, bytes: u64) -> FetchSaid {
         FetchSaid { high_watermark, log_start_offset: 0, error: 0, bytes, must_send: false }
     }
+    type Listed = Vec<(FetchKey, FetchWant)>;
+
+    /// What a handler does with a request.
+    fn begin(
+        cache: &mut SessionCache,
+        id: i32,
+        epoch: i32,
+        by_id: bool,
+        wants: Listed,
+        forgotten: &[FetchKey],
+        now_ms: i64,
+    ) -> Result<(FetchContext, Listed), SessionError> {
+        let context = cache.begin(id, epoch, by_id, now_ms)?;
+        if let FetchContext::Incremental { session_id } = context {
+            wants.into_iter().for_each(|(key, want)| cache.want(session_id, key, want));
+            forgotten.iter().for_each(|key| cache.forget(session_id, key));
+            let (mut all, mut from) = (Vec::new(), Some(0));
+            while let Some(at) = from {
+                let (some, next) = cache.listed(session_id, at, 1);
+                all.extend(some);
+                from = next;
+            }
+            return Ok((context, all));
+        }
+        Ok((context, wants))
+    }
+    fn establish<const N: usize>(
+        cache: &mut SessionCache,
+        random: i32,
+        by_id: bool,
+        all: [(FetchKey, FetchWant, FetchSaid); N],
+        now: i64,
+    ) -> i32 {
+        let id = cache.establish(random, by_id, N, now);
+        all.iter().for_each(|(key, want, said)| cache.remember(id, key, *want, *said));
+        id
+    }
     fn established(slots: usize) -> (SessionCache, i32) {
         let mut cache = SessionCache::new(slots);
-        let id = cache.establish(77, false, [(key("a", 0), want(0), said(5, 9)), (key("b", 0), want(3), said(3, 0))], 0);
+        let id = establish(&mut cache, 77, false, [(key("a", 0), want(0), said(5, 9)), (key("b", 0), want(3), said(3, 0))], 0);
         assert_eq!(id, 77);
         (cache, id)
     }
@@ -303,7 +344,7 @@ mod tests {
     #[test]
     fn a_full_fetch_makes_a_session_and_the_next_one_is_incremental() {
         let (mut cache, id) = established(10);
-        let (context, wants) = cache.begin(id, 1, false, vec![(key("a", 0), want(5))], &[], 1).expect("epoch 1 follows");
+        let (context, wants) = begin(&mut cache, id, 1, false, vec![(key("a", 0), want(5))], &[], 1).expect("epoch 1 follows");
         assert_eq!(context, FetchContext::Incremental { session_id: id });
         assert_eq!(wants, vec![(key("a", 0), want(5)), (key("b", 0), want(3))]);
         assert!(!cache.must_send(id, &key("a", 0), said(5, 0)), "nothing new");
@@ -314,29 +355,30 @@ mod tests {
     #[test]
     fn epochs_must_follow_and_unknown_ids_are_refused() {
         let (mut cache, id) = established(10);
-        assert_eq!(cache.begin(id, 2, false, vec![], &[], 1), Err(SessionError::InvalidEpoch));
-        assert_eq!(cache.begin(id + 1, 1, false, vec![], &[], 1), Err(SessionError::IdNotFound));
-        assert_eq!(cache.begin(id, 1, true, vec![], &[], 1), Err(SessionError::TopicIdMix));
-        assert!(cache.begin(id, 1, false, vec![], &[], 1).is_ok());
-        assert_eq!(cache.begin(id, 1, false, vec![], &[], 1), Err(SessionError::InvalidEpoch), "an epoch is used once");
+        assert_eq!(begin(&mut cache, id, 2, false, vec![], &[], 1), Err(SessionError::InvalidEpoch));
+        assert_eq!(begin(&mut cache, id + 1, 1, false, vec![], &[], 1), Err(SessionError::IdNotFound));
+        assert_eq!(begin(&mut cache, id, 1, true, vec![], &[], 1), Err(SessionError::TopicIdMix));
+        assert!(begin(&mut cache, id, 1, false, vec![], &[], 1).is_ok());
+        assert_eq!(begin(&mut cache, id, 1, false, vec![], &[], 1), Err(SessionError::InvalidEpoch), "an epoch is used once");
         assert_eq!(next_epoch(i32::MAX), 1);
     }
 
     #[test]
     fn closing_and_emptying_end_a_session() {
         let (mut cache, id) = established(10);
-        let (context, wants) = cache.begin(id, FINAL_EPOCH, false, vec![], &[], 1).expect("close");
+        let (context, wants) = begin(&mut cache, id, FINAL_EPOCH, false, vec![], &[], 1).expect("close");
         assert_eq!((context, wants.len(), cache.len()), (FetchContext::Sessionless, 0, 0));
         let (mut cache, id) = established(10);
-        let (context, _) = cache.begin(id, 1, false, vec![], &[key("a", 0), key("b", 0)], 1).expect("forget all");
-        assert_eq!((context, cache.len()), (FetchContext::Sessionless, 0));
+        let (context, _) = begin(&mut cache, id, 1, false, vec![], &[key("a", 0), key("b", 0)], 1).expect("forget all");
+        assert_eq!((context, cache.len()), (FetchContext::Incremental { session_id: id }, 0));
+        assert_eq!(cache.listed(id, 0, 10), (Vec::new(), None));
     }
 
     #[test]
     fn a_partition_with_records_goes_last_and_an_error_is_said_until_it_is_over() {
         let (mut cache, id) = established(10);
         assert!(cache.must_send(id, &key("a", 0), said(6, 100)));
-        let (_, wants) = cache.begin(id, 1, false, vec![], &[], 1).expect("next");
+        let (_, wants) = begin(&mut cache, id, 1, false, vec![], &[], 1).expect("next");
         assert_eq!(wants[0].0, key("b", 0));
         let error = FetchSaid { high_watermark: -1, log_start_offset: -1, error: 3, bytes: 0, must_send: false };
         assert!(cache.must_send(id, &key("b", 0), error));
@@ -347,11 +389,11 @@ mod tests {
     #[test]
     fn slots_are_bounded_and_only_idle_sessions_are_evicted() {
         let (mut cache, first) = established(1);
-        let again = |cache: &mut SessionCache, now| cache.establish(77, false, [(key("c", 0), want(0), said(0, 0))], now);
+        let again = |cache: &mut SessionCache, now| establish(cache, 77, false, [(key("c", 0), want(0), said(0, 0))], now);
         assert_eq!(again(&mut cache, EVICTION_IDLE_MS - 1), 0, "no slot");
         assert_eq!(again(&mut cache, EVICTION_IDLE_MS), 77, "the idle one went");
         assert_eq!(cache.len(), 1);
-        assert_eq!(cache.begin(first, 1, false, vec![], &[], 0).map(|r| r.1.len()), Ok(1));
-        assert_eq!(SessionCache::new(0).establish(1, false, [(key("c", 0), want(0), said(0, 0))], 0), 0);
+        assert_eq!(begin(&mut cache, first, 1, false, vec![], &[], 0).map(|r| r.1.len()), Ok(1));
+        assert_eq!(establish(&mut SessionCache::new(0), 1, false, [(key("c", 0), want(0), said(0, 0))], 0), 0);
     }
 }

@@ -28,8 +28,10 @@ pub const READ_AHEAD_BYTES: u64 = 4 * 1024 * 1024;
 pub const READ_ANNOUNCED_MAX: usize = 16;
 /// Parts of one `sendmsg`; more are sent by the next one.
 pub const SEND_PARTS_MAX: usize = 64;
-/// Bytes that a connection sends before it gives way to the others through the reactor.
-pub const SEND_STEP_BYTES: usize = 1024 * 1024;
+/// Bytes in memory that a connection sends before it gives way to the others through the reactor; of files it is one step.
+pub const SEND_STEP_BYTES: usize = 512 * 1024;
+/// A call that sends less than this counts as so many bytes of [`SEND_STEP_BYTES`]: calls take time too.
+pub const SEND_CALL_BYTES: usize = 16 * 1024;
 /// Share of a big frame that must arrive within [`FRAME_PROGRESS_SECONDS`]: one part in this many, at least 64 KiB or all of it.
 pub const FRAME_PROGRESS_PARTS: usize = 128;
 /// New connections per second and shard; more wait in the listener's backlog.

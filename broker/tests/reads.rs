@@ -180,6 +180,60 @@ fn cold_records_come_whole_and_in_order_with_and_without_sendfile() {
     }
 }
 
+/// One topic and something for each of its partitions.
+fn of_all(topic: &str, partitions: i32, part: impl Fn(i32) -> Vec<u8>) -> Vec<u8> {
+    let head = [&1i32.to_be_bytes()[..], &string(topic), &partitions.to_be_bytes()].concat();
+    (0..partitions).fold(head, |mut body, p| {
+        body.extend(part(p));
+        body
+    })
+}
+
+/// A request over many partitions holds its shard for some hundred of them, not for all: counted, so that it does not depend on the machine.
+fn requests_over_many_partitions_give_way(broker: &Broker, stream: &mut TcpStream, topic: &str, partitions: i32) {
+    const STEPS_PER_TURN: i32 = 256;
+    let p4 = |p: i32| p.to_be_bytes().to_vec();
+    let p_and = |p: i32, rest: &[u8]| [&p.to_be_bytes()[..], rest].concat();
+    let batch = batch(7, 200);
+    let with_batch = |p| [&p4(p)[..], &(batch.len() as i32).to_be_bytes(), &batch].concat();
+    let fetch = |offset: i64, wait_ms: i32| {
+        let head = [-1, wait_ms, 1, 50 << 20].map(i32::to_be_bytes).concat();
+        let parts = of_all(topic, partitions, |p| p_and(p, &[&offset.to_be_bytes()[..], &(1i32 << 20).to_be_bytes()].concat()));
+        [&head[..], &[0], &parts].concat()
+    };
+    let end = {
+        let answer = ask(stream, 2, 1, &[&p4(-1)[..], &of_all(topic, 1, |p| p_and(p, &(-1i64).to_be_bytes()))].concat());
+        i64::from_be_bytes(answer[answer.len() - 8..].try_into().unwrap())
+    };
+    let produce = |acks: i16| {
+        [&(-1i16).to_be_bytes()[..], &acks.to_be_bytes(), &60_000i32.to_be_bytes(), &of_all(topic, partitions, with_batch)].concat()
+    };
+    let resources = (0..100).fold(100i32.to_be_bytes().to_vec(), |mut body, _| {
+        body.extend([&[2][..], &string(topic), &(-1i32).to_be_bytes()].concat());
+        body
+    });
+    // Name, key, version, body, and how many of its loops look at every partition.
+    let kinds: [(&str, i16, i16, Vec<u8>, i32); 10] = [
+        ("Fetch", 1, 4, fetch(0, 0), 4),
+        ("Fetch that waits", 1, 4, fetch(end, 20), 6),
+        ("Produce, acks=all", 0, 7, produce(-1), 6),
+        ("Produce, acks=1", 0, 7, produce(1), 6),
+        ("ListOffsets", 2, 1, [&p4(-1)[..], &of_all(topic, partitions, |p| p_and(p, &1i64.to_be_bytes()))].concat(), 3),
+        ("OffsetForLeaderEpoch", 23, 2, of_all(topic, partitions, |p| p_and(p, &[0; 8])), 3),
+        ("DeleteRecords", 21, 0, [&of_all(topic, partitions, |p| p_and(p, &[0; 8]))[..], &p4(60_000)].concat(), 3),
+        ("DescribeLogDirs", 35, 1, of_all(topic, partitions, p4), 1),
+        ("Metadata", 3, 4, [&[0, 0, 0, 1][..], &string(topic), &[0]].concat(), 0),
+        ("DescribeConfigs of 100 topics", 32, 1, [&resources[..], &[0]].concat(), 2),
+    ];
+    for (name, key, version, body, loops) in kinds {
+        let before = broker.metric("coreline_gave_way_total");
+        ask(stream, key, version, &body);
+        let gave_way = broker.metric("coreline_gave_way_total") - before;
+        let least = (loops * (partitions / STEPS_PER_TURN)).max(1);
+        assert!(gave_way >= f64::from(least), "{name} over {partitions} partitions gave way {gave_way} times, not {least}");
+    }
+}
+
 #[test]
 fn many_partitions_take_little_memory_and_few_descriptors_and_survive_a_kill() {
     const PARTITIONS: i32 = 1000;
@@ -198,6 +252,7 @@ fn many_partitions_take_little_memory_and_few_descriptors_and_survive_a_kill() {
     }
     until("everything is flushed", || broker.metric("coreline_unflushed_bytes") == 0.0);
     let each = (broker.metric("process_resident_memory_bytes") - before) / f64::from(PARTITIONS);
+    requests_over_many_partitions_give_way(&broker, &mut stream, "many", PARTITIONS);
     assert!(each < 32.0 * 1024.0, "{each} bytes for each idle partition");
     let files = broker.metric("coreline_open_segment_files");
     assert!(files <= FILES, "{files} segment files are open");

@@ -109,7 +109,7 @@ async fn wait<D: Disk>(store: &StoreInner<D>, since: u64) {
 pub(crate) async fn final_checkpoint<D: Disk>(store: &Rc<StoreInner<D>>) -> Result<(), StorageError> {
     let file = store.checkpoint.lock().await;
     let newest = store.journal.usage().newest;
-    store.journal.wait(newest).await?;
+    store.wait_durable(newest).await?;
     cycle(store, file, newest, true).await
 }
 
@@ -324,7 +324,7 @@ async fn save_active_index<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>>
     }
     let index = index_loader::capture(log, base);
     let ticket = log.state.borrow().last_ticket;
-    store.journal.wait(ticket).await?;
+    store.wait_durable(ticket).await?;
     match index {
         Some(index) => index_loader::save(store, log, base, index).await,
         None => Ok(()),
@@ -357,7 +357,7 @@ async fn capture_producers<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>>
     };
     // A batch in the snapshot that a crash takes back would make its retry look like a duplicate.
     if !planted!(ProducersBeforeDurable) {
-        store.journal.wait(ticket).await?;
+        store.wait_durable(ticket).await?;
     }
     if bytes.len() <= PRODUCERS_INLINE_BYTES_MAX {
         return Ok(Some(SavedProducers::Inline(bytes)));
@@ -420,35 +420,55 @@ fn release_journal<D: Disk>(store: &StoreInner<D>) {
 
 /// Moves a log's start and answers when that is durable.
 pub(crate) async fn move_log_start<D: Disk>(log: &Rc<LogInner<D>>, before: i64) -> Result<i64, ReadError> {
-    let store = log.store()?;
-    let (unflushed, ticket) = {
+    let mut moved = delete_before(&log.store()?, &[(log.clone(), before)]).await?;
+    moved.pop().unwrap_or(Err(StorageError::Closed.into()))
+}
+
+/// Moves the starts of many logs with one table write, each as far as it may be; answers, in order, when that is durable.
+pub(crate) async fn delete_before<D: Disk>(
+    store: &Rc<StoreInner<D>>,
+    moves: &[(Rc<LogInner<D>>, i64)],
+) -> Result<Vec<Result<i64, ReadError>>, StorageError> {
+    // Readable in a class below durable: a log must not start behind what a crash leaves of it.
+    let unflushed = moves.iter().filter_map(|(log, before)| {
         let state = log.state.borrow();
-        (before > state.durable_end && before <= state.settling.settled_end(), state.last_ticket)
-    };
-    if unflushed {
-        // Readable in a class below durable: a log must not start behind what a crash leaves of it.
-        store.journal.wait(ticket).await?;
+        (*before > state.durable_end && *before <= state.settling.settled_end()).then_some(state.last_ticket)
+    });
+    if let Some(newest) = unflushed.max() {
+        store.wait_durable(newest).await?;
     }
     let mut file = store.checkpoint.lock().await;
     store.poison.check()?;
-    let entry = {
-        let state = log.state.borrow();
-        if before > state.durable_end || before < 0 {
-            return Err(ReadError::OffsetOutOfRange { offset: before, log_start: state.log_start, log_end: state.durable_end });
-        }
-        if before <= state.log_start {
-            return Ok(state.log_start);
-        }
-        if state.closed {
-            return Err(StorageError::Closed.into());
-        }
-        CheckpointEntry { log_start: before, ..state.saved.clone() }
-    };
-    if !planted!(LogStartNotPersisted) {
-        write_table(&store, &mut file, &BTreeMap::from([(log.tp, entry)])).await?;
+    let mut entries: BTreeMap<TopicPartition, CheckpointEntry> = BTreeMap::new();
+    let mut answers = Vec::with_capacity(moves.len());
+    for (index, (log, before)) in moves.iter().enumerate() {
+        give_way(store, index).await;
+        let (state, before) = (log.state.borrow(), *before);
+        answers.push(if before > state.durable_end || before < 0 {
+            Err(ReadError::OffsetOutOfRange { offset: before, log_start: state.log_start, log_end: state.durable_end })
+        } else if before > state.log_start && state.closed {
+            Err(StorageError::Closed.into())
+        } else {
+            // A log that is named twice goes as far as it was asked to.
+            if before > state.log_start && entries.get(&log.tp).is_none_or(|entry| entry.log_start < before) {
+                entries.insert(log.tp, CheckpointEntry { log_start: before, ..state.saved.clone() });
+            }
+            Ok(before)
+        });
     }
-    log_start_moved(&store, log, before);
-    Ok(before)
+    if !entries.is_empty() && !planted!(LogStartNotPersisted) {
+        write_table(store, &mut file, &entries).await?;
+    }
+    for (index, ((log, _), answer)) in moves.iter().zip(&mut answers).enumerate() {
+        give_way(store, index).await;
+        if let Ok(start) = answer {
+            if *start > log.state.borrow().log_start {
+                log_start_moved(store, log, *start);
+            }
+            *start = log.state.borrow().log_start;
+        }
+    }
+    Ok(answers)
 }
 
 /// Moves the starts of many logs with one table write; one that is deleted or further already is passed over.

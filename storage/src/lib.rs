@@ -30,6 +30,7 @@ pub mod loader;
 pub mod log;
 mod notify;
 mod opener;
+mod pending;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
 pub mod producer_state;

@@ -4,11 +4,14 @@
 //! segments, the checkpointer (`checkpointer.rs`) makes that durable and releases the journal. Single-threaded; no borrow is held across an await.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Duration;
 
 use coreline_wire::ids::TopicPartition;
+use futures_util::future::{Either, select};
 use futures_util::lock::Mutex;
 
 use crate::checkpoint::{BASE_NAME, CheckpointFile, CheckpointTable, checkpoint_dir, journal_table_name};
@@ -21,6 +24,7 @@ use crate::journal::{FrameCost, Journal, JournalCosts, JournalStats, JournalUsag
 use crate::loader::SegmentListing;
 use crate::log::{Log, LogInner};
 use crate::notify::Notify;
+use crate::pending::Pending;
 use crate::room::Room;
 use crate::segment::files::{FileCache, IndexCache};
 
@@ -116,13 +120,6 @@ impl<D: Disk> Clone for Store<D> {
     }
 }
 
-/// An append that waits for its journal frame.
-struct PendingAppend<D: Disk> {
-    ticket: Ticket,
-    log: Rc<LogInner<D>>,
-    end_offset: i64,
-}
-
 pub(crate) struct StoreInner<D: Disk> {
     pub(crate) disk: D,
     pub(crate) dir: DataDir,
@@ -139,9 +136,10 @@ pub(crate) struct StoreInner<D: Disk> {
     listing: RefCell<Option<Arc<SegmentListing>>>,
     /// Logs that the checkpoint does not cover.
     pub(crate) dirty: RefCell<BTreeSet<TopicPartition>>,
-    pending: RefCell<VecDeque<PendingAppend<D>>>,
+    pending: Pending<D>,
     /// Those of them that are acknowledged when their frame is written.
-    pending_write: RefCell<VecDeque<PendingAppend<D>>>,
+    pending_write: Pending<D>,
+    more_to_settle: Notify,
     chunks: RefCell<BTreeMap<u64, Weak<LogInner<D>>>>,
     next_chunk: Cell<u64>,
     pub(crate) files: RefCell<FileCache<D>>,
@@ -211,8 +209,9 @@ impl<D: Disk> Store<D> {
             recovered: RefCell::new(recovered),
             listing: RefCell::default(),
             dirty: RefCell::default(),
-            pending: RefCell::default(),
-            pending_write: RefCell::default(),
+            pending: Pending::default(),
+            pending_write: Pending::default(),
+            more_to_settle: Notify::default(),
             chunks: RefCell::default(),
             next_chunk: Cell::new(0),
             indexes: RefCell::default(),
@@ -302,7 +301,7 @@ impl<D: Disk> Store<D> {
 
     /// Waits until a ticket is durable.
     pub async fn wait_durable(&self, ticket: Ticket) -> Result<(), StorageError> {
-        self.inner.journal.wait(ticket).await
+        self.inner.wait_durable(ticket).await
     }
 
     /// The journal's writer: spawn it once. Ends after `shutdown`, or with the device's error.
@@ -314,7 +313,13 @@ impl<D: Disk> Store<D> {
                 inner.on_written(ticket);
             }
         });
-        let result = self.inner.journal.run(|ticket| inner.on_complete(ticket)).await;
+        let writing = std::pin::pin!(self.inner.journal.run(|ticket| inner.on_complete(ticket)));
+        let settling = std::pin::pin!(self.inner.settle_the_rest());
+        let result = match select(writing, settling).await {
+            Either::Left((result, _)) => result,
+            Either::Right((never, _)) => match never {},
+        };
+        while self.inner.settle_some() {}
         self.inner.wake_everyone();
         result
     }
@@ -342,8 +347,8 @@ impl<D: Disk> Store<D> {
         inner.journal.close();
         inner.journal.wait_ended().await;
         inner.files.borrow_mut().clear();
-        inner.pending.borrow_mut().clear();
-        inner.pending_write.borrow_mut().clear();
+        inner.pending.clear();
+        inner.pending_write.clear();
         result
     }
 
@@ -406,13 +411,9 @@ impl<D: Disk> StoreInner<D> {
             self.wake_flusher.notify();
         }
         self.dirty.borrow_mut().insert(log.tp);
-        let note = |pending: &mut VecDeque<PendingAppend<D>>| match pending.back_mut() {
-            Some(last) if last.ticket == ticket && Rc::ptr_eq(&last.log, log) => last.end_offset = end_offset,
-            _ => pending.push_back(PendingAppend { ticket, log: log.clone(), end_offset }),
-        };
-        note(&mut self.pending.borrow_mut());
+        self.pending.push(ticket, log, end_offset);
         if class == DurabilityClass::Replicated {
-            note(&mut self.pending_write.borrow_mut());
+            self.pending_write.push(ticket, log, end_offset);
         }
     }
 
@@ -510,35 +511,51 @@ impl<D: Disk> StoreInner<D> {
         }
     }
 
-    /// Moves durable ends forward, in order, and tells those who asked.
+    /// Frames up to the ticket are durable: moves durable ends forward, in order, and tells those who asked.
     fn on_complete(&self, ticket: Ticket) {
-        take_completed(&self.pending, ticket, |log, end| log.set_durable_end(end));
+        self.pending.reached(ticket);
+        self.settle_first();
     }
 
     /// The same for logs whose appends are acknowledged when they are written.
     fn on_written(&self, ticket: Ticket) {
-        take_completed(&self.pending_write, ticket, |log, end| log.set_written_end(end));
+        self.pending_write.reached(ticket);
+        self.settle_first();
     }
-}
 
-/// Takes what waited for frames up to `ticket` off the queue; each log is told once, with the last of its ends.
-fn take_completed<D: Disk>(queue: &RefCell<VecDeque<PendingAppend<D>>>, ticket: Ticket, tell: impl Fn(&Rc<LogInner<D>>, i64)) {
-    let mut advanced: Vec<Rc<LogInner<D>>> = Vec::new();
-    {
-        let mut pending = queue.borrow_mut();
-        while let Some(front) = pending.front()
-            && front.ticket <= ticket
-            && let Some(done) = pending.pop_front()
-        {
-            if done.log.completed_end.replace(Some(done.end_offset)).is_none() {
-                advanced.push(done.log);
-            }
+    /// What one frame carries for very many partitions is told in several turns: see `settle_the_rest`.
+    fn settle_first(&self) {
+        if self.settle_some() {
+            self.more_to_settle.notify();
         }
     }
-    for log in advanced {
-        if let Some(end) = log.completed_end.take() {
-            tell(&log, end);
+
+    /// Tells some of what is durable or written; true while there is more.
+    fn settle_some(&self) -> bool {
+        let more = self.pending.tell_some(|log, end| log.set_durable_end(end));
+        self.pending_write.tell_some(|log, end| log.set_written_end(end)) || more
+    }
+
+    /// Tells all of it, in steps that give way.
+    async fn settle_completed(&self) {
+        while self.settle_some() {
+            self.disk.sleep(Duration::ZERO).await;
         }
+    }
+
+    async fn settle_the_rest(&self) -> Infallible {
+        loop {
+            let since = self.more_to_settle.generation();
+            self.settle_completed().await;
+            self.more_to_settle.changed(since).await;
+        }
+    }
+
+    /// Waits until a ticket is durable and every log that it concerns knows.
+    pub(crate) async fn wait_durable(&self, ticket: Ticket) -> Result<(), StorageError> {
+        self.journal.wait(ticket).await?;
+        self.settle_completed().await;
+        Ok(())
     }
 }
 

@@ -12,9 +12,10 @@ use std::rc::Rc;
 use bytes::Bytes;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
-use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse, TopicName};
+use kafka_protocol::messages::{CreateTopicsRequest, TopicName};
 
 use super::admin::{ask_controller, text, uuid, within_mutation_quota, wrong_answer};
+use super::codec::ArrayAnswer;
 use super::{HandlerResult, RequestContext, codec};
 use crate::config::{Config, ConfigMap, Overrides, describe};
 use crate::controller::{ApiError, ControllerRequest, ControllerResponse, CreatedTopic, NewTopic};
@@ -23,6 +24,10 @@ use crate::shard::Shard;
 
 /// First version that is told of a used up mutation quota by an error (KIP-599).
 const STRICT_VERSION_MIN: i16 = 6;
+/// First version that is told the configuration of what it has created (KIP-525).
+const CONFIGS_VERSION_MIN: i16 = 5;
+/// Describing a setting takes about so many steps of a loop that only looks something up.
+const STEPS_OF_A_SETTING: usize = 2;
 
 /// Asks the controller and answers when the topics are on every shard.
 pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> HandlerResult {
@@ -37,7 +42,15 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
             Err(error) => Err(error),
         };
     let outcome = within_mutation_quota(shard, ctx, ctx.api_version >= STRICT_VERSION_MIN, topics, ask).await;
-    codec::encode(ctx, &answer(&shard.config, &shard.image(), &request, outcome))
+    let image = shard.image();
+    let results = results(&request, outcome);
+    let mut answer = ArrayAnswer::begin(ctx, results.len());
+    for (name, result) in results {
+        let result = respond(&shard.config, &image, name, result, ctx.api_version);
+        let steps = STEPS_OF_A_SETTING * (1 + result.configs.as_ref().map_or(0, Vec::len));
+        answer.push(result, steps).await?;
+    }
+    Ok(answer.end())
 }
 
 /// Partitions that a request for this topic would create.
@@ -65,13 +78,11 @@ fn new_topic(topic: &CreatableTopic) -> NewTopic {
 }
 
 /// One result per name, in the request's order; a name given twice is answered once.
-pub fn answer(
-    config: &Config,
-    image: &MetadataImage,
+fn results(
     request: &CreateTopicsRequest,
     outcome: Result<Vec<Result<CreatedTopic, ApiError>>, ApiError>,
-) -> CreateTopicsResponse {
-    let mut topics: Vec<CreatableTopicResult> = Vec::with_capacity(request.topics.len());
+) -> Vec<(TopicName, Result<CreatedTopic, ApiError>)> {
+    let mut all = Vec::with_capacity(request.topics.len());
     let mut seen = std::collections::BTreeSet::new();
     for (place, topic) in request.topics.iter().enumerate() {
         if !seen.insert(topic.name.as_str()) {
@@ -81,21 +92,34 @@ pub fn answer(
             Ok(results) => results.get(place).cloned().unwrap_or_else(|| Err(wrong_answer())),
             Err(error) => Err(error.clone()),
         };
-        topics.push(match result {
-            Ok(created) => success(config, image, topic.name.clone(), &created),
-            Err(error) => failure(topic.name.clone(), error),
-        });
+        all.push((topic.name.clone(), result));
     }
-    CreateTopicsResponse::default().with_topics(topics)
+    all
 }
 
-fn success(config: &Config, image: &MetadataImage, name: TopicName, created: &CreatedTopic) -> CreatableTopicResult {
+fn respond(
+    config: &Config,
+    image: &MetadataImage,
+    name: TopicName,
+    result: Result<CreatedTopic, ApiError>,
+    version: i16,
+) -> CreatableTopicResult {
+    match result {
+        Ok(created) => {
+            let configs = if version >= CONFIGS_VERSION_MIN { settings(config, image, &name, &created) } else { Vec::new() };
+            success(name, &created, configs)
+        }
+        Err(error) => failure(name, error),
+    }
+}
+
+fn settings(config: &Config, image: &MetadataImage, name: &TopicName, created: &CreatedTopic) -> Vec<CreatableTopicConfigs> {
     // The topic's own overrides as they were decided: the image may not have them (validate_only) or have newer ones.
     let own: ConfigMap = created.configs.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect();
     let broker = image.config(&ConfigResource::broker(config.node_id));
     let cluster = image.config(&ConfigResource::broker_default());
     let overrides = Overrides { topic: Some(&own), broker: broker.map(AsRef::as_ref), cluster: cluster.map(AsRef::as_ref) };
-    let configs = describe::topic(config, &name, &overrides, None).into_iter().map(|described| {
+    let configs = describe::topic(config, name, &overrides, None).into_iter().map(|described| {
         CreatableTopicConfigs::default()
             .with_name(described.key.name.into())
             .with_value(text(described.value))
@@ -103,13 +127,17 @@ fn success(config: &Config, image: &MetadataImage, name: TopicName, created: &Cr
             .with_config_source(described.source.code())
             .with_is_sensitive(described.sensitive)
     });
+    configs.collect()
+}
+
+fn success(name: TopicName, created: &CreatedTopic, configs: Vec<CreatableTopicConfigs>) -> CreatableTopicResult {
     CreatableTopicResult::default()
         .with_name(name)
         .with_topic_id(uuid(created.id))
         .with_error_message(None)
         .with_num_partitions(created.partitions)
         .with_replication_factor(created.replication_factor)
-        .with_configs(Some(configs.collect()))
+        .with_configs(Some(configs))
 }
 
 fn failure(name: TopicName, error: ApiError) -> CreatableTopicResult {
@@ -127,7 +155,18 @@ mod tests {
     use super::*;
     use crate::controller::testing::World;
     use coreline_wire::error_code::ErrorCode;
+    use kafka_protocol::messages::CreateTopicsResponse;
     use kafka_protocol::protocol::Encodable;
+
+    fn answer(
+        config: &Config,
+        image: &MetadataImage,
+        request: &CreateTopicsRequest,
+        outcome: Result<Vec<Result<CreatedTopic, ApiError>>, ApiError>,
+    ) -> CreateTopicsResponse {
+        let topics = results(request, outcome).into_iter().map(|(name, result)| respond(config, image, name, result, 7));
+        CreateTopicsResponse::default().with_topics(topics.collect())
+    }
 
     fn named(name: &str) -> CreatableTopic {
         CreatableTopic::default().with_name(TopicName(name.to_owned().into())).with_num_partitions(3).with_replication_factor(1)

@@ -13,6 +13,7 @@ use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 
 use super::{HandlerResult, RequestContext, codec};
 use crate::partition::request::{PartitionReply, PartitionRequest, RecordsDeleted};
+use crate::shard::pace::Pace;
 use crate::shard::route::{self, Share};
 use crate::shard::{Shard, ShardReply, ShardRequest};
 
@@ -22,11 +23,13 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
     let image = shard.image();
     let unknown = RecordsDeleted { error: ErrorCode::UnknownTopicOrPartition, low_watermark: -1 };
     let internal = RecordsDeleted { error: ErrorCode::InvalidTopicException, low_watermark: -1 };
+    let mut pace = Pace::new();
     let mut outcomes = Vec::new();
     let mut parts = Vec::new();
     for topic in &request.topics {
         let found = image.topic_by_name(&topic.name);
         for p in &topic.partitions {
+            pace.step().await;
             let located = found.filter(|t| t.partition(p.partition_index).is_some());
             outcomes.push(match located {
                 Some(topic) if topic.is_internal() => Some(internal),
@@ -40,19 +43,24 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
         }
     }
     let mut calls = Vec::new();
-    for Share { shard: owner, places, parts } in route::split(parts, shard.count) {
+    let shares = route::split(parts, shard.count);
+    pace.steps(outcomes.len() / 2).await;
+    for Share { shard: owner, places, parts } in shares {
         calls.push((places, shard.mesh.send(owner, ShardRequest::Partition(PartitionRequest::DeleteRecords(parts))).await?));
     }
     for (places, call) in calls {
         if let ShardReply::Partition(PartitionReply::Deleted(deleted)) = call.await? {
             route::gather(&mut outcomes, &places, deleted);
+            pace.steps(places.len() / 2).await;
         }
     }
+    let all = outcomes.len();
     let mut outcomes = outcomes.into_iter();
     let mut response = DeleteRecordsResponse::default();
     for topic in request.topics {
         let mut out = DeleteRecordsTopicResult::default().with_name(topic.name);
         for p in topic.partitions {
+            pace.step().await;
             let deleted = outcomes.next().flatten().unwrap_or(unknown);
             out.partitions.push(
                 DeleteRecordsPartitionResult::default()
@@ -65,5 +73,6 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
             response.topics.push(out);
         }
     }
+    pace.steps(all / 2).await;
     codec::encode(ctx, &response)
 }

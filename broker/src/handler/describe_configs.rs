@@ -11,12 +11,13 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use coreline_wire::error_code::ErrorCode;
+use kafka_protocol::messages::DescribeConfigsRequest;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym};
-use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 use kafka_protocol::protocol::StrBytes;
 
 use super::broker_logger::{self, BROKER_LOGGER};
+use super::codec::ArrayAnswer;
 use super::{HandlerResult, RequestContext, codec};
 use crate::config::alter::AlterError;
 use crate::config::describe::{self, DescribedConfig};
@@ -26,39 +27,53 @@ use crate::config::{Config, Value};
 use crate::metadata::MetadataImage;
 use crate::shard::Shard;
 
-/// Answers at once from this shard's image.
+/// Answers from this shard's image, one result per resource, in the request's order.
 pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> HandlerResult {
     let request: DescribeConfigsRequest = codec::decode(ctx, body)?;
-    codec::encode(ctx, &answer(&shard.config, &shard.image(), &request))
+    let image = shard.image();
+    let stranger = stranger(&request);
+    let mut answer = ArrayAnswer::begin(ctx, request.resources.len());
+    for asked in &request.resources {
+        let result = result(&shard.config, &image, &request, asked, stranger);
+        let steps = STEPS_OF_A_SETTING * (1 + result.configs.len());
+        answer.push(result, steps).await?;
+    }
+    Ok(answer.end())
 }
 
-/// One result per resource, in the request's order.
-pub fn answer(config: &Config, image: &MetadataImage, request: &DescribeConfigsRequest) -> DescribeConfigsResponse {
-    // One kind that there is not makes the whole request one that cannot be answered, as in Kafka.
-    let stranger =
-        request.resources.iter().map(|asked| asked.resource_type).find(|kind| *kind != BROKER_LOGGER && !resource::is_kind(*kind));
-    let results = request.resources.iter().map(|asked| {
-        let result =
-            DescribeConfigsResult::default().with_resource_type(asked.resource_type).with_resource_name(asked.resource_name.clone());
-        if let Some(kind) = stranger {
-            let message = format!("Unknown resource type {kind}");
-            return result.with_error_code(ErrorCode::InvalidRequest.code()).with_error_message(Some(message.into()));
-        }
-        if asked.resource_type == BROKER_LOGGER {
-            return match broker_logger::describe(config, &asked.resource_name, asked.configuration_keys.as_deref()) {
-                Ok(levels) => result.with_error_message(Some(StrBytes::default())).with_configs(levels),
-                Err(error) => result.with_error_code(error.code.code()).with_error_message(Some(error.message.into())),
-            };
-        }
-        match describe_resource(config, image, asked) {
-            Ok(described) => {
-                let show = |d: DescribedConfig| entry(d, request.include_synonyms, request.include_documentation);
-                result.with_error_message(Some(StrBytes::default())).with_configs(described.into_iter().map(show).collect())
-            }
+/// Describing a setting takes about so many steps of a loop that only looks something up.
+const STEPS_OF_A_SETTING: usize = 2;
+
+/// One kind that there is not makes the whole request one that cannot be answered, as in Kafka.
+fn stranger(request: &DescribeConfigsRequest) -> Option<i8> {
+    request.resources.iter().map(|asked| asked.resource_type).find(|kind| *kind != BROKER_LOGGER && !resource::is_kind(*kind))
+}
+
+fn result(
+    config: &Config,
+    image: &MetadataImage,
+    request: &DescribeConfigsRequest,
+    asked: &DescribeConfigsResource,
+    stranger: Option<i8>,
+) -> DescribeConfigsResult {
+    let result = DescribeConfigsResult::default().with_resource_type(asked.resource_type).with_resource_name(asked.resource_name.clone());
+    if let Some(kind) = stranger {
+        let message = format!("Unknown resource type {kind}");
+        return result.with_error_code(ErrorCode::InvalidRequest.code()).with_error_message(Some(message.into()));
+    }
+    if asked.resource_type == BROKER_LOGGER {
+        return match broker_logger::describe(config, &asked.resource_name, asked.configuration_keys.as_deref()) {
+            Ok(levels) => result.with_error_message(Some(StrBytes::default())).with_configs(levels),
             Err(error) => result.with_error_code(error.code.code()).with_error_message(Some(error.message.into())),
+        };
+    }
+    match describe_resource(config, image, asked) {
+        Ok(described) => {
+            let show = |d: DescribedConfig| entry(d, request.include_synonyms, request.include_documentation);
+            result.with_error_message(Some(StrBytes::default())).with_configs(described.into_iter().map(show).collect())
         }
-    });
-    DescribeConfigsResponse::default().with_results(results.collect())
+        Err(error) => result.with_error_code(error.code.code()).with_error_message(Some(error.message.into())),
+    }
 }
 
 fn describe_resource(config: &Config, image: &MetadataImage, asked: &DescribeConfigsResource) -> Result<Vec<DescribedConfig>, AlterError> {
@@ -98,10 +113,13 @@ fn entry(described: DescribedConfig, with_synonyms: bool, with_documentation: bo
 
 #[cfg(test)]
 mod tests {
+    use kafka_protocol::messages::DescribeConfigsResponse;
+
     use super::*;
     use crate::config::{BROKER_KEYS, CLIENT_METRICS_KEYS, GROUP_KEYS, TOPIC_KEYS};
     use crate::controller::request::{ConfigAlteration, NewTopic};
     use crate::controller::testing::World;
+    use crate::handler::{Chunk, Response};
     use crate::metadata::ConfigResource;
 
     fn world() -> World {
@@ -127,7 +145,9 @@ mod tests {
             .with_resources(resources.iter().map(asked).collect())
             .with_include_synonyms(true)
             .with_include_documentation(true);
-        answer(&Config::default(), &world().image, &request).results
+        let image = world().image;
+        let stranger = stranger(&request);
+        request.resources.iter().map(|asked| result(&Config::default(), &image, &request, asked, stranger)).collect()
     }
 
     #[test]
@@ -170,15 +190,28 @@ mod tests {
     }
 
     #[test]
-    fn every_version_encodes() {
+    fn every_version_encodes_element_by_element_as_at_one_go() {
         let mut world = World::new();
         world.create(NewTopic { name: "t".into(), partitions: 1, replication_factor: 1, ..NewTopic::default() }).expect("created");
         let resource =
             DescribeConfigsResource::default().with_resource_type(2).with_resource_name("t".into()).with_configuration_keys(None);
-        let request = DescribeConfigsRequest::default().with_resources(vec![resource]).with_include_synonyms(true);
-        let response = answer(&Config::default(), &world.image, &request);
+        let request = DescribeConfigsRequest::default().with_resources(vec![resource; 40]).with_include_synonyms(true);
+        let results: Vec<_> =
+            request.resources.iter().map(|asked| result(&Config::default(), &world.image, &request, asked, None)).collect();
         for version in 1..=4 {
-            assert!(codec::encode(&RequestContext::for_test(32, version), &response).is_ok_and(|r| r.len() > 1000), "v{version}");
+            let ctx = RequestContext::for_test(32, version);
+            let mut answer = ArrayAnswer::begin(&ctx, results.len());
+            futures_lite::future::block_on(async {
+                for result in &results {
+                    answer.push(result.clone(), 0).await.expect("encodes");
+                }
+            });
+            let Response::Chunks(chunks) = answer.end() else { panic!("chunks") };
+            let parts: Vec<_> = chunks.iter().map(|chunk| if let Chunk::Bytes(bytes) = chunk { &bytes[..] } else { &[] }).collect();
+            assert!(parts.len() > 1, "v{version} comes in blocks");
+            let response = DescribeConfigsResponse::default().with_results(results.clone());
+            let Ok(Response::Frame(whole)) = codec::encode(&ctx, &response) else { panic!("encodes") };
+            assert!(parts.concat() == whole[..], "v{version}");
         }
     }
 }

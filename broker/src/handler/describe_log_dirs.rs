@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::metadata::MetadataImage;
 use crate::partition::request::{PartitionReply, PartitionRequest};
 use crate::shard::blocking::{Volume, volume};
+use crate::shard::pace::Pace;
 use crate::shard::route::{self, Share};
 use crate::shard::{Shard, ShardReply, ShardRequest};
 
@@ -32,7 +33,9 @@ type Asked = (String, TopicPartition);
 /// Asks the owners for their sizes.
 pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> HandlerResult {
     let request: DescribeLogDirsRequest = codec::decode(ctx, body)?;
+    let mut pace = Pace::new();
     let asked = asked(&shard.image(), &request);
+    pace.steps(asked.len()).await;
     let sizes = sizes(shard, &asked).await?;
     let dir = absolute_dir(&shard.config);
     let volume = volume(dir.clone()).await;
@@ -40,6 +43,7 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
         tracing::warn!(%error, dir = %dir.display(), "the volume of the data directory cannot be asked for its size");
     }
     let response = answer(&dir.display().to_string(), &asked, &sizes, volume.ok());
+    pace.steps(asked.len()).await;
     if ctx.api_version < CORDONED_VERSION { codec::encode(ctx, &response) } else { encode_cordoned(&response) }
 }
 

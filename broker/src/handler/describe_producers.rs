@@ -16,6 +16,7 @@ use super::{HandlerResult, RequestContext, codec};
 use crate::controller::ApiError;
 use crate::metadata::{MetadataImage, TopicImage, topic_name};
 use crate::partition::request::{PartitionReply, PartitionRequest};
+use crate::shard::pace::Pace;
 use crate::shard::route::{self, Share};
 use crate::shard::{Shard, ShardReply, ShardRequest};
 
@@ -29,9 +30,11 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
     let unknown = || Err(ApiError { code: ErrorCode::UnknownTopicOrPartition, message: None });
     let mut outcomes: Vec<Option<Outcome>> = Vec::new();
     let mut parts = Vec::new();
+    let mut pace = Pace::new();
     for topic in &request.topics {
         let found = find(&image, &topic.name);
         for &index in &topic.partition_indexes {
+            pace.step().await;
             let refused = match &found {
                 Err(error) => Some(Err(error.clone())),
                 Ok(topic) if topic.partition(index).is_none() => Some(unknown()),
@@ -45,22 +48,31 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
         }
     }
     let mut calls = Vec::new();
-    for Share { shard: owner, places, parts } in route::split(parts, shard.count) {
+    let shares = route::split(parts, shard.count);
+    pace.steps(outcomes.len() / 2).await;
+    for Share { shard: owner, places, parts } in shares {
         calls.push((places, shard.mesh.send(owner, ShardRequest::Partition(PartitionRequest::Producers(parts))).await?));
     }
     for (places, call) in calls {
         if let ShardReply::Partition(PartitionReply::Producers(found)) = call.await? {
             let found = found.into_iter().map(|result| result.map_err(|code| ApiError { code, message: None }));
             route::gather(&mut outcomes, &places, found);
+            pace.steps(places.len() / 2).await;
         }
     }
+    let all = outcomes.len();
     let mut outcomes = outcomes.into_iter();
-    let topics = request.topics.into_iter().map(|topic| {
-        let partition = |index: i32| partition_response(index, outcomes.next().flatten().unwrap_or_else(unknown));
-        let partitions = topic.partition_indexes.into_iter().map(partition).collect();
-        TopicResponse::default().with_name(topic.name).with_partitions(partitions)
-    });
-    codec::encode(ctx, &DescribeProducersResponse::default().with_topics(topics.collect()))
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let mut partitions = Vec::with_capacity(topic.partition_indexes.len());
+        for index in topic.partition_indexes {
+            pace.step().await;
+            partitions.push(partition_response(index, outcomes.next().flatten().unwrap_or_else(unknown)));
+        }
+        topics.push(TopicResponse::default().with_name(topic.name).with_partitions(partitions));
+    }
+    pace.steps(all / 2).await;
+    codec::encode(ctx, &DescribeProducersResponse::default().with_topics(topics))
 }
 
 /// The topic; an error that names the topic has a sentence, one of a partition has none, as in Kafka.

@@ -12,7 +12,9 @@ use coreline_wire::error_code::ErrorCode;
 use coreline_wire::ids::Offset;
 use coreline_wire::message::chunk::{Chunk as WireChunk, SpanLen};
 use coreline_wire::message::current_leader::LeaderIdAndEpoch;
-use coreline_wire::message::fetch::{EpochEndOffset, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopicResponse};
+use coreline_wire::message::fetch::{
+    EpochEndOffset, FetchEncoder, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopicResponse,
+};
 use coreline_wire::primitive::WireString;
 use coreline_wire::{TopicId, TopicPartition};
 
@@ -22,6 +24,7 @@ use crate::metadata::MetadataImage;
 use crate::metrics::{Counter, Gauge};
 use crate::partition::request::{FetchPart, Fetched, PartitionReply, PartitionRequest};
 use crate::purgatory::first_of::first_of;
+use crate::shard::pace::{Pace, STEPS_PER_TURN};
 use crate::shard::route::{self, Share};
 use crate::shard::{Shard, ShardReply, ShardRequest, clock};
 use crate::stage::Stage;
@@ -53,11 +56,12 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
     ctx.mark(Stage::Decode);
     let by_id = version >= TOPIC_ID_VERSION_MIN;
     let image = shard.image();
-    let (asked, forgotten) = (wants(&image, &request, by_id), forgotten(&image, &request, by_id));
+    let mut pace = Pace::new();
+    let asked = wants(&image, &request, by_id, &mut pace).await;
     let epoch = if version >= SESSION_VERSION_MIN { request.session_epoch } else { crate::fetch_session::FINAL_EPOCH };
-    let begun = shard.sessions.borrow_mut().begin(request.session_id, epoch, by_id, asked, &forgotten, shard.now_ms());
-    let (context, wanted) = match begun {
-        Ok(begun) => begun,
+    let begun = shard.sessions.borrow_mut().begin(request.session_id, epoch, by_id, shard.now_ms());
+    let context = match begun {
+        Ok(context) => context,
         Err(error) => {
             let error_code = match error {
                 SessionError::IdNotFound => ErrorCode::FetchSessionIdNotFound,
@@ -67,16 +71,17 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
             return Ok(encode(FetchResponse { error_code, ..FetchResponse::default() }, version));
         }
     };
+    let (context, wanted) = match context {
+        FetchContext::Incremental { session_id } => in_session(shard, &image, &request, (session_id, by_id), asked, &mut pace).await,
+        other => (other, asked),
+    };
     let follower = request.replica_id >= 0;
-    let mut rows: Vec<Row> = wanted
-        .into_iter()
-        .map(|(key, want)| Row {
-            target: if follower { Err(ErrorCode::NotLeaderOrFollower) } else { locate(&image, &key) },
-            key,
-            want,
-            fetched: None,
-        })
-        .collect();
+    let mut rows: Vec<Row> = Vec::with_capacity(wanted.len());
+    for (key, want) in wanted {
+        pace.step().await;
+        let target = if follower { Err(ErrorCode::NotLeaderOrFollower) } else { locate(&image, &key) };
+        rows.push(Row { key, want, target, fetched: None });
+    }
     let mut max_bytes = request.max_bytes.clamp(0, shard.config.fetch_max_bytes);
     if shard.quotas.active() {
         let most = shard.quotas.fetch_bytes_max(&ctx.connection.quotas, ctx.client_id.as_ref());
@@ -88,7 +93,7 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
         let session_id = if let FetchContext::Incremental { session_id } = context { session_id } else { 0 };
         return Ok(encode(FetchResponse { session_id, ..FetchResponse::default() }, version));
     }
-    Ok(encode(answer(shard, rows, &context, &request, by_id), version))
+    answer(shard, rows, &context, &request, version).await
 }
 
 /// Counts the answer's bytes and the request's time so far; true when the records are to be withheld (KIP-219).
@@ -103,11 +108,12 @@ fn throttled(shard: &Shard, ctx: &RequestContext, rows: &[Row]) -> bool {
     fetched.withheld || worked_ms > 0
 }
 
-fn wants(image: &MetadataImage, request: &FetchRequest, by_id: bool) -> Vec<(FetchKey, FetchWant)> {
+async fn wants(image: &MetadataImage, request: &FetchRequest, by_id: bool, pace: &mut Pace) -> Vec<(FetchKey, FetchWant)> {
     let mut wants = Vec::new();
     for topic in &request.topics {
         let key = topic_key(image, by_id, &topic.name, topic.topic_id);
-        wants.extend(topic.partitions.iter().map(|p| {
+        for p in &topic.partitions {
+            pace.step().await;
             let want = FetchWant {
                 fetch_offset: p.fetch_offset,
                 max_bytes: p.partition_max_bytes,
@@ -115,18 +121,40 @@ fn wants(image: &MetadataImage, request: &FetchRequest, by_id: bool) -> Vec<(Fet
                 current_leader_epoch: p.current_leader_epoch.max(-1),
                 last_fetched_epoch: p.last_fetched_epoch,
             };
-            ((key.clone(), p.partition), want)
-        }));
+            wants.push(((key.clone(), p.partition), want));
+        }
     }
     wants
 }
 
-fn forgotten(image: &MetadataImage, request: &FetchRequest, by_id: bool) -> Vec<FetchKey> {
-    let keys = request.forgotten_topics.iter().flat_map(|topic| {
+/// Brings a session to what an incremental request says, and lists what it then holds. One that holds nothing any more is over.
+async fn in_session(
+    shard: &Shard,
+    image: &MetadataImage,
+    request: &FetchRequest,
+    (session_id, by_id): (i32, bool),
+    asked: Vec<(FetchKey, FetchWant)>,
+    pace: &mut Pace,
+) -> (FetchContext, Vec<(FetchKey, FetchWant)>) {
+    for (key, want) in asked {
+        pace.step().await;
+        shard.sessions.borrow_mut().want(session_id, key, want);
+    }
+    for topic in &request.forgotten_topics {
         let key = topic_key(image, by_id, &topic.name, topic.topic_id);
-        topic.partitions.iter().map(move |&p| (key.clone(), p))
-    });
-    keys.collect()
+        for &partition in &topic.partitions {
+            pace.step().await;
+            shard.sessions.borrow_mut().forget(session_id, &(key.clone(), partition));
+        }
+    }
+    let (mut wanted, mut from) = (Vec::new(), Some(0));
+    while let Some(at) = from {
+        let (some, next) = shard.sessions.borrow().listed(session_id, at, STEPS_PER_TURN);
+        pace.steps(some.len()).await;
+        wanted.extend(some);
+        from = next;
+    }
+    if wanted.is_empty() { (FetchContext::Sessionless, wanted) } else { (FetchContext::Incremental { session_id }, wanted) }
 }
 
 /// The name comes from the image where it can, so that a session does not keep the request's memory.
@@ -205,7 +233,10 @@ async fn read(shard: &Rc<Shard>, rows: &mut [Row], max_bytes: i32) -> Result<(),
         Some((i, partition, FetchPart { partition, want: row.want }))
     });
     let mut calls = Vec::new();
-    for Share { shard: owner, places, parts } in route::split(parts, shard.count) {
+    let shares = route::split(parts, shard.count);
+    let mut pace = Pace::new();
+    pace.steps(rows.len() / 2).await;
+    for Share { shard: owner, places, parts } in shares {
         let request = ShardRequest::Partition(PartitionRequest::FetchRead { parts, max_bytes });
         calls.push((places, shard.mesh.send(owner, request).await?));
     }
@@ -213,11 +244,13 @@ async fn read(shard: &Rc<Shard>, rows: &mut [Row], max_bytes: i32) -> Result<(),
     for (places, call) in calls {
         if let ShardReply::Partition(PartitionReply::Fetched(fetched)) = call.await? {
             route::gather(&mut answers, &places, fetched);
+            pace.steps(places.len() / 2).await;
         }
     }
     let mut left = u64::from(max_bytes.max(0) as u32);
     let mut nothing_yet = true;
     for (row, answer) in rows.iter_mut().zip(answers) {
+        pace.step().await;
         let mut fetched = answer.unwrap_or_else(|| Fetched::failed(ErrorCode::UnknownServerError));
         // Each shard kept to the limits alone; together they may have found more, and more than one batch above its partition's limit.
         let most = left.min(u64::from(row.want.max_bytes.max(0) as u32));
@@ -239,7 +272,9 @@ async fn wait(shard: &Rc<Shard>, rows: &[Row]) -> Result<Waited, HandlerError> {
         Some((i, row.target.ok()?, (row.target.ok()?, known + 1)))
     });
     let mut calls = Vec::new();
-    for Share { shard: owner, parts, .. } in route::split(parts, shard.count) {
+    let shares = route::split(parts, shard.count);
+    Pace::new().steps(rows.len() / 2).await;
+    for Share { shard: owner, parts, .. } in shares {
         calls.push(shard.mesh.send(owner, ShardRequest::Partition(PartitionRequest::FetchWait { parts })).await?);
     }
     let (_, first) = first_of(calls).await;
@@ -247,23 +282,28 @@ async fn wait(shard: &Rc<Shard>, rows: &[Row]) -> Result<Waited, HandlerError> {
     Ok(Waited::Moved)
 }
 
-fn answer(shard: &Shard, rows: Vec<Row>, context: &FetchContext, request: &FetchRequest, by_id: bool) -> FetchResponse<Chunk> {
-    let mut sessions = shard.sessions.borrow_mut();
+async fn answer(shard: &Shard, rows: Vec<Row>, context: &FetchContext, request: &FetchRequest, version: i16) -> HandlerResult {
+    let mut pace = Pace::new();
     let session_id = match context {
         FetchContext::Sessionless => 0,
         FetchContext::Incremental { session_id } => *session_id,
         FetchContext::Full => {
-            let answered = rows.iter().map(|row| (row.key.clone(), row.want, said(row)));
-            sessions.establish(shard.random_i32(), by_id, answered, shard.now_ms())
+            let by_id = version >= TOPIC_ID_VERSION_MIN;
+            shard.sessions.borrow_mut().establish(shard.random_i32(), by_id, rows.len(), shard.now_ms())
         }
     };
     let mut topics: Vec<FetchTopicResponse<Chunk>> = Vec::new();
     let mut last: Option<TopicKey> = None;
     for row in rows {
-        if let FetchContext::Incremental { session_id } = context
-            && !sessions.must_send(*session_id, &row.key, said(&row))
-        {
-            continue;
+        pace.steps(2).await;
+        match context {
+            FetchContext::Sessionless => {}
+            FetchContext::Full => shard.sessions.borrow_mut().remember(session_id, &row.key, row.want, said(&row)),
+            FetchContext::Incremental { session_id } => {
+                if !shard.sessions.borrow_mut().must_send(*session_id, &row.key, said(&row)) {
+                    continue;
+                }
+            }
         }
         if last.as_ref() != Some(&row.key.0) {
             let (name, topic_id) = match &row.key.0 {
@@ -278,7 +318,16 @@ fn answer(shard: &Shard, rows: Vec<Row>, context: &FetchContext, request: &Fetch
             topic.partitions.push(partition_answer(shard, row, request.isolation_level));
         }
     }
-    FetchResponse { session_id, topics, ..FetchResponse::default() }
+    let mut encoder = FetchEncoder::begin(version, 0, ErrorCode::None, session_id, topics.len());
+    for topic in topics {
+        encoder.topic(&topic.name, topic.topic_id, topic.partitions.len());
+        for partition in topic.partitions {
+            pace.step().await;
+            encoder.partition(partition);
+        }
+        encoder.topic_end();
+    }
+    Ok(Response::Chunks(encoder.end(&[]).into_iter().map(into_chunk).collect()))
 }
 
 fn said(row: &Row) -> FetchSaid {
@@ -319,9 +368,12 @@ fn partition_answer(shard: &Shard, row: Row, isolation_level: i8) -> FetchPartit
 }
 
 fn encode(response: FetchResponse<Chunk>, version: i16) -> Response {
-    let chunks = response.encode(version).into_iter().map(|chunk| match chunk {
+    Response::Chunks(response.encode(version).into_iter().map(into_chunk).collect())
+}
+
+fn into_chunk(chunk: WireChunk<Chunk>) -> Chunk {
+    match chunk {
         WireChunk::Bytes(bytes) => Chunk::Bytes(bytes),
         WireChunk::Span(span) => span,
-    });
-    Response::Chunks(chunks.collect())
+    }
 }

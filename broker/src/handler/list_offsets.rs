@@ -16,6 +16,7 @@ use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use super::{HandlerError, HandlerResult, RequestContext, codec};
 use crate::partition::lookup::marker;
 use crate::partition::request::{OffsetFound, OffsetQuery, PartitionReply, PartitionRequest};
+use crate::shard::pace::Pace;
 use crate::shard::route::{self, Share};
 use crate::shard::{Shard, ShardReply, ShardRequest};
 
@@ -37,6 +38,7 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
     let request: ListOffsetsRequest = codec::decode(ctx, body)?;
     let version = ctx.api_version;
     let image = shard.image();
+    let mut pace = Pace::new();
     let mut seen = HashSet::new();
     let mut twice = HashSet::new();
     for topic in &request.topics {
@@ -45,6 +47,7 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
             if !seen.insert(key) {
                 twice.insert(key);
             }
+            pace.step().await;
         }
     }
     let mut outcomes: Vec<Option<OffsetFound>> = Vec::new();
@@ -52,6 +55,7 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
     for topic in &request.topics {
         let found = image.topic_by_name(&topic.name);
         for p in &topic.partitions {
+            pace.step().await;
             let place = outcomes.len();
             let supported = marker_version_min(p.timestamp).is_some_and(|min| version >= min);
             let located = found.filter(|t| t.partition(p.partition_index).is_some());
@@ -69,22 +73,25 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
             outcomes.push(refused.map(|error| OffsetFound { error, offset: -1, timestamp: -1, leader_epoch: -1 }));
         }
     }
-    drop((seen, twice));
-    ask(shard, parts, &mut outcomes).await?;
+    drop(seen);
+    ask(shard, parts, &mut outcomes, &mut pace).await?;
+    let outcomes_len = outcomes.len();
     let mut outcomes = outcomes.into_iter();
     // A partition named twice is answered once.
     let mut answered = HashSet::new();
     let mut response = ListOffsetsResponse::default();
-    for topic in request.topics {
-        let mut out = ListOffsetsTopicResponse::default().with_name(topic.name);
-        for p in topic.partitions {
+    for topic in &request.topics {
+        let mut out = ListOffsetsTopicResponse::default().with_name(topic.name.clone());
+        for p in &topic.partitions {
+            pace.step().await;
             let found = outcomes.next().flatten().unwrap_or(OffsetFound {
                 error: ErrorCode::UnknownServerError,
                 offset: -1,
                 timestamp: -1,
                 leader_epoch: -1,
             });
-            if !answered.insert((out.name.clone(), p.partition_index)) {
+            let key = (topic.name.as_str(), p.partition_index);
+            if twice.contains(&key) && !answered.insert(key) {
                 continue;
             }
             out.partitions.push(
@@ -98,6 +105,7 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
         }
         response.topics.push(out);
     }
+    pace.steps(outcomes_len / 2).await;
     codec::encode(ctx, &response)
 }
 
@@ -105,14 +113,18 @@ async fn ask(
     shard: &Rc<Shard>,
     parts: Vec<(usize, TopicPartition, OffsetQuery)>,
     outcomes: &mut [Option<OffsetFound>],
+    pace: &mut Pace,
 ) -> Result<(), HandlerError> {
     let mut calls = Vec::new();
-    for Share { shard: owner, places, parts } in route::split(parts, shard.count) {
+    let shares = route::split(parts, shard.count);
+    pace.steps(outcomes.len() / 2).await;
+    for Share { shard: owner, places, parts } in shares {
         calls.push((places, shard.mesh.send(owner, ShardRequest::Partition(PartitionRequest::ListOffsets(parts))).await?));
     }
     for (places, call) in calls {
         if let ShardReply::Partition(PartitionReply::Offsets(found)) = call.await? {
             route::gather(outcomes, &places, found);
+            pace.steps(places.len() / 2).await;
         }
     }
     Ok(())

@@ -23,6 +23,7 @@ use super::{HandlerResult, RequestContext, codec};
 use crate::controller::{ControllerRequest, NewTopic};
 use crate::metadata::image::{PartitionImage, is_internal_topic};
 use crate::metadata::{MetadataImage, TopicImage, topic_name};
+use crate::shard::pace::Pace;
 use crate::shard::{Shard, clock};
 
 /// First version in which topics may be asked for by id.
@@ -39,7 +40,10 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
             create(shard, missing).await;
         }
     }
-    codec::encode(ctx, &answer(&shard.image(), &request, ctx.api_version))
+    let answer = answer(&shard.image(), &request, ctx.api_version);
+    // Made in one turn, encoded in another.
+    Pace::new().steps(answer.topics.iter().map(|topic| 1 + topic.partitions.len()).sum()).await;
+    codec::encode(ctx, &answer)
 }
 
 /// Whether topics are asked for by id: one id makes it so, and topics that are only named are left out then, as in Kafka.

@@ -12,6 +12,7 @@ use kafka_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpoch
 
 use super::{HandlerResult, RequestContext, codec};
 use crate::partition::request::{EpochFound, EpochQuery, PartitionReply, PartitionRequest};
+use crate::shard::pace::Pace;
 use crate::shard::route::{self, Share};
 use crate::shard::{Shard, ShardReply, ShardRequest};
 
@@ -20,11 +21,13 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
     let request: OffsetForLeaderEpochRequest = codec::decode(ctx, body)?;
     let image = shard.image();
     let unknown = EpochFound { error: ErrorCode::UnknownTopicOrPartition, leader_epoch: -1, end_offset: -1 };
+    let mut pace = Pace::new();
     let mut outcomes = Vec::new();
     let mut parts = Vec::new();
     for topic in &request.topics {
         let found = image.topic_by_name(&topic.topic);
         for p in &topic.partitions {
+            pace.step().await;
             let located = found.filter(|t| t.partition(p.partition).is_some());
             if let Some(topic) = located {
                 let partition = TopicPartition { topic: topic.id, partition: p.partition };
@@ -35,19 +38,24 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
         }
     }
     let mut calls = Vec::new();
-    for Share { shard: owner, places, parts } in route::split(parts, shard.count) {
+    let shares = route::split(parts, shard.count);
+    pace.steps(outcomes.len() / 2).await;
+    for Share { shard: owner, places, parts } in shares {
         calls.push((places, shard.mesh.send(owner, ShardRequest::Partition(PartitionRequest::EpochEnd(parts))).await?));
     }
     for (places, call) in calls {
         if let ShardReply::Partition(PartitionReply::Epochs(found)) = call.await? {
             route::gather(&mut outcomes, &places, found);
+            pace.steps(places.len() / 2).await;
         }
     }
+    let all = outcomes.len();
     let mut outcomes = outcomes.into_iter();
     let mut response = OffsetForLeaderEpochResponse::default();
     for topic in request.topics {
         let mut out = OffsetForLeaderTopicResult::default().with_topic(topic.topic);
         for p in topic.partitions {
+            pace.step().await;
             let found = outcomes.next().flatten().unwrap_or(unknown);
             out.partitions.push(
                 EpochEndOffset::default()
@@ -59,5 +67,6 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
         }
         response.topics.push(out);
     }
+    pace.steps(all / 2).await;
     codec::encode(ctx, &response)
 }

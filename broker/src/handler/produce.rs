@@ -15,6 +15,7 @@ use coreline_wire::primitive::WireString;
 use super::{Begun, HandlerError, HandlerResult, RequestContext, Response};
 use crate::metadata::MetadataImage;
 use crate::partition::request::{Acks, Appender, PartitionReply, PartitionRequest, ProducePart, Produced};
+use crate::shard::pace::Pace;
 use crate::shard::route::{self, Share};
 use crate::shard::{Shard, ShardReply, ShardRequest};
 use crate::stage::Stage;
@@ -53,11 +54,16 @@ async fn start(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Result<B
         -1 => Ok(Acks::All),
         _ => Err(ErrorCode::InvalidRequiredAcks),
     };
-    let (mut places, parts) = resolve(&shard.image(), request, version, ctx.client_id.as_deref(), acks.err());
+    // The connection reads on behind this: giving way lets no later request of it go first.
+    let mut pace = Pace::new();
+    let (mut places, parts) = resolve(&shard.image(), request, version, ctx.client_id.as_deref(), acks.err(), &mut pace).await;
     let acks = acks.unwrap_or(Acks::All);
     let appender = Appender::Client { zstd_allowed: version >= ZSTD_VERSION_MIN };
     let mut calls = Vec::new();
-    for Share { shard: owner, places: at, parts } in route::split(parts, shard.count) {
+    let all = parts.len();
+    let shares = route::split(parts, shard.count);
+    pace.steps(all / 2).await;
+    for Share { shard: owner, places: at, parts } in shares {
         let request = ShardRequest::Partition(PartitionRequest::Produce { acks, timeout_ms, appender, stamps: ctx.stamps(), parts });
         calls.push((at, shard.mesh.send(owner, request).await?));
     }
@@ -67,6 +73,7 @@ async fn start(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Result<B
             if let ShardReply::Partition(PartitionReply::Produced(answers, stamps)) = call.await? {
                 route::gather(&mut places.outcomes, &at, answers);
                 ctx.adopt(&stamps);
+                pace.steps(at.len() / 2).await;
             }
         }
         ctx.mark(Stage::ShardHop);
@@ -77,18 +84,19 @@ async fn start(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Result<B
                 ctx.track.take_worked_ns();
             }
         }
-        finish(places, version, acks)
+        finish(places, version, acks, &mut pace).await
     }))
 }
 
 type Part = (usize, TopicPartition, ProducePart);
 
-fn resolve(
+async fn resolve(
     image: &MetadataImage,
     request: ProduceRequest,
     version: i16,
     client_id: Option<&str>,
     refusal: Option<ErrorCode>,
+    pace: &mut Pace,
 ) -> (Places, Vec<Part>) {
     let mut places = Places { topics: Vec::with_capacity(request.topics.len()), outcomes: Vec::new() };
     let mut parts = Vec::new();
@@ -97,6 +105,7 @@ fn resolve(
         let found = if by_id { image.topic(topic.topic_id) } else { image.topic_by_name(&topic.name) };
         let mut indexes = Vec::with_capacity(topic.partitions.len());
         for partition in topic.partitions {
+            pace.step().await;
             indexes.push(partition.index);
             let place = places.outcomes.len();
             let checked = match (refusal, found) {
@@ -123,7 +132,7 @@ fn resolve(
     (places, parts)
 }
 
-fn finish(places: Places, version: i16, acks: Acks) -> HandlerResult {
+async fn finish(places: Places, version: i16, acks: Acks, pace: &mut Pace) -> HandlerResult {
     let lost = || Produced::failed(ErrorCode::UnknownServerError, None);
     let mut outcomes = places.outcomes.into_iter().map(|o| o.unwrap_or_else(lost));
     if acks == Acks::None {
@@ -134,7 +143,11 @@ fn finish(places: Places, version: i16, acks: Acks) -> HandlerResult {
     }
     let mut topics = Vec::with_capacity(places.topics.len());
     for (name, topic_id, indexes) in places.topics.into_iter().filter(|(_, _, indexes)| !indexes.is_empty()) {
-        let partitions = indexes.into_iter().map(|index| answer(index, outcomes.next().unwrap_or_else(lost))).collect();
+        let mut partitions = Vec::with_capacity(indexes.len());
+        for index in indexes {
+            pace.step().await;
+            partitions.push(answer(index, outcomes.next().unwrap_or_else(lost)));
+        }
         topics.push(ProduceTopicResponse { name, topic_id, partitions });
     }
     let response = ProduceResponse { topics, throttle_time_ms: 0, node_endpoints: Vec::new() };

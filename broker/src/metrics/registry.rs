@@ -111,6 +111,10 @@ metrics! {
         AppendWaits = "coreline_append_waits_total",
         /// Turns of the shard's loop that held it for 2 ms or longer.
         Stalls = "coreline_stalls_total",
+        /// Those of them that held it for 2 ms or longer without the time in which its CPU ran another thread.
+        OwnStalls = "coreline_own_stalls_total",
+        /// Times that a request over many partitions, topics or groups let the shard turn before it went on.
+        GaveWay = "coreline_gave_way_total",
         /// Steps of fetch answers that waited for the disk, off the shard, before they were sent.
         ReadWaits = "coreline_read_waits_total",
         /// Bytes of segments read into the page cache ahead of consumers.
@@ -193,6 +197,8 @@ metrics! {
         JournalFlush = "coreline_journal_flush_seconds",
         /// How long one turn of the shard's loop (one poll of a task) held the shard, on the wall clock.
         Turn = "coreline_turn_seconds",
+        /// The same without the time in which the shard's CPU ran another thread: what the broker itself did, or waited for in the kernel.
+        TurnOwn = "coreline_turn_own_seconds",
     }
 }
 

@@ -40,7 +40,7 @@ fn tell(api_key: i16, version: i16, response: &mut Response, throttle_ms: u64) {
             let at = position(api_key, version, body);
             write(body, at);
         }
-        // A fetch: the field is in front, in memory.
+        // A fetch or a long list: the field is in front, in memory.
         Response::Chunks(chunks) => {
             if let Some(Chunk::Bytes(first)) = chunks.first_mut() {
                 let mut body = BytesMut::from(&first[..]);

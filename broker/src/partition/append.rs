@@ -18,6 +18,7 @@ use super::{Partition, PartitionConfig, recode};
 use crate::error::{append_error, storage_error_code};
 use crate::metrics::Counter;
 use crate::purgatory::Reached;
+use crate::shard::pace::Pace;
 use crate::shard::planted_delay::planted;
 use crate::shard::{Shard, clock};
 use crate::stage::{Stage, StageStamps, monotonic_us};
@@ -46,8 +47,11 @@ pub async fn produce(
     let inside = shard.partitions.appends.enter().await;
     planted(Stage::ShardHop, stamps).await;
     let mut placed = Vec::with_capacity(parts.len());
+    let mut pace = Pace::new();
     for part in parts {
         placed.push(place(shard, part, acks, appender).await);
+        // Inside the turnstile: nobody's batch comes between those of this request.
+        pace.steps(STEPS_OF_AN_APPEND).await;
     }
     drop(inside);
     stamps.mark(Stage::Validate, monotonic_us());
@@ -59,8 +63,16 @@ pub async fn produce(
             planted(stage, stamps).await;
         }
     }
-    placed.into_iter().map(|outcome| outcome.map_or_else(|failed| failed, |p| finish(&p, acks))).collect()
+    let mut produced = Vec::with_capacity(placed.len());
+    for outcome in placed {
+        produced.push(outcome.map_or_else(|failed| failed, |p| finish(&p, acks)));
+        pace.step().await;
+    }
+    produced
 }
+
+/// An append takes about so many steps of a loop that only looks something up.
+const STEPS_OF_AN_APPEND: usize = 4;
 
 async fn place(shard: &Shard, part: ProducePart, acks: Acks, appender: Appender) -> Result<Placed, Produced> {
     let refuse = |code: ErrorCode| Produced::failed(code, None);
@@ -161,7 +173,9 @@ fn charge_wait(stamps: &mut StageStamps, cost: FrameCost) {
 }
 
 async fn wait_all(placed: &[Result<Placed, Produced>], acks: Acks) {
+    let mut pace = Pace::new();
     for p in placed.iter().flatten() {
+        pace.step().await;
         let end = p.appended.last_offset + 1;
         match acks {
             Acks::None => {}

@@ -2,6 +2,8 @@
 //!
 //! Nothing is copied here: an answer is a list of spans of memory and of files. Callers: `request.rs`, the group coordinator's loader.
 
+use std::sync::Arc;
+
 use coreline_storage::{ReadError, ReadSpan};
 use coreline_wire::TopicPartition;
 use coreline_wire::error_code::ErrorCode;
@@ -12,18 +14,17 @@ use super::{Partition, PartitionManager};
 use crate::error::storage_error_code;
 use crate::fetch_session::FetchWant;
 use crate::handler::{Chunk, FileSpan};
-use crate::purgatory::first_of::first_of;
-use crate::shard::task_queue::reactor_turn;
+use crate::purgatory::News;
+use crate::shard::pace::Pace;
 
 /// Reads each part in order until `max_bytes` are found. The first batch found is given even when it is larger (KIP-74).
 pub async fn read(partitions: &PartitionManager, parts: &[FetchPart], max_bytes: i32) -> Vec<Fetched> {
     let mut left = i64::from(max_bytes.max(0));
     let mut nothing_yet = true;
     let mut answers = Vec::with_capacity(parts.len());
-    for (index, part) in parts.iter().enumerate() {
-        if index % PARTITIONS_PER_TURN == PARTITIONS_PER_TURN - 1 {
-            reactor_turn().await;
-        }
+    let mut pace = Pace::new();
+    for part in parts {
+        pace.step().await;
         let fetched = match partitions.get(part.partition) {
             Err(code) => Fetched::failed(code),
             Ok(partition) => read_one(&partition, &part.want, left.min(i64::from(i32::MAX)) as i32, nothing_yet).await,
@@ -34,9 +35,6 @@ pub async fn read(partitions: &PartitionManager, parts: &[FetchPart], max_bytes:
     }
     answers
 }
-
-/// Partitions that one fetch looks at in one turn of the shard: what is in memory is answered without a wait.
-const PARTITIONS_PER_TURN: usize = 256;
 
 async fn read_one(partition: &Partition, want: &FetchWant, budget: i32, at_least_one: bool) -> Fetched {
     if let Err(code) = partition.check_epoch(want.current_leader_epoch) {
@@ -101,12 +99,28 @@ fn into_chunk(span: ReadSpan) -> Chunk {
 
 /// Waits until one of the partitions has the high watermark beside it, or is gone. An unknown partition ends the wait at once.
 pub async fn wait(partitions: &PartitionManager, parts: &[(TopicPartition, Offset)]) {
+    let mut pace = Pace::new();
     let mut held = Vec::with_capacity(parts.len());
     for &(id, at_least) in parts {
         match partitions.get(id) {
             Ok(partition) => held.push((partition, at_least)),
             Err(_) => return,
         }
+        pace.step().await;
     }
-    first_of(held.iter().map(|(partition, at_least)| partition.high_watermark.at_least(*at_least))).await;
+    let news = Arc::new(News::default());
+    let mut waits = Vec::with_capacity(held.len());
+    for (partition, at_least) in &held {
+        let mut wait = partition.high_watermark.at_least(*at_least);
+        news.expect(&mut wait);
+        waits.push(wait);
+        if news.has_come() {
+            break;
+        }
+        pace.step().await;
+    }
+    news.come().await;
+    while waits.pop().is_some() {
+        pace.step().await;
+    }
 }

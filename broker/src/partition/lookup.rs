@@ -7,6 +7,7 @@ use coreline_wire::error_code::ErrorCode;
 use super::request::{EpochFound, EpochQuery, OffsetFound, OffsetQuery};
 use super::{Partition, PartitionManager};
 use crate::error::storage_error_code;
+use crate::shard::pace::Pace;
 
 /// The protocol's negative timestamps.
 pub mod marker {
@@ -31,7 +32,9 @@ fn failed(error: ErrorCode) -> OffsetFound {
 /// Answers each query in order.
 pub async fn list_offsets(partitions: &PartitionManager, queries: &[OffsetQuery]) -> Vec<OffsetFound> {
     let mut answers = Vec::with_capacity(queries.len());
+    let mut pace = Pace::new();
     for query in queries {
+        pace.step().await;
         let found = match partitions.get(query.partition) {
             Err(code) => failed(code),
             Ok(partition) => list_offset(&partition, query).await,
@@ -71,8 +74,13 @@ async fn list_offset(partition: &Partition, query: &OffsetQuery) -> OffsetFound 
 }
 
 /// Answers each query in order.
-pub fn epoch_ends(partitions: &PartitionManager, queries: &[EpochQuery]) -> Vec<EpochFound> {
-    queries.iter().map(|query| epoch_end(partitions, query)).collect()
+pub async fn epoch_ends(partitions: &PartitionManager, queries: &[EpochQuery]) -> Vec<EpochFound> {
+    let (mut pace, mut all) = (Pace::new(), Vec::with_capacity(queries.len()));
+    for query in queries {
+        pace.step().await;
+        all.push(epoch_end(partitions, query));
+    }
+    all
 }
 
 fn epoch_end(partitions: &PartitionManager, query: &EpochQuery) -> EpochFound {
@@ -87,14 +95,20 @@ fn epoch_end(partitions: &PartitionManager, query: &EpochQuery) -> EpochFound {
 }
 
 /// Bytes of each log, in order; `None` for one that is not here or cannot be used.
-pub fn log_sizes(partitions: &PartitionManager, asked: &[TopicPartition]) -> Vec<Option<u64>> {
-    asked.iter().map(|id| partitions.get(*id).ok().map(|partition| partition.log.size_bytes())).collect()
+pub async fn log_sizes(partitions: &PartitionManager, asked: &[TopicPartition]) -> Vec<Option<u64>> {
+    let (mut pace, mut all) = (Pace::new(), Vec::with_capacity(asked.len()));
+    for id in asked {
+        pace.step().await;
+        all.push(partitions.get(*id).ok().map(|partition| partition.log.size_bytes()));
+    }
+    all
 }
 
 /// The producers that each log remembers, in order.
 pub async fn producers(partitions: &PartitionManager, asked: &[TopicPartition]) -> Vec<Result<Vec<ActiveProducer>, ErrorCode>> {
-    let mut all = Vec::with_capacity(asked.len());
+    let (mut pace, mut all) = (Pace::new(), Vec::with_capacity(asked.len()));
     for id in asked {
+        pace.step().await;
         let found = match partitions.get(*id) {
             Err(code) => Err(code),
             Ok(partition) => partition.log.producers().await.map_err(|error| storage_error_code(&error)),

@@ -252,9 +252,9 @@ pub async fn serve(shard: &Rc<Shard>, request: PartitionRequest) -> PartitionRep
             PartitionReply::Moved
         }
         PartitionRequest::ListOffsets(queries) => PartitionReply::Offsets(lookup::list_offsets(&shard.partitions, &queries).await),
-        PartitionRequest::EpochEnd(queries) => PartitionReply::Epochs(lookup::epoch_ends(&shard.partitions, &queries)),
+        PartitionRequest::EpochEnd(queries) => PartitionReply::Epochs(lookup::epoch_ends(&shard.partitions, &queries).await),
         PartitionRequest::DeleteRecords(parts) => PartitionReply::Deleted(delete_records::delete_records(&shard.partitions, &parts).await),
-        PartitionRequest::LogSizes(parts) => PartitionReply::LogSizes(lookup::log_sizes(&shard.partitions, &parts)),
+        PartitionRequest::LogSizes(parts) => PartitionReply::LogSizes(lookup::log_sizes(&shard.partitions, &parts).await),
         PartitionRequest::Producers(parts) => PartitionReply::Producers(lookup::producers(&shard.partitions, &parts).await),
     }
 }

@@ -13,6 +13,7 @@ pub mod maintenance;
 pub mod mesh;
 pub mod metadata;
 pub mod offsets_log;
+pub mod pace;
 pub mod parked;
 pub mod placement;
 pub mod planted_delay;

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use glommio::io::PollableFd;
 use glommio::{Latency, Shares, TaskQueueHandle};
@@ -125,7 +125,7 @@ impl<F: Future> Future for Counted<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         self.pulse.turn();
-        let began = Instant::now();
+        let began = self.stalls.turn();
         let polled = self.future.as_mut().poll(cx);
         self.stalls.turn_over(began, self.queue);
         polled

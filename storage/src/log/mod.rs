@@ -456,6 +456,13 @@ impl<D: Disk> Log<D> {
         crate::checkpointer::move_log_start(&self.0, before).await
     }
 
+    /// The same for many logs of one store with one write, answered in order.
+    pub async fn delete_records_of_many(moves: &[(&Log<D>, i64)]) -> Result<Vec<Result<i64, ReadError>>, StorageError> {
+        let Some((first, _)) = moves.first() else { return Ok(Vec::new()) };
+        let moves: Vec<_> = moves.iter().map(|(log, before)| (log.0.clone(), *before)).collect();
+        crate::checkpointer::delete_before(&first.0.store()?, &moves).await
+    }
+
     /// Bytes of batches, in memory and on the disk.
     pub fn size_bytes(&self) -> u64 {
         self.0.state.borrow().segments.size_bytes()

@@ -25,4 +25,6 @@ mod request;
 mod response;
 
 pub use request::{FetchPartition, FetchRequest, FetchTopic, ForgottenTopic};
-pub use response::{AbortedTransaction, EpochEndOffset, FetchPartitionResponse, FetchResponse, FetchTopicResponse, SnapshotId};
+pub use response::{
+    AbortedTransaction, EpochEndOffset, FetchEncoder, FetchPartitionResponse, FetchResponse, FetchTopicResponse, SnapshotId,
+};

@@ -26,6 +26,11 @@ import sys
 import time
 import urllib.request
 
+# The broker's only shard runs on the first CPU of this process in `cold`; all that stands for clients runs on the others.
+CPUS = sorted(os.sched_getaffinity(0))
+# What issue and design promise of cold reads.
+TURN_MS_MAX, PRODUCE_RATIO_MAX = 2.0, 1.3
+
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "../../../.."))
 TARGET = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
 
@@ -39,7 +44,8 @@ def main():
     parser.add_argument("--readers", type=int, default=1, help="cold readers, all from the beginning")
     parser.add_argument("--rate", type=int, default=200, help="produces per second whose latency is measured")
     parser.add_argument("--nofile", type=int, default=4096, help="descriptors of the broker in `many`")
-    parser.add_argument("--shards", type=int, default=0)
+    parser.add_argument("--shards", type=int, default=0, help="0: one in `cold`, else as many as the broker chooses")
+    parser.add_argument("--no-pin", action="store_true", help="`cold`: leave broker and clients on all CPUs")
     parser.add_argument("--coreline", default=os.path.join(TARGET, "release", "coreline"))
     parser.add_argument("--work", default=os.path.join(TARGET, "storage-measure"))
     parser.add_argument("--set", action="append", default=[])
@@ -60,12 +66,17 @@ def main():
 
 def cold(broker, args):
     """A reader of all records from the disk; meanwhile the turns of the shards, their threads' states, and a producer's latency."""
+    if not args.no_pin:
+        args.shards = args.shards or 1
+        pin_this()
     broker.start()
     create(broker, "cold", 8)
     create(broker, "probe", 4)
     size = fill(broker, "cold", 8, args.gb)
     time.sleep(3)  # the last checkpoint of the fill
+    quiet_before = broker.metrics()
     alone = in_process(probe, broker.port, args.rate, 20.0)()
+    quiet = difference(broker.metrics(), quiet_before, "coreline_turn_seconds_bucket")
     dropped = drop_cache(broker.data)
     before = broker.metrics()
     stop = multiprocessing.Event()
@@ -79,22 +90,30 @@ def cold(broker, args):
     beside, states = beside(), states()
     after = broker.metrics()
     turns = difference(after, before, "coreline_turn_seconds_bucket")
+    own = difference(after, before, "coreline_turn_own_seconds_bucket")
+    ratio = beside[1] / alone[1]
+    grown = lambda name: total(after, name) - total(before, name)
+    turn_met, ratio_met = quantile(own, 0.999) <= TURN_MS_MAX, ratio <= PRODUCE_RATIO_MAX
     result = {
         "GB on disk": round(size / 1e9, 2),
         "GB dropped from the page cache": round(dropped / 1e9, 2),
         "GB read, each reader": round(read[0] / 1e9, 2),
         "read MB/s": round(sum(read) / seconds / 1e6),
+        "shard on CPU": "all" if args.no_pin else CPUS[:args.shards],
+        "clients on CPUs": "all" if args.no_pin else sorted(os.sched_getaffinity(0)),
         "turns": int(max(turns.values(), default=0)),
-        "turn p99.9, ms": quantile(turns, 0.999),
-        "turn p99.99, ms": quantile(turns, 0.9999),
-        "longest turn, ms": max(v for k, v in after.items() if k.startswith("coreline_longest_turn_microseconds")) / 1e3,
-        "turns of 2 ms and more": total(after, "coreline_stalls_total") - total(before, "coreline_stalls_total"),
+        "turn p50, p99, p99.9, p99.99, max, ms, at most": quantiles(turns),
+        "the same without the time taken by other threads": quantiles(own),
+        "the same before, without the reader": quantiles(quiet),
+        "turns of 2 ms and more, of these without the time taken by others": [grown("coreline_stalls_total"), grown("coreline_own_stalls_total")],
         "steps that waited for the disk": total(after, "coreline_read_waits_total") - total(before, "coreline_read_waits_total"),
         "GB read ahead": round((total(after, "coreline_read_ahead_bytes_total") - total(before, "coreline_read_ahead_bytes_total")) / 1e9, 2),
         "shard threads seen waiting in the kernel, of looks, and where": states,
         "produce alone p50, p99, ms": alone,
-        "produce beside p50, p99, ms": beside,
-        "produce p99 ratio": round(beside[1] / alone[1], 2),
+        "produce beside the reader p50, p99, ms": beside,
+        "produce p99 ratio": round(ratio, 2),
+        f"bound: a turn's p99.9 without the time taken by others, at most {TURN_MS_MAX:g} ms": "met" if turn_met else "NOT MET",
+        f"bound: produce p99 ratio at most {PRODUCE_RATIO_MAX:g}": "met" if ratio_met else "NOT MET",
     }
     show(result)
     return result
@@ -194,7 +213,13 @@ class Broker:
         environment = dict(os.environ, NO_COLOR="1")
         with open(self.log_path, "ab") as log:
             start = time.monotonic()
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=preexec, env=environment)
+            # Whatever this process keeps to: the broker sees all CPUs, and its first shard takes the first of them.
+            def begin():
+                os.sched_setaffinity(0, CPUS)
+                if preexec:
+                    preexec()
+
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=begin, env=environment)
         while not accepted(self.port):
             if self.process.poll() is not None or time.monotonic() - start > 120:
                 with open(self.log_path, encoding="utf-8", errors="replace") as log:
@@ -239,7 +264,11 @@ def difference(after, before, name):
 def quantile(bounds, q):
     """Upper bound, milliseconds, of the bucket that holds the quantile."""
     everything = max(bounds.values(), default=0)
-    return next((f"<= {bound * 1e3:g}" for bound in sorted(bounds) if bounds[bound] >= q * everything), None)
+    return next((bound * 1e3 for bound in sorted(bounds) if bounds[bound] >= q * everything), float("inf"))
+
+
+def quantiles(bounds):
+    return [float(f"{quantile(bounds, q):g}") for q in (0.5, 0.99, 0.999, 0.9999, 1)]
 
 
 def drop_cache(folder):
@@ -252,6 +281,11 @@ def drop_cache(folder):
                 size += os.fstat(fd).st_size
                 os.close(fd)
     return size
+
+
+def pin_this():
+    """Takes this process, and what it starts from now on, off the first CPU; where there is only one, it stays."""
+    os.sched_setaffinity(0, CPUS[1:] or CPUS)
 
 
 # What runs beside: each in a process of its own ----------------------------------------------------------------------------------

@@ -125,118 +125,109 @@ pub struct AbortedTransaction {
     pub first_offset: Offset,
 }
 
-/// What the answer is written to: fields as in any sink, and a note of where record data belongs.
-trait ResponseSink: Sink {
-    /// `len` bytes of record data belong here.
-    fn span(&mut self, len: usize);
-}
-
-/// Sizes: fields and record data apart.
-#[derive(Default)]
-struct ResponseCounter {
-    fields: usize,
-    spans: usize,
-    cuts: usize,
-}
-
-impl Sink for ResponseCounter {
-    fn put(&mut self, bytes: &[u8]) {
-        self.fields += bytes.len();
-    }
-}
-
-impl ResponseSink for ResponseCounter {
-    fn span(&mut self, len: usize) {
-        self.spans += len;
-        self.cuts += 1;
-    }
-}
-
-/// All fields in one buffer, and the positions at which record data belongs between them.
-struct ResponseBuffer {
+/// Encodes an answer piece by piece: the head, then each topic with its partitions, then the end. The number of topics and of each topic's partitions
+/// is said beforehand. So an answer of very many partitions need not be encoded at one go.
+#[derive(Debug)]
+pub struct FetchEncoder<S> {
+    version: i16,
+    flexible: bool,
     fields: BytesMut,
-    cuts: Vec<usize>,
+    chunks: Vec<Chunk<S>>,
 }
 
-impl Sink for ResponseBuffer {
+/// Fields are collected in blocks of so many bytes, which the chunks between record data share.
+const FIELD_BLOCK_BYTES: usize = 8 * 1024;
+
+impl Sink for BlockSink<'_> {
     fn put(&mut self, bytes: &[u8]) {
-        self.fields.extend_from_slice(bytes);
+        if self.0.capacity() - self.0.len() < bytes.len() {
+            self.0.reserve(bytes.len().max(FIELD_BLOCK_BYTES));
+        }
+        self.0.extend_from_slice(bytes);
     }
 }
 
-impl ResponseSink for ResponseBuffer {
-    fn span(&mut self, _len: usize) {
-        self.cuts.push(self.fields.len());
-    }
-}
+struct BlockSink<'a>(&'a mut BytesMut);
 
-impl<S: SpanLen> FetchResponse<S> {
-    /// Exact size of the encoded body in bytes, record data included.
-    pub fn encoded_len(&self, version: i16) -> usize {
-        let counter = self.count(version);
-        counter.fields + counter.spans
-    }
-
-    /// Encodes the body. Fields lie in one allocation, cut where record data belongs; spans are passed through in order. Fields that the
-    /// version does not carry are left out. `version` must be a served one.
-    pub fn encode(self, version: i16) -> Vec<Chunk<S>> {
-        let counter = self.count(version);
-        let mut buffer = ResponseBuffer { fields: BytesMut::with_capacity(counter.fields), cuts: Vec::with_capacity(counter.cuts) };
-        self.write(&mut buffer, version);
-        debug_assert_eq!(buffer.fields.len(), counter.fields, "both passes agree");
-
-        let mut rest = buffer.fields.freeze();
-        let mut consumed = 0;
-        let mut cuts = buffer.cuts.into_iter();
-        let mut chunks = Vec::with_capacity(2 * counter.cuts + 1);
-        for partition in self.topics.into_iter().flat_map(|topic| topic.partitions) {
-            if partition.records_len() == 0 {
-                continue;
-            }
-            let cut = cuts.next().expect("one cut for each partition with records");
-            chunks.push(Chunk::Bytes(rest.split_to(cut - consumed)));
-            consumed = cut;
-            // An empty span would read as the end of a file to whoever sends it.
-            chunks.extend(partition.records.into_iter().filter(|span| span.span_len() > 0).map(Chunk::Span));
-        }
-        if !rest.is_empty() {
-            chunks.push(Chunk::Bytes(rest));
-        }
-        chunks
-    }
-
-    fn count(&self, version: i16) -> ResponseCounter {
-        let mut counter = ResponseCounter::default();
-        self.write(&mut counter, version);
-        counter
-    }
-
-    fn write<W: ResponseSink>(&self, w: &mut W, version: i16) {
+impl<S: SpanLen> FetchEncoder<S> {
+    /// Begins an answer of so many topics. `version` must be a served one.
+    pub fn begin(version: i16, throttle_time_ms: i32, error_code: ErrorCode, session_id: i32, topics: usize) -> Self {
         let spec = ApiKey::Fetch.spec();
         assert!(spec.serves(version), "Fetch v{version} is not served");
-        let flexible = spec.is_flexible(version);
-        w.i32(self.throttle_time_ms);
+        let mut encoder = FetchEncoder { version, flexible: spec.is_flexible(version), fields: BytesMut::new(), chunks: Vec::new() };
+        let flexible = encoder.flexible;
+        let w = &mut encoder.sink();
+        w.i32(throttle_time_ms);
         if version >= 7 {
-            w.i16(self.error_code.code());
-            w.i32(self.session_id);
+            w.i16(error_code.code());
+            w.i32(session_id);
         }
-        put_array(w, self.topics.len(), flexible);
-        for topic in &self.topics {
-            write_topic(w, &topic.name, topic.topic_id, version, flexible);
-            put_array(w, topic.partitions.len(), flexible);
-            for partition in &topic.partitions {
-                partition.write(w, version, flexible);
-            }
-            write_no_tags(w, flexible);
+        put_array(w, topics, flexible);
+        encoder
+    }
+
+    /// Begins a topic of so many partitions.
+    pub fn topic(&mut self, name: &str, topic_id: TopicId, partitions: usize) {
+        let (version, flexible) = (self.version, self.flexible);
+        let w = &mut self.sink();
+        write_topic(w, name, topic_id, version, flexible);
+        put_array(w, partitions, flexible);
+    }
+
+    /// A partition of the topic.
+    pub fn partition(&mut self, partition: FetchPartitionResponse<S>) {
+        let (version, flexible) = (self.version, self.flexible);
+        partition.write_before_records(&mut self.sink(), version, flexible);
+        let mut spans = partition.records.into_iter().filter(|span| span.span_len() > 0).peekable();
+        if spans.peek().is_some() {
+            self.chunks.push(Chunk::Bytes(self.fields.split().freeze()));
+            // An empty span would read as the end of a file to whoever sends it.
+            self.chunks.extend(spans.map(Chunk::Span));
         }
         if flexible {
-            if version >= 16 && !self.node_endpoints.is_empty() {
+            write_tags(&mut self.sink(), partition.diverging_epoch, partition.current_leader, partition.snapshot_id);
+        }
+    }
+
+    /// Ends a topic, behind its last partition.
+    pub fn topic_end(&mut self) {
+        let flexible = self.flexible;
+        write_no_tags(&mut self.sink(), flexible);
+    }
+
+    /// Ends the answer. Fields that the version does not carry were left out; spans are passed through in order.
+    pub fn end(mut self, node_endpoints: &[NodeEndpoint]) -> Vec<Chunk<S>> {
+        if self.flexible {
+            let with_endpoints = self.version >= 16 && !node_endpoints.is_empty();
+            let w = &mut self.sink();
+            if with_endpoints {
                 w.unsigned_varint(1);
-                tagged_field::write_field(w, 0, |w| NodeEndpoint::write_array(&self.node_endpoints, w));
+                tagged_field::write_field(w, 0, |w| NodeEndpoint::write_array(node_endpoints, w));
             } else {
                 tagged_field::write_none(w);
             }
         }
+        if !self.fields.is_empty() {
+            self.chunks.push(Chunk::Bytes(self.fields.freeze()));
+        }
+        self.chunks
+    }
+
+    fn sink(&mut self) -> BlockSink<'_> {
+        BlockSink(&mut self.fields)
+    }
+}
+
+impl<S: SpanLen> FetchResponse<S> {
+    /// Encodes the body at one go; see [`FetchEncoder`].
+    pub fn encode(self, version: i16) -> Vec<Chunk<S>> {
+        let mut encoder = FetchEncoder::begin(version, self.throttle_time_ms, self.error_code, self.session_id, self.topics.len());
+        for topic in self.topics {
+            encoder.topic(&topic.name, topic.topic_id, topic.partitions.len());
+            topic.partitions.into_iter().for_each(|partition| encoder.partition(partition));
+            encoder.topic_end();
+        }
+        encoder.end(&self.node_endpoints)
     }
 }
 
@@ -246,7 +237,7 @@ impl<S: SpanLen> FetchPartitionResponse<S> {
         self.records.iter().map(SpanLen::span_len).sum()
     }
 
-    fn write<W: ResponseSink>(&self, w: &mut W, version: i16, flexible: bool) {
+    fn write_before_records<W: Sink>(&self, w: &mut W, version: i16, flexible: bool) {
         w.i32(self.partition);
         w.i16(self.error_code.code());
         w.i64(self.high_watermark);
@@ -268,37 +259,30 @@ impl<S: SpanLen> FetchPartitionResponse<S> {
         if version >= 11 {
             w.i32(self.preferred_read_replica);
         }
-        let len = self.records_len();
-        put_bytes_len(w, len, flexible);
-        if len > 0 {
-            w.span(len);
-        }
-        if flexible {
-            self.write_tags(w);
-        }
+        put_bytes_len(w, self.records_len(), flexible);
     }
+}
 
-    fn write_tags<W: Sink>(&self, w: &mut W) {
-        let leader = self.current_leader.filter(|leader| *leader != LeaderIdAndEpoch::UNKNOWN);
-        let count = self.diverging_epoch.is_some() as u32 + leader.is_some() as u32 + self.snapshot_id.is_some() as u32;
-        w.unsigned_varint(count);
-        if let Some(diverging) = self.diverging_epoch {
-            tagged_field::write_field(w, 0, |w| {
-                w.i32(diverging.epoch);
-                w.i64(diverging.end_offset);
-                w.u8(0);
-            });
-        }
-        if let Some(leader) = leader {
-            tagged_field::write_field(w, 1, |w| leader.write(w));
-        }
-        if let Some(snapshot) = self.snapshot_id {
-            tagged_field::write_field(w, 2, |w| {
-                w.i64(snapshot.end_offset);
-                w.i32(snapshot.epoch);
-                w.u8(0);
-            });
-        }
+fn write_tags<W: Sink>(w: &mut W, diverging: Option<EpochEndOffset>, leader: Option<LeaderIdAndEpoch>, snapshot: Option<SnapshotId>) {
+    let leader = leader.filter(|leader| *leader != LeaderIdAndEpoch::UNKNOWN);
+    let count = diverging.is_some() as u32 + leader.is_some() as u32 + snapshot.is_some() as u32;
+    w.unsigned_varint(count);
+    if let Some(diverging) = diverging {
+        tagged_field::write_field(w, 0, |w| {
+            w.i32(diverging.epoch);
+            w.i64(diverging.end_offset);
+            w.u8(0);
+        });
+    }
+    if let Some(leader) = leader {
+        tagged_field::write_field(w, 1, |w| leader.write(w));
+    }
+    if let Some(snapshot) = snapshot {
+        tagged_field::write_field(w, 2, |w| {
+            w.i64(snapshot.end_offset);
+            w.i32(snapshot.epoch);
+            w.u8(0);
+        });
     }
 }
 
