@@ -53,7 +53,7 @@ const BLOCK_BYTES: usize = 64 * 1024;
 impl ArrayAnswer {
     /// Begins an answer of so many elements.
     pub fn begin(ctx: &RequestContext, elements: usize) -> ArrayAnswer {
-        let version = ctx.api_version;
+        let version = api::known_version(ctx.api_key, ctx.api_version);
         let flexible = api::find(ctx.api_key).is_some_and(|spec| spec.is_flexible(version));
         let mut block = BytesMut::new();
         block.put_i32(0);
