@@ -234,6 +234,6 @@ pub trait Disk: Clone + 'static {
     }
     /// How much room there is.
     fn space(&self) -> impl Future<Output = IoResult<DiskSpace>>;
-    /// Waits; simulated disks may use virtual time.
+    /// Waits; for no time, gives way to the other tasks of the shard. Simulated disks may use virtual time.
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()>;
 }

@@ -137,6 +137,8 @@ pub struct FetchEncoder<S> {
 
 /// Fields are collected in blocks of so many bytes, which the chunks between record data share.
 const FIELD_BLOCK_BYTES: usize = 8 * 1024;
+/// The first block: enough for an answer of one or two partitions.
+const FIRST_BLOCK_BYTES: usize = 256;
 
 impl Sink for BlockSink<'_> {
     fn put(&mut self, bytes: &[u8]) {
@@ -154,7 +156,8 @@ impl<S: SpanLen> FetchEncoder<S> {
     pub fn begin(version: i16, throttle_time_ms: i32, error_code: ErrorCode, session_id: i32, topics: usize) -> Self {
         let spec = ApiKey::Fetch.spec();
         assert!(spec.serves(version), "Fetch v{version} is not served");
-        let mut encoder = FetchEncoder { version, flexible: spec.is_flexible(version), fields: BytesMut::new(), chunks: Vec::new() };
+        let fields = BytesMut::with_capacity(FIRST_BLOCK_BYTES);
+        let mut encoder = FetchEncoder { version, flexible: spec.is_flexible(version), fields, chunks: Vec::new() };
         let flexible = encoder.flexible;
         let w = &mut encoder.sink();
         w.i32(throttle_time_ms);
