@@ -44,6 +44,6 @@ pub mod verify;
 
 pub use config::{LogConfig, StoreConfig};
 pub use error::StorageError;
-pub use loader::{RecoveryReport, SegmentListing, begin_empty, recover, remove_journal};
+pub use loader::{RecoveryReport, SegmentListing, begin_empty, recover};
 pub use log::{AppendContext, AppendError, AppendOrigin, Appended, Log, ReadError, ReadPlan, ReadSpan, SendFile, TimestampOffset};
 pub use store::{CleanedStats, Store, StoreStats};

@@ -111,13 +111,6 @@ pub async fn begin_empty<D: Disk>(disk: &D, dir: &DataDir) -> Result<RecoveryRep
     Ok(RecoveryReport::default())
 }
 
-/// Removes a drained journal that no shard will use again.
-pub async fn remove_journal<D: Disk>(disk: &D, dir: &DataDir, id: JournalId) -> Result<(), StorageError> {
-    disk.remove_dir_all(&dir.journal(id)).await?;
-    disk.sync_dir(&dir.journals()).await?;
-    Ok(())
-}
-
 /// All tables merged, newest sequence last; the base table for writing; the others for removal.
 async fn read_tables<D: Disk>(
     disk: &D,
