@@ -22,6 +22,13 @@ pub const REQUESTS_PER_TURN: usize = 32;
 pub const SENDFILE_STEP_BYTES: usize = 256 * 1024;
 /// Bytes of a segment file brought into the page cache by one piece of work of the read-ahead threads.
 pub const READ_WINDOW_BYTES: u64 = 1024 * 1024;
+/// Bytes that a read-ahead thread asks the device for at once: a journal's write waits behind what the device is already doing.
+pub const READ_PIECE_BYTES: u64 = 128 * 1024;
+/// How long a read-ahead thread waits, before such a piece, for writes of the journal that are in flight; then it reads all the same, so that
+/// a producer that never pauses leaves consumers of old records at least 128 KiB in this time and thread.
+pub const READ_GIVES_WAY: std::time::Duration = std::time::Duration::from_millis(1);
+/// How often it looks whether they are done.
+pub const READ_GIVES_WAY_STEP: std::time::Duration = std::time::Duration::from_micros(50);
 /// How far ahead of a sequential reader its file is read, in bytes, as far as the budget of the process goes.
 pub const READ_AHEAD_BYTES: u64 = 4 * 1024 * 1024;
 /// Parts of one answer that are looked at when it is begun, so that those on the disk are read while others are sent.

@@ -2,7 +2,8 @@
 //!
 //! Work is cut into windows of a file. What a consumer waits for goes first; what it will want next is read ahead within a budget of bytes, and
 //! left out beyond it. Whoever wants a window that is in work waits for that work: consumers at the same place share one read, on whichever
-//! shards they are. Nothing is locked for records that are in the page cache while no window is in work.
+//! shards they are. The device is asked for small pieces, and for none while a write of a journal is in flight: what producers wait for goes before
+//! what consumers of old records wait for, up to a bound. Nothing is locked for records that are in the page cache while no window is in work.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,7 +11,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
+use coreline_storage::io::JournalIo;
 use futures_channel::oneshot;
 use hashbrown::HashMap;
 use nix::errno::Errno;
@@ -18,7 +21,7 @@ use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::sys::sendfile::sendfile64;
 
 use crate::handler::SendSource;
-use crate::limits::{READ_WINDOW_BYTES, SENDFILE_STEP_BYTES};
+use crate::limits::{READ_GIVES_WAY, READ_GIVES_WAY_STEP, READ_PIECE_BYTES, READ_WINDOW_BYTES, SENDFILE_STEP_BYTES};
 use crate::sys;
 
 /// An open segment file.
@@ -217,8 +220,31 @@ impl Job {
 
 /// Reads a range into the page cache; returns when all of it is there. Stops at the end of the file without an error.
 fn read_in(file: BorrowedFd<'_>, from: u64, to: u64, null: Option<&File>) -> Result<(), Errno> {
+    let mut at = from;
+    while at < to {
+        let end = to.min(at + READ_PIECE_BYTES);
+        give_way(JournalIo::in_flight, READ_GIVES_WAY);
+        if !read_piece(file, at, end, null)? {
+            break;
+        }
+        at = end;
+    }
+    Ok(())
+}
+
+/// Waits while the journal's writes are in flight, at most so long: they have waiters too, and what the device is doing already goes before them.
+#[allow(clippy::disallowed_methods, reason = "on a thread of its own, never on a shard")]
+fn give_way(writes: impl Fn() -> usize, at_most: Duration) {
+    let began = Instant::now();
+    while writes() > 0 && began.elapsed() < at_most {
+        std::thread::sleep(READ_GIVES_WAY_STEP);
+    }
+}
+
+/// The same for what the device is asked for at once; false at the end of the file.
+fn read_piece(file: BorrowedFd<'_>, from: u64, to: u64, null: Option<&File>) -> Result<bool, Errno> {
     let (Ok(mut at), Ok(to)) = (i64::try_from(from), i64::try_from(to)) else { return Err(Errno::EINVAL) };
-    // All of the window goes to the device at once; refused, the reads below do it piece by piece.
+    // All of it goes to the device in one request; refused, the reads below do it in smaller ones.
     let _ = posix_fadvise(file, at, to - at, PosixFadviseAdvice::POSIX_FADV_WILLNEED);
     let mut copy = null.is_none().then(|| vec![0; SENDFILE_STEP_BYTES]);
     while at < to {
@@ -230,7 +256,7 @@ fn read_in(file: BorrowedFd<'_>, from: u64, to: u64, null: Option<&File>) -> Res
             (None, None) => Err(Errno::EINVAL),
         };
         match read {
-            Ok(0) => break,
+            Ok(0) => return Ok(false),
             Ok(_) | Err(Errno::EINTR) => {}
             Err(Errno::EINVAL | Errno::ENOSYS) if copy.is_none() => {
                 at = before;
@@ -239,7 +265,7 @@ fn read_in(file: BorrowedFd<'_>, from: u64, to: u64, null: Option<&File>) -> Res
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -316,6 +342,18 @@ mod tests {
             assert!(resident);
         }
         assert_eq!(all.lock().ahead_bytes, 0);
+    }
+
+    #[test]
+    fn a_piece_waits_for_the_journal_but_not_for_ever() {
+        let mut looks = [3, 1, 0].into_iter();
+        let looked = std::cell::Cell::new(0);
+        let left = std::cell::RefCell::new(&mut looks);
+        give_way(|| left.borrow_mut().next().inspect(|_| looked.set(looked.get() + 1)).unwrap_or(1), Duration::from_secs(600));
+        assert_eq!(looked.get(), 3, "it goes on as soon as no write is in flight");
+        let began = Instant::now();
+        give_way(|| 1, Duration::from_millis(5));
+        assert!(began.elapsed() >= Duration::from_millis(5));
     }
 
     #[test]

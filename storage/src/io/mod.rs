@@ -18,6 +18,7 @@ pub(crate) mod buffers;
 pub mod glommio;
 #[cfg(test)]
 mod glommio_tests;
+pub mod in_flight;
 pub mod offline;
 pub mod poison;
 pub mod probe;
@@ -28,6 +29,7 @@ pub use aligned::{Chunk, ChunkPool};
 pub use glommio::GlommioDisk;
 /// The disk of this host, as the broker uses it: callers name no engine.
 pub use glommio::GlommioDisk as HostDisk;
+pub use in_flight::JournalIo;
 pub use offline::OfflineDisk;
 pub use poison::Poison;
 pub use probe::DiskProbe;

@@ -17,7 +17,7 @@ use super::builder::Sealed;
 use super::recycle::JournalFile;
 use super::{FrameCost, Inner, SyncMode, Ticket};
 use crate::error::{StorageError, StorageResult};
-use crate::io::{Disk, DiskBuffer, DiskFile};
+use crate::io::{Disk, DiskBuffer, DiskFile, JournalIo};
 
 /// Runs the writer until the journal is closed and drained, or a device error.
 pub(super) async fn run<D: Disk>(inner: &Inner<D>, on_complete: impl FnMut(Ticket)) -> StorageResult<()> {
@@ -121,7 +121,9 @@ impl<D: Disk> Inner<D> {
         self.work.until(|| (file.prewritten.get() >= end).then_some(())).await;
         let began = self.disk.now();
         let handle = if *by_itself { &file.frames } else { &file.plain };
+        let in_flight = JournalIo::begin();
         let write = handle.write_at(frame.buffer.clone(), frame.place.position).await;
+        drop(in_flight);
         self.config.poison.guard(write)?;
         if !by_itself {
             file.unflushed.set(true);
@@ -191,6 +193,7 @@ impl<D: Disk> Inner<D> {
     /// One flush per file that has unflushed frames: nearly always one.
     async fn flush(&self, files: &[std::rc::Rc<JournalFile<D>>]) -> StorageResult<()> {
         let began = self.disk.now();
+        let _in_flight = JournalIo::begin();
         for file in files {
             if !planted!(JournalFlushSkipped) {
                 self.config.poison.guard(file.plain.sync().await)?;

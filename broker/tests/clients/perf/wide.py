@@ -84,7 +84,9 @@ def group_ready(stream):
 
 def longest(after, before, name):
     """Upper bound, ms, of the highest bucket in which a turn of these lies."""
-    bounds = storage.difference(after, before, name + "_bucket")
+    grown = {}
+    storage.grow(grown, after, before)
+    bounds = storage.bounds(grown, name + "_bucket")
     everything = max(bounds.values(), default=0)
     below = [bound for bound in bounds if bounds[bound] >= everything]
     return min(below, default=float("inf")) * 1e3
