@@ -1,7 +1,8 @@
 //! The checkpoint table: per partition, up to where its segments are durable by themselves, and the small facts that go with it.
 //!
 //! One table per journal (`checkpoint/<journal id>`) and one that recovery writes (`checkpoint/base`); of several entries for a partition the one
-//! in the table with the highest sequence holds. Content: rkyv in the checksummed envelope of `snapshot_file`. Callers: store (writes), loader (reads).
+//! in the table with the highest sequence holds. A table says which it is, and up to where it makes which journals needless: one that was exchanged for another or
+//! for an older one is found out. Content: rkyv in the checksummed envelope of `snapshot_file`. Callers: store (writes), loader (reads).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -78,8 +79,32 @@ pub type CheckpointTable = BTreeMap<TopicPartition, CheckpointEntry>;
 pub struct CheckpointFile {
     file: SnapshotFile,
     sequence: u64,
+    name: String,
     /// The one that is there when another should be.
     alone: Option<PathBuf>,
+    covers: Option<Vec<Covered>>,
+}
+
+/// Frames of a journal that a table makes needless, with those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Covered {
+    /// The journal.
+    pub journal: u64,
+    /// Its generation.
+    pub generation: u64,
+    /// Frames of this generation up to here, and all of earlier ones.
+    pub up_to: u64,
+}
+
+/// What a table says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableHead {
+    /// Higher than that of every table before it.
+    pub sequence: u64,
+    /// Its name, without generation.
+    pub name: String,
+    /// Up to where it makes journals needless; `None` in tables of version 2, which do not say.
+    pub covers: Option<Vec<Covered>>,
 }
 
 impl CheckpointFile {
@@ -87,19 +112,27 @@ impl CheckpointFile {
     /// taken for empty because it cannot be read.
     pub async fn open<D: Disk>(disk: &D, dir: &DataDir, name: &str) -> StorageResult<(CheckpointFile, Option<CheckpointTable>)> {
         let (file, snapshot) = SnapshotFile::open(disk, &checkpoint_dir(dir), name, KIND, VERSION, TABLE_BYTES_MAX).await?;
-        let Some(snapshot) = snapshot else { return Ok((CheckpointFile { file, sequence: 0, alone: None }, None)) };
+        let name = name.to_string();
+        let Some(snapshot) = snapshot else { return Ok((CheckpointFile { file, sequence: 0, name, alone: None, covers: None }, None)) };
         let path = snapshot.path.clone();
         // The damaged generation may have been the newer one: then what is left does not match the journal any more.
         if let Some(damaged) = snapshot.damaged {
             return Err(StorageError::corrupt(&path, None, format!("its other generation cannot be read: {damaged}")));
         }
-        if snapshot.version < VERSION {
-            let why = format!("it has format version {}, of a development build: only version {VERSION} can be read", snapshot.version);
+        if snapshot.version < VERSION_MIN {
+            let why = format!(
+                "it has format version {}, of a development build: only versions from {VERSION_MIN} on can be read",
+                snapshot.version
+            );
             return Err(StorageError::corrupt(&path, None, why));
         }
-        let (sequence, table) = decode(&snapshot.bytes).map_err(|why| StorageError::corrupt(&path, None, why))?;
+        let (head, table) = decode(snapshot.version, &snapshot.bytes).map_err(|why| StorageError::corrupt(&path, None, why))?;
+        if head.covers.is_some() && head.name != name {
+            let why = format!("it is a copy of the table {:?}. Restore this directory from a copy", head.name);
+            return Err(StorageError::corrupt(&path, None, why));
+        }
         let alone = snapshot.alone.then_some(path);
-        Ok((CheckpointFile { file, sequence, alone }, Some(table)))
+        Ok((CheckpointFile { file, sequence: head.sequence, name, alone, covers: head.covers }, Some(table)))
     }
 
     /// Refuses a table whose other generation is gone: that may have been the newer one. Not for a table that a newer one covers: it was being removed.
@@ -108,6 +141,16 @@ impl CheckpointFile {
             None => Ok(()),
             Some(path) => Err(StorageError::corrupt(path, None, "its other generation is missing, which may be the newer one")),
         }
+    }
+
+    /// Up to where it makes journals needless; `None` when it does not say, or there is none.
+    pub fn covers(&self) -> Option<&[Covered]> {
+        self.covers.as_deref()
+    }
+
+    /// What the next write, under `sequence`, says of itself.
+    pub fn head(&self, sequence: u64, covers: Vec<Covered>) -> TableHead {
+        TableHead { sequence, name: self.name.clone(), covers: Some(covers) }
     }
 
     /// Sequence of the newest content, 0 when there is none.
@@ -163,6 +206,15 @@ pub async fn table_names<D: Disk>(disk: &D, dir: &DataDir) -> StorageResult<Vec<
 #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 struct TableOnDisk {
     sequence: u64,
+    name: String,
+    /// (journal, generation, up to)
+    covers: Vec<(u64, u64, u64)>,
+    entries: Vec<EntryOnDisk>,
+}
+
+#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+struct TableOnDiskV2 {
+    sequence: u64,
     entries: Vec<EntryOnDisk>,
 }
 
@@ -186,7 +238,7 @@ struct EntryOnDisk {
 }
 
 /// Bytes of a table.
-pub fn encode<'a>(sequence: u64, entries: impl Iterator<Item = (TopicPartition, &'a CheckpointEntry)>) -> Vec<u8> {
+pub fn encode<'a>(head: &TableHead, entries: impl Iterator<Item = (TopicPartition, &'a CheckpointEntry)>) -> Vec<u8> {
     let entries = entries
         .map(|(tp, e)| EntryOnDisk {
             topic: tp.topic.0,
@@ -204,15 +256,23 @@ pub fn encode<'a>(sequence: u64, entries: impl Iterator<Item = (TopicPartition, 
             producers_inline: if let SavedProducers::Inline(bytes) = &e.producers { bytes.clone() } else { Vec::new() },
         })
         .collect();
-    let table = TableOnDisk { sequence, entries };
+    let covers = head.covers.iter().flatten().map(|c| (c.journal, c.generation, c.up_to)).collect();
+    let table = TableOnDisk { sequence: head.sequence, name: head.name.clone(), covers, entries };
     rkyv::to_bytes::<rancor::Error>(&table).expect("plain data into memory does not fail").into_vec()
 }
 
-/// Reads a table's bytes, which must be aligned for rkyv. An error text for what `encode` cannot have written.
-pub fn decode(bytes: &[u8]) -> Result<(u64, CheckpointTable), String> {
-    let table: TableOnDisk = rkyv::from_bytes::<TableOnDisk, rancor::Error>(bytes).map_err(|e| e.to_string())?;
+/// Reads a table's bytes of a version, which must be aligned for rkyv. An error text for what `encode` cannot have written.
+pub fn decode(version: u32, bytes: &[u8]) -> Result<(TableHead, CheckpointTable), String> {
+    let (head, list) = if version < VERSION {
+        let table = rkyv::from_bytes::<TableOnDiskV2, rancor::Error>(bytes).map_err(|e| e.to_string())?;
+        (TableHead { sequence: table.sequence, name: String::new(), covers: None }, table.entries)
+    } else {
+        let table = rkyv::from_bytes::<TableOnDisk, rancor::Error>(bytes).map_err(|e| e.to_string())?;
+        let covers = table.covers.into_iter().map(|(journal, generation, up_to)| Covered { journal, generation, up_to }).collect();
+        (TableHead { sequence: table.sequence, name: table.name, covers: Some(covers) }, table.entries)
+    };
     let mut entries = CheckpointTable::new();
-    for e in table.entries {
+    for e in list {
         let tp = TopicPartition { topic: TopicId(e.topic), partition: e.partition };
         let epochs = e.epochs.into_iter().map(|(epoch, start_offset)| EpochStart { epoch, start_offset }).collect();
         let entry = CheckpointEntry {
@@ -234,12 +294,13 @@ pub fn decode(bytes: &[u8]) -> Result<(u64, CheckpointTable), String> {
             return Err(format!("{tp} twice"));
         }
     }
-    Ok((table.sequence, entries))
+    Ok((head, entries))
 }
 
 const KIND: SnapshotKind = *b"CKPT";
-/// 2: checksums.
-const VERSION: u32 = 2;
+/// 2: checksums. 3: name and what it covers.
+const VERSION: u32 = 3;
+const VERSION_MIN: u32 = 2;
 /// Largest table, bytes: about a million partitions with small producer snapshots.
 const TABLE_BYTES_MAX: usize = 512 << 20;
 
@@ -258,6 +319,17 @@ mod tests {
         }
     }
 
+    fn head(sequence: u64) -> TableHead {
+        let covers = vec![Covered { journal: 0xab, generation: 3, up_to: 77 }, Covered { journal: 7, generation: 1, up_to: u64::MAX }];
+        TableHead { sequence, name: BASE_NAME.to_string(), covers: Some(covers) }
+    }
+
+    fn aligned(bytes: &[u8]) -> rkyv::util::AlignedVec<16> {
+        let mut aligned = rkyv::util::AlignedVec::<16>::new();
+        aligned.extend_from_slice(bytes);
+        aligned
+    }
+
     #[test]
     fn a_table_round_trips() {
         let tp = |p| TopicPartition { topic: TopicId([7; 16]), partition: p };
@@ -267,25 +339,27 @@ mod tests {
             (tp(2), CheckpointEntry::empty(0)),
         ]
         .into();
-        let bytes = encode(3, table.iter().map(|(tp, e)| (*tp, e)));
-        let mut aligned = rkyv::util::AlignedVec::<16>::new();
-        aligned.extend_from_slice(&bytes);
-        assert_eq!(decode(&aligned), Ok((3, table)));
+        let head = head(3);
+        let bytes = encode(&head, table.iter().map(|(tp, e)| (*tp, e)));
+        assert_eq!(decode(VERSION, &aligned(&bytes)), Ok((head, table)));
+    }
+
+    #[test]
+    fn a_table_of_the_version_before_is_read() {
+        let old = TableOnDiskV2 { sequence: 4, entries: Vec::new() };
+        let bytes = rkyv::to_bytes::<rancor::Error>(&old).unwrap();
+        let head = TableHead { sequence: 4, name: String::new(), covers: None };
+        assert_eq!(decode(2, &bytes), Ok((head, CheckpointTable::new())));
     }
 
     #[test]
     fn impossible_tables_are_refused() {
         let tp = TopicPartition::default();
         for bad in [entry(4), CheckpointEntry { log_start: -1, ..entry(10) }] {
-            let bytes = encode(1, [(tp, &bad)].into_iter());
-            let mut aligned = rkyv::util::AlignedVec::<16>::new();
-            aligned.extend_from_slice(&bytes);
-            assert!(decode(&aligned).is_err());
+            assert!(decode(VERSION, &aligned(&encode(&head(1), [(tp, &bad)].into_iter()))).is_err());
         }
-        let twice = encode(1, [(tp, &entry(10)), (tp, &entry(11))].into_iter());
-        let mut aligned = rkyv::util::AlignedVec::<16>::new();
-        aligned.extend_from_slice(&twice);
-        assert!(decode(&aligned).unwrap_err().contains("twice"));
-        assert!(decode(&aligned[..10]).is_err());
+        let twice = aligned(&encode(&head(1), [(tp, &entry(10)), (tp, &entry(11))].into_iter()));
+        assert!(decode(VERSION, &twice).unwrap_err().contains("twice"));
+        assert!(decode(VERSION, &twice[..10]).is_err());
     }
 }

@@ -12,7 +12,7 @@ use futures_util::future::{Either, select};
 use futures_util::lock::MutexGuard;
 use futures_util::stream::TryStreamExt;
 
-use crate::checkpoint::{self, CheckpointEntry, CheckpointFile, RecoveryPoint, SavedProducers};
+use crate::checkpoint::{self, CheckpointEntry, CheckpointFile, Covered, RecoveryPoint, SavedProducers};
 use crate::error::StorageError;
 use crate::io::{Disk, DiskFile, IoOp};
 use crate::journal::Ticket;
@@ -146,9 +146,17 @@ async fn cycle<D: Disk>(
             state.saved.high_watermark = state.high_watermark;
         }
     }
-    write_table(store, &mut file, &BTreeMap::new()).await?;
-    store.dirty.borrow_mut().retain(|tp| store.logs.borrow().get(tp).is_some_and(|log| log.inner().state.borrow().is_dirty()));
-    release_journal(store);
+    for _ in 0..TABLES_PER_CYCLE {
+        store.covered.set(needless(store));
+        write_table(store, &mut file, &BTreeMap::new()).await?;
+        store.dirty.borrow_mut().retain(|tp| store.logs.borrow().get(tp).is_some_and(|log| log.inner().state.borrow().is_dirty()));
+        // Only what the table says is durable: a start compares the two.
+        store.journal.release(store.covered.get());
+        // What a log held that was deleted meanwhile must not wait for the next append: there may be no room for it.
+        if !store.dirty.borrow().is_empty() || needless(store) == store.covered.get() {
+            break;
+        }
+    }
     for (index, log) in logs.iter().enumerate() {
         give_way(store, index).await;
         bound_idle_index(store, log.inner());
@@ -382,6 +390,8 @@ async fn write_table<D: Disk>(
     instead: &BTreeMap<TopicPartition, CheckpointEntry>,
 ) -> Result<(), StorageError> {
     let sequence = file.sequence() + 1;
+    let generation = store.journal.generation();
+    let head = file.head(sequence, vec![Covered { journal: store.journal_id.0, generation, up_to: store.covered.get().0 }]);
     // What is saved of a log changes only under the checkpoint lock, which the caller holds, so the entries fit together although others run in
     // between. A log that comes meanwhile has all it has in the journal; one that goes leaves an entry that nobody asks for.
     let mut entries: Vec<(TopicPartition, CheckpointEntry)> = Vec::new();
@@ -391,7 +401,7 @@ async fn write_table<D: Disk>(
         let entry = instead.get(&tp).cloned();
         entries.push((tp, entry.unwrap_or_else(|| log.inner().state.borrow().saved.clone())));
     }
-    let encode = move || checkpoint::encode(sequence, entries.iter().map(|(tp, entry)| (*tp, entry)));
+    let encode = move || checkpoint::encode(&head, entries.iter().map(|(tp, entry)| (*tp, entry)));
     let content = if store.logs.borrow().len() <= LOGS_PER_TURN { encode() } else { store.disk.compute(encode).await };
     let written = file.write(&store.disk, sequence, &content).await;
     if let Err(error) = &written
@@ -408,14 +418,13 @@ fn is_full_before_rename(error: &StorageError) -> bool {
     matches!(error, StorageError::Io(e) if e.is_disk_full() && e.op != IoOp::Rename && e.path.extension().is_some_and(|end| end == "new"))
 }
 
-/// Gives back what no log needs any more for its recovery.
-fn release_journal<D: Disk>(store: &StoreInner<D>) {
+/// Up to where no log needs the journal any more for its recovery, when the table says what is saved of each.
+fn needless<D: Disk>(store: &StoreInner<D>) -> Ticket {
     let logs = store.dirty_logs();
     let first_live = logs.iter().filter_map(|log| log.inner().state.borrow().first_live().map(|batch| batch.ticket_first)).min();
     let completed = store.journal.completed();
     let first_live = if planted!(JournalReleasedTooEarly) { None } else { first_live };
-    let up_to = first_live.map_or(completed, |ticket| Ticket(ticket.0.saturating_sub(1)).min(completed));
-    store.journal.release(up_to);
+    first_live.map_or(completed, |ticket| Ticket(ticket.0.saturating_sub(1)).min(completed))
 }
 
 /// Moves a log's start and answers when that is durable.
@@ -549,6 +558,8 @@ async fn remove_deleted<D: Disk>(store: &StoreInner<D>) -> Result<(), StorageErr
 
 /// Part of the tail's budget that flushed bytes may keep after a checkpoint.
 const CACHED_PART: usize = 4;
+/// Tables that one cycle may write.
+const TABLES_PER_CYCLE: usize = 2;
 /// Logs handled in one turn of the shard.
 const LOGS_PER_TURN: usize = 64;
 /// Chunks of memory looked at in one turn of the shard when memory is given back.

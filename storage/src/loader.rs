@@ -12,13 +12,13 @@ use coreline_wire::ids::TopicPartition;
 use futures_util::stream::StreamExt;
 
 use crate::checkpoint::{
-    self, BASE_NAME, CheckpointEntry, CheckpointFile, CheckpointTable, RecoveryPoint, SavedProducers, checkpoint_dir, table_names,
+    self, BASE_NAME, CheckpointEntry, CheckpointFile, CheckpointTable, Covered, RecoveryPoint, SavedProducers, checkpoint_dir, table_names,
 };
 use crate::compaction::swap;
 use crate::data_dir::{DataDir, JournalId};
 use crate::error::StorageError;
 use crate::io::{DirEntry, Disk, DiskBuffer, DiskFile, OpenMode};
-use crate::journal::{self, ReplayEnd};
+use crate::journal::{self, ReplayEnd, ReplayReport};
 use crate::log::append_plan::producer_batch;
 use crate::producer_state::ProducerTable;
 use crate::recovery::{Redo, RedoSegment, RedoVerdict};
@@ -64,12 +64,15 @@ pub async fn recover<D: Disk>(
     // Nothing may be decided by bytes that were never durable.
     disk.sync_all().await?;
     let mut report = RecoveryReport::default();
-    let (mut base, mut merged, sequence_max, other_tables) = read_tables(disk, dir).await?;
+    let Tables { mut base, mut merged, sequence_max, others, coverage } = read_tables(disk, dir).await?;
+    let mut drained = Vec::new();
     report.journals = dir.list_journals(disk).await?;
     let mut unknown: BTreeSet<TopicPartition> = merged.keys().copied().filter(|tp| !exists(*tp)).collect();
     let mut redos: BTreeMap<TopicPartition, Redo> = BTreeMap::new();
     for id in report.journals.clone() {
-        replay_journal(disk, &dir.journal(id), exists, &merged, &mut redos, &mut unknown, &mut report).await?;
+        let replayed = replay_journal(disk, &dir.journal(id), exists, &merged, &mut redos, &mut unknown, &mut report).await?;
+        coverage.check(dir, id, &replayed)?;
+        drained.push(Covered { journal: id.0, generation: replayed.generation, up_to: u64::MAX });
         put_back_all(disk, dir, &mut merged, &mut redos, now_ms, &mut report).await?;
     }
     list_all(disk, dir, &merged, &unknown, sequence_max, &mut report).await?;
@@ -83,10 +86,10 @@ pub async fn recover<D: Disk>(
         disk.sync_all().await?;
     }
     let sequence = sequence_max + 1;
-    let content = checkpoint::encode(sequence, merged.iter().map(|(tp, entry)| (*tp, entry)));
+    let content = checkpoint::encode(&base.head(sequence, drained), merged.iter().map(|(tp, entry)| (*tp, entry)));
     base.write(disk, sequence, &content).await?;
     // Everything is in the base table now.
-    for mut table in other_tables {
+    for mut table in others {
         table.remove(disk).await?;
     }
     report.partitions = merged.len();
@@ -107,15 +110,67 @@ pub async fn recover<D: Disk>(
 pub async fn begin_empty<D: Disk>(disk: &D, dir: &DataDir) -> Result<RecoveryReport, StorageError> {
     let (mut base, table) = CheckpointFile::open(disk, dir, BASE_NAME).await?;
     assert!(table.is_none(), "a directory formatted by this process has no checkpoint yet");
-    base.write(disk, 1, &checkpoint::encode(1, std::iter::empty())).await?;
+    let content = checkpoint::encode(&base.head(1, Vec::new()), std::iter::empty());
+    base.write(disk, 1, &content).await?;
     Ok(RecoveryReport::default())
 }
 
-/// All tables merged, newest sequence last; the base table for writing; the others for removal.
-async fn read_tables<D: Disk>(
-    disk: &D,
-    dir: &DataDir,
-) -> Result<(CheckpointFile, CheckpointTable, u64, Vec<CheckpointFile>), StorageError> {
+/// What the tables say of the journals: an older copy of a table does not fit to what the journals know.
+pub(crate) struct Coverage {
+    base: u64,
+    /// `None` when a table is of a version that does not say.
+    covers: Option<Vec<Covered>>,
+}
+
+impl Coverage {
+    /// Of the tables that count, `base` among them.
+    pub(crate) fn new<'a>(base: &CheckpointFile, tables: impl Iterator<Item = &'a CheckpointFile>) -> Coverage {
+        let mut covers = base.covers().map(<[Covered]>::to_vec);
+        for table in tables.filter(|table| table.sequence() > base.sequence()) {
+            covers = covers.zip(table.covers()).map(|(all, some)| [&all, some].concat());
+        }
+        Coverage { base: base.sequence(), covers }
+    }
+
+    /// Refuses tables that are older than a journal: it was opened behind a newer base, or has given up frames that no table makes needless.
+    pub(crate) fn check(&self, dir: &DataDir, id: JournalId, replayed: &ReplayReport) -> Result<(), StorageError> {
+        let tables = checkpoint_dir(dir);
+        let (path, newest, why) = if replayed.base_table > self.base {
+            let newest = format!("begins behind table {}", replayed.base_table);
+            (tables.join(BASE_NAME), newest, format!("it has sequence {}", self.base))
+        } else {
+            let covers = |c: &Covered| {
+                c.journal == id.0
+                    && (c.generation > replayed.generation || (c.generation == replayed.generation && c.up_to >= replayed.released.0))
+            };
+            match &self.covers {
+                Some(all) if replayed.released.0 > 0 && !all.iter().any(covers) => {
+                    let newest = format!("has given up its frames up to {} of generation {}", replayed.released.0, replayed.generation);
+                    (tables.join(checkpoint::journal_table_name(id)), newest, "no table has what they held".to_string())
+                }
+                _ => return Ok(()),
+            }
+        };
+        let why = format!(
+            "{why}, but the journal {} {newest}: this is an older copy, and acknowledged records may be missing with it. Restore this directory from a copy",
+            dir.journal(id).display()
+        );
+        Err(StorageError::corrupt(&path, None, why))
+    }
+}
+
+struct Tables {
+    /// For writing.
+    base: CheckpointFile,
+    /// All entries, those of the newest sequence last.
+    merged: CheckpointTable,
+    sequence_max: u64,
+    /// For removal.
+    others: Vec<CheckpointFile>,
+    coverage: Coverage,
+}
+
+async fn read_tables<D: Disk>(disk: &D, dir: &DataDir) -> Result<Tables, StorageError> {
     let (base, base_table) = CheckpointFile::open(disk, dir, BASE_NAME).await?;
     let journals = dir.list_journals(disk).await?;
     if base_table.is_none() && !journals.is_empty() {
@@ -149,7 +204,8 @@ async fn read_tables<D: Disk>(
     if journals.is_empty() && !merged.is_empty() {
         return Err(journal_lost(dir, &dir.journals()));
     }
-    Ok((base, merged, sequence_max, others))
+    let coverage = Coverage::new(&base, others.iter());
+    Ok(Tables { base, merged, sequence_max, others, coverage })
 }
 
 /// A journal is made before the table of its store and before the first partition, and is never removed: what only it held is lost with it.
@@ -176,7 +232,7 @@ async fn replay_journal<D: Disk>(
     redos: &mut BTreeMap<TopicPartition, Redo>,
     unknown: &mut BTreeSet<TopicPartition>,
     report: &mut RecoveryReport,
-) -> Result<(), StorageError> {
+) -> Result<ReplayReport, StorageError> {
     let alignment = disk.alignment() as u32;
     let mut visit = |header: crate::journal::EntryHeader, data: &[u8]| {
         if unknown.contains(&header.partition) || !exists(header.partition) {
@@ -198,15 +254,18 @@ async fn replay_journal<D: Disk>(
         Ok(())
     };
     let replayed = journal::replay(disk, path, &mut visit).await?;
-    match replayed.end {
-        ReplayEnd::Empty | ReplayEnd::End => Ok(()),
+    match &replayed.end {
+        ReplayEnd::Empty | ReplayEnd::End => Ok(replayed),
         ReplayEnd::Torn { file, position } => {
             report.notes.push(format!("{}: a frame was being written at byte {position} when the process ended", file.display()));
-            Ok(())
+            Ok(replayed)
         }
         ReplayEnd::Corrupt { file, position, expected, proof } => {
-            let why = format!("frame {} is missing although frame {} exists: acknowledged data cannot be read", expected.0, proof.0);
-            Err(StorageError::corrupt(&file, Some(position), why))
+            let why = format!(
+                "frame {} is missing although {proof}: acknowledged data cannot be read. Restore this directory from a copy",
+                expected.0
+            );
+            Err(StorageError::corrupt(file, Some(*position), why))
         }
     }
 }

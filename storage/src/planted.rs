@@ -39,6 +39,8 @@ bugs! {
     GenerationNotRaised,
     /// Released journal files are used again before the released mark is durable.
     RecycledBeforeMark,
+    /// The journal's state says that frames are durable which are not yet.
+    ReachedAhead,
     /// A checkpoint releases every durable frame, needed or not.
     JournalReleasedTooEarly,
     /// The checkpoint table is written before the segments are flushed.

@@ -63,12 +63,23 @@ impl SnapshotFile {
                 continue;
             };
             match open_envelope(&path, &bytes, kind, version_max) {
+                Ok(snapshot) if snapshot.sequence % 2 != slot => {
+                    let why = format!("generation {} does not belong into this file: it is a copy of another", snapshot.sequence);
+                    damaged = Some(StorageError::corrupt(&path, Some(16), why));
+                }
                 Ok(snapshot) => found.push(snapshot),
                 Err(error @ StorageError::Corrupt { .. }) => damaged = Some(error),
                 Err(other) => return Err(other),
             }
         }
         found.sort_by_key(|s| s.sequence);
+        if let [older, newer] = &found[..]
+            && older.sequence + 1 != newer.sequence
+        {
+            let why = format!("generation {} beside {}: it is a copy from another time or place", older.sequence, newer.sequence);
+            damaged = Some(StorageError::corrupt(&older.path, Some(16), why));
+            found.remove(0);
+        }
         if planted!(OlderGenerationRead) {
             found.reverse();
         }
@@ -221,6 +232,26 @@ mod tests {
             assert_eq!(&open(&disk).await.unwrap().1.unwrap().bytes[..], b"new", "written over the damaged one");
             file.remove(&disk).await.unwrap();
             assert!(open(&disk.crash(0, CrashMode::LoseAll)).await.unwrap().1.is_none());
+        });
+    }
+
+    #[test]
+    fn a_generation_from_another_time_or_place_counts_as_damaged() {
+        block_on(async {
+            let disk = disk(3);
+            let (mut file, _) = open(&disk).await.unwrap();
+            let mut copies = Vec::new();
+            for n in 1..=6u8 {
+                file.write(&disk, 1, &[n; 10]).await.unwrap();
+                copies.push(disk.read_file(&slot_path(Path::new("/d"), "table", u64::from(n)), 1 << 20).await.unwrap().unwrap());
+            }
+            // .a has 6, .b has 5: an older one of the same file, the other copy, and as a control the right one.
+            for (slot, copy, left) in [(0, 2, 5), (0, 5, 5), (1, 1, 6), (1, 6, 6), (1, 5, 6)] {
+                let disk = disk.crash(0, CrashMode::KeepAll);
+                disk.write_file(&slot_path(Path::new("/d"), "table", slot), &copies[copy - 1]).await.unwrap();
+                let found = open(&disk).await.unwrap().1.unwrap();
+                assert_eq!((found.sequence, found.damaged.is_some()), (left, copy as u64 != 5 || slot == 0), "{copy} in {slot}");
+            }
         });
     }
 

@@ -20,7 +20,7 @@ use crate::data_dir::{DataDir, JournalId};
 use crate::error::StorageError;
 use crate::io::buffers::Buffers;
 use crate::io::{ChunkPool, Disk, Poison};
-use crate::journal::{FrameCost, Journal, JournalCosts, JournalStats, JournalUsage, Ticket};
+use crate::journal::{FrameCost, Journal, JournalConfig, JournalCosts, JournalStats, JournalUsage, Ticket};
 use crate::loader::SegmentListing;
 use crate::log::{Log, LogInner};
 use crate::notify::Notify;
@@ -149,6 +149,9 @@ pub(crate) struct StoreInner<D: Disk> {
     pub(crate) wake_at: Cell<u64>,
     /// One checkpoint (or write-behind pass) at a time.
     pub(crate) checkpoint: Mutex<CheckpointFile>,
+    pub(crate) journal_id: JournalId,
+    /// Frames of the journal up to here are not needed beside what is saved; changes under the lock of `checkpoint`.
+    pub(crate) covered: Cell<Ticket>,
     /// Directories of deleted logs, to be removed by the flusher.
     pub(crate) deleted: RefCell<Vec<TopicPartition>>,
     pub(crate) wake_flusher: Notify,
@@ -191,7 +194,9 @@ impl<D: Disk> Store<D> {
             recovered.ok_or_else(|| StorageError::corrupt(&checkpoint_dir(dir).join(BASE_NAME), None, "missing: recovery has not run"))?;
         let (mut table, _) = CheckpointFile::open(&disk, dir, &journal_table_name(journal)).await?;
         table.start_after(base.sequence());
-        let journal = Journal::open(disk.clone(), dir.journal(journal), config.journal(poison.clone())).await?;
+        let journal_id = journal;
+        let journal_config = JournalConfig { base_table: base.sequence(), ..config.journal(poison.clone()) };
+        let journal = Journal::open(disk.clone(), dir.journal(journal_id), journal_config).await?;
         let inner = StoreInner {
             pool: ChunkPool::new(config.tail_budget_bytes),
             flush_buffers: RefCell::new(Buffers::new(
@@ -218,6 +223,8 @@ impl<D: Disk> Store<D> {
             unflushed_bytes: Cell::new(0),
             wake_at: Cell::new(0),
             checkpoint: Mutex::new(table),
+            journal_id,
+            covered: Cell::new(Ticket(0)),
             deleted: RefCell::default(),
             wake_flusher: Notify::default(),
             space: Notify::default(),

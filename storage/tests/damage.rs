@@ -2,6 +2,7 @@
 //! refused names a file, what can be repaired is, and the offline walk (`coreline log verify`) names it too. Repeat with `cargo test -p coreline-storage --test damage`.
 #![allow(clippy::unwrap_used)] // what a test takes for granted may panic
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -500,4 +501,83 @@ fn cut_and_missing_files_are_found() {
             }
         });
     }
+}
+
+/// A table of recovery points in whose place stands an older one of its own, or another table: every generation, as it was after each write of it. What the journal
+/// has given up since is not missed without a word.
+#[test]
+fn an_older_or_another_table_is_refused_or_costs_nothing() {
+    block_on(async {
+        let disk = SimDisk::new(1);
+        disk.mkdir(ROOT);
+        let is_table = |path: &PathBuf| path.starts_with(dir().checkpoints()) && path.extension().is_some_and(|e| e == "a" || e == "b");
+        let mut seen: BTreeMap<PathBuf, Vec<Vec<u8>>> = BTreeMap::new();
+        let mut note = |disk: &SimDisk| {
+            for path in disk.files().into_iter().filter(is_table) {
+                let (bytes, versions) = (disk.peek(&path).unwrap(), seen.entry(path).or_default());
+                if versions.last() != Some(&bytes) {
+                    versions.push(bytes);
+                }
+            }
+        };
+        // The first life ends cleanly, the second by its end; each with more checkpoints than a table has generations.
+        let (mut disk, mut logs, mut next) = (disk, Vec::new(), [0; 2]);
+        for life in 0..3 {
+            let store = open(&disk).await.unwrap();
+            note(&disk);
+            logs.clear();
+            beside(&store, async {
+                for round in 0..4 {
+                    for partition in 0..2 {
+                        let log = store.open_log(tp(partition), log_config(partition)).await.unwrap();
+                        // One of them rests in the second life.
+                        if partition == 0 || life != 1 {
+                            let next = &mut next[partition as usize];
+                            fill(&store, &log, *next..*next + 40).await;
+                            *next += 40;
+                        }
+                        if round == 3 {
+                            logs.push(vec![whole(&log).await]);
+                        }
+                    }
+                    checkpointed(&store, &disk).await;
+                    // Says in a frame what was given up.
+                    let log = store.log(tp(0)).unwrap();
+                    fill(&store, &log, next[0]..next[0] + 1).await;
+                    next[0] += 1;
+                    if round == 3 {
+                        logs[0] = vec![whole(&log).await];
+                    }
+                    note(&disk);
+                }
+                if life == 0 {
+                    store.shutdown().await.unwrap();
+                    note(&disk);
+                }
+            })
+            .await;
+            drop(store);
+            disk = disk.crash(0, CrashMode::KeepAll);
+        }
+        logs.push(vec![Vec::new()]);
+        let image = Image { disk, left: Left::Killed, logs };
+        assert_eq!(try_start(&image, |_| {}), Ok(Outcome::Whole));
+        let (mut refused, mut whole) = (0, 0);
+        let places: Vec<PathBuf> = image.disk.files().into_iter().filter(is_table).collect();
+        assert_eq!(places.len(), 4, "{places:?}");
+        for place in &places {
+            for (source, versions) in &seen {
+                for (number, bytes) in versions.iter().enumerate() {
+                    let damage = |disk: &SimDisk| block_on(disk.write_file(place, bytes)).unwrap();
+                    let what = format!("number {number} of {} in {}", source.display(), place.display());
+                    let outcome = try_start(&image, damage).unwrap_or_else(|why| panic!("{what}: {why}"));
+                    assert!(matches!(outcome, Outcome::Whole | Outcome::NoStart), "{what}: {outcome:?}");
+                    // The one that was there, or the older generation, of which nothing is read.
+                    *(if outcome == Outcome::Whole { &mut whole } else { &mut refused }) += 1;
+                    agree(outcome, verified(&image, damage), &what);
+                }
+            }
+        }
+        assert!(refused > 50 && whole >= 4, "{refused} refused, {whole} whole");
+    });
 }

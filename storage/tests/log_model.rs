@@ -197,7 +197,7 @@ async fn check_recovered(world: &World, life: &Life, clean: bool) {
         }
         world.models.borrow_mut().insert(p, model.clone());
         read_all(log, &model).await;
-        check_retries(world, log, &model);
+        check_retries(world, log, &model).await;
     }
 }
 
@@ -225,7 +225,9 @@ fn span_bytes(spans: &[ReadSpan]) -> Vec<u8> {
 }
 
 /// Retries of the last five batches of each producer are duplicates with their first offsets.
-fn check_retries(world: &World, log: &Log<SimDisk>, model: &ModelLog) {
+async fn check_retries(world: &World, log: &Log<SimDisk>, model: &ModelLog) {
+    // Of a log without records no read has seen to it.
+    log.load().await.expect("the end is there");
     for &producer in model.next_sequence.keys() {
         let of_producer = model.batches.iter().rev().filter(|b| b.producer.is_some_and(|(id, _)| id == producer));
         for batch in of_producer.take(5) {
@@ -391,7 +393,7 @@ async fn workload(world: &World, life: &Life, steps: u64) {
                 }
                 world.large.set(false);
             }
-            22 => check_retries(world, &life.logs[&p], &world.model(p)),
+            22 => check_retries(world, &life.logs[&p], &world.model(p)).await,
             _ => {
                 for _ in 0..world.below(200) {
                     yield_now().await;

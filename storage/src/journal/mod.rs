@@ -30,7 +30,9 @@ mod writer;
 
 pub use costs::{CostRange, JournalCosts};
 pub use replay::replay;
-pub use types::{EntryHeader, EntryKind, FrameCost, JournalConfig, JournalStats, JournalUsage, ReplayEnd, ReplayReport, SyncMode, Ticket};
+pub use types::{
+    EntryHeader, EntryKind, FrameCost, JournalConfig, JournalStats, JournalUsage, Proof, ReplayEnd, ReplayReport, SyncMode, Ticket,
+};
 
 use builder::FrameQueue;
 use costs::Costs;

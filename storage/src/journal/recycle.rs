@@ -1,8 +1,9 @@
 //! The journal's files: opening them under a new generation, writing them full of zeros in the background, giving each slot a file, using released files again.
 //!
-//! In the directory: `NNNNNNNN.frames`, all of one size, and the snapshot file `journal` with id, generation and released mark. A released file is used again
-//! only after the released mark was made durable: replay can then tell a file that was overwritten from one that is lost. A generation is made durable
-//! before its first frame: old frames are dead from then on.
+//! In the directory: `NNNNNNNN.frames`, all of one size, and the snapshot file `journal` with id, generation, released and reached mark. A released file is used
+//! again only after the released mark was made durable: replay can then tell a file that was overwritten from one that is lost. A generation is made durable
+//! before its first frame: old frames are dead from then on. Soon after the first frame of a file is durable the reached mark says so, off the path of
+//! appends: replay then misses that file when it is gone or holds something else.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -32,8 +33,10 @@ const PROBE_ROUNDS: usize = 12;
 
 const STATE_NAME: &str = "journal";
 const STATE_KIND: SnapshotKind = *b"JRNL";
-const STATE_VERSION: u32 = 1;
-const STATE_BYTES: usize = 24;
+/// 2: reached, base.
+const STATE_VERSION: u32 = 2;
+const STATE_BYTES: usize = 40;
+const STATE_BYTES_V1: usize = 24;
 
 /// A file of the journal.
 pub(super) struct JournalFile<D: Disk> {
@@ -60,6 +63,8 @@ pub(super) struct Files<D: Disk> {
     retired: Vec<Rc<JournalFile<D>>>,
     total: u64,
     next_number: u64,
+    /// The journal state on the disk knows frames up to here as durable (or could not be written for want of space).
+    reached: u64,
 }
 
 /// What `open` found and made.
@@ -79,6 +84,10 @@ pub(super) struct JournalState {
     pub(super) journal: u64,
     pub(super) generation: u64,
     pub(super) released: u64,
+    /// Frames up to here were durable when this was written.
+    pub(super) reached: u64,
+    /// Sequence of the checkpoint table `base` behind which this generation was opened; 0 when it is not known.
+    pub(super) base: u64,
 }
 
 impl JournalState {
@@ -87,13 +96,19 @@ impl JournalState {
         out[0..8].copy_from_slice(&self.journal.to_le_bytes());
         out[8..16].copy_from_slice(&self.generation.to_le_bytes());
         out[16..24].copy_from_slice(&self.released.to_le_bytes());
+        out[24..32].copy_from_slice(&self.reached.to_le_bytes());
+        out[32..40].copy_from_slice(&self.base.to_le_bytes());
         out
     }
 
-    fn decode(bytes: &[u8]) -> Option<JournalState> {
-        let bytes: &[u8; STATE_BYTES] = bytes.try_into().ok()?;
-        let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
-        Some(JournalState { journal: number(0), generation: number(8), released: number(16) })
+    fn decode(version: u32, bytes: &[u8]) -> Option<JournalState> {
+        let len = if version == 1 { STATE_BYTES_V1 } else { STATE_BYTES };
+        if bytes.len() != len {
+            return None;
+        }
+        // What version 1 does not have is 0: not known.
+        let number = |index: usize| bytes.as_chunks::<8>().0.get(index).map_or(0, |eight| u64::from_le_bytes(*eight));
+        Some(JournalState { journal: number(0), generation: number(1), released: number(2), reached: number(3), base: number(4) })
     }
 
     /// Reads the state of the journal in `dir`; the flag says that one of its two copies is damaged, so that this may be the older one.
@@ -102,7 +117,7 @@ impl JournalState {
         let Some(found) = found else {
             return Ok((file, None));
         };
-        let state = JournalState::decode(&found.bytes);
+        let state = JournalState::decode(found.version, &found.bytes);
         let state =
             state.ok_or_else(|| StorageError::corrupt(&found.path, None, format!("{} bytes of journal state", found.bytes.len())))?;
         Ok((file, Some((state, found.damaged.is_some()))))
@@ -145,7 +160,7 @@ pub(super) async fn open<D: Disk>(disk: &D, dir: &Path, config: &JournalConfig) 
     // A damaged copy may have named the next generation: leave that one out.
     let raise = u64::from(!planted!(GenerationNotRaised));
     let generation = old.map_or(1, |(state, damaged)| state.generation + raise + u64::from(damaged));
-    let state = JournalState { journal, generation, released: 0 };
+    let state = JournalState { journal, generation, released: 0, reached: 0, base: config.base_table };
     state_file.write(disk, STATE_VERSION, &state.encode()).await.inspect_err(|e| poison.set(e))?;
 
     let mut files = Files {
@@ -157,6 +172,7 @@ pub(super) async fn open<D: Disk>(disk: &D, dir: &Path, config: &JournalConfig) 
         retired: Vec::new(),
         total: 0,
         next_number: found.iter().map(|f| f.0 + 1).max().unwrap_or(0),
+        reached: 0,
     };
     let mut kept = Vec::new();
     for (_, path, size) in found {
@@ -306,14 +322,17 @@ impl<D: Disk> Files<D> {
         self.retired.push(file);
     }
 
-    /// What to do next, given the slot of the next frame and whether that slot is half full.
-    fn next_job(&mut self, head_slot: u64, half_full: bool) -> Option<Job<D>> {
+    /// What to do next, given the slot of the next frame, the first frame there, whether that slot is half full, and which frame is durable.
+    fn next_job(&mut self, head_slot: u64, head_first: u64, half_full: bool, completed: u64) -> Option<Job<D>> {
         if !self.retired.is_empty() {
             return Some(Job::Recycle(std::mem::take(&mut self.retired)));
         }
         let unfinished = |file: &&Rc<JournalFile<D>>| file.prewritten.get() < self.file_bytes;
         if let Some(file) = self.bound.iter().find(unfinished) {
             return Some(Job::WriteZeros(file.clone(), 1));
+        }
+        if self.reached < head_first && head_first <= completed {
+            return Some(Job::MarkReached);
         }
         if let Some(file) = self.free.iter().find(unfinished) {
             return Some(Job::WriteZeros(file.clone(), STEPS_AHEAD));
@@ -345,6 +364,8 @@ enum Job<D: Disk> {
     WriteZeros(Rc<JournalFile<D>>, usize),
     /// Create the file of this number.
     Create(u64),
+    /// Make durable that the newest file holds frames that are.
+    MarkReached,
 }
 
 impl<D: Disk> Inner<D> {
@@ -359,7 +380,8 @@ impl<D: Disk> Inner<D> {
                     return Some(None);
                 }
                 let space = &state.frames.space;
-                state.files.next_job(space.head_slot(), space.head_is_half_full()).map(Some)
+                let completed = state.marks.completed();
+                state.files.next_job(space.head_slot(), space.head_first(), space.head_is_half_full(), completed).map(Some)
             });
             let Some(job) = job.await else {
                 return self.mark_released(state_file).await;
@@ -368,6 +390,7 @@ impl<D: Disk> Inner<D> {
                 Job::Recycle(files) => self.recycle(files, state_file).await,
                 Job::WriteZeros(file, steps) => self.extend(&file, steps).await,
                 Job::Create(number) => self.add_file(number).await,
+                Job::MarkReached => self.mark_reached(state_file).await,
             };
             match done {
                 Ok(()) => self.work.notify(),
@@ -385,13 +408,13 @@ impl<D: Disk> Inner<D> {
     }
 
     async fn recycle(&self, files: Vec<Rc<JournalFile<D>>>, state_file: &mut SnapshotFile) -> StorageResult<()> {
-        let released = self.state.borrow().frames.space.released();
-        let state = JournalState { journal: self.identity.journal, generation: self.identity.generation, released };
+        let now = self.state_now();
         let marked = match planted!(RecycledBeforeMark) {
             true => Ok(()),
-            false => state_file.write(&self.disk, STATE_VERSION, &state.encode()).await,
+            false => state_file.write(&self.disk, STATE_VERSION, &now.encode()).await,
         };
         let state = &mut *self.state.borrow_mut();
+        state.files.reached = now.reached;
         if let Err(e) = marked {
             if e.is_disk_full() {
                 state.files.retired.extend(files);
@@ -403,13 +426,30 @@ impl<D: Disk> Inner<D> {
         Ok(())
     }
 
+    fn state_now(&self) -> JournalState {
+        let state = self.state.borrow();
+        let reached = if planted!(ReachedAhead) { state.frames.newest() } else { state.marks.completed() };
+        let Identity { journal, generation } = self.identity;
+        JournalState { journal, generation, released: state.frames.space.released(), reached, base: self.config.base_table }
+    }
+
+    /// The first frame of a file is durable: from now on the loss of that file shows.
+    async fn mark_reached(&self, state_file: &mut SnapshotFile) -> StorageResult<()> {
+        let now = self.state_now();
+        self.state.borrow_mut().files.reached = now.reached;
+        match state_file.write(&self.disk, STATE_VERSION, &now.encode()).await {
+            // Only the loss of this one file would not show.
+            Err(e) if e.is_disk_full() => Ok(()),
+            other => other,
+        }
+    }
+
     /// At the end: what was released is not read again, so that damage to it does no harm.
     async fn mark_released(&self, state_file: &mut SnapshotFile) -> StorageResult<()> {
-        let released = self.state.borrow().frames.space.released();
-        if released == 0 {
+        let state = self.state_now();
+        if state.released == 0 {
             return Ok(());
         }
-        let state = JournalState { journal: self.identity.journal, generation: self.identity.generation, released };
         match state_file.write(&self.disk, STATE_VERSION, &state.encode()).await {
             // The next start reads a little more.
             Err(e) if e.is_disk_full() => Ok(()),

@@ -1,13 +1,13 @@
 //! Reading a journal back after a crash: every entry of the last generation that was not released, in order, up to the first bad or missing frame.
 //!
 //! Each frame says which frames were durable when it was sent. So a bad frame can be told apart: when any valid frame of the generation knows it as
-//! durable, the disk has lost acknowledged bytes ([`ReplayEnd::Corrupt`]); otherwise it is a write that the crash interrupted ([`ReplayEnd::Torn`]).
+//! durable, or the journal's state does, the disk has lost acknowledged bytes ([`ReplayEnd::Corrupt`]); otherwise it is a write that the crash interrupted ([`ReplayEnd::Torn`]).
 
 use std::path::{Path, PathBuf};
 
 use super::frame::{self, FRAME_HEADER_BYTES, FrameHeader};
 use super::recycle::{self, JournalState};
-use super::{EntryHeader, ReplayEnd, ReplayReport, Ticket};
+use super::{EntryHeader, Proof, ReplayEnd, ReplayReport, Ticket};
 use crate::error::{StorageError, StorageResult};
 use crate::io::{Disk, DiskFile, OpenMode};
 use crate::limits::ALIGNMENT_MIN;
@@ -23,8 +23,17 @@ type Visit<'a> = &'a mut dyn FnMut(EntryHeader, &[u8]) -> StorageResult<()>;
 /// in the report why. Frames that were released are left out as far as that is known. An error of `visit` ends the replay and is returned. Changes nothing
 /// on the disk. A directory that does not exist or was never opened as a journal has nothing to read.
 pub async fn replay<D: Disk>(disk: &D, dir: &Path, visit: Visit<'_>) -> StorageResult<ReplayReport> {
-    let mut report =
-        ReplayReport { generation: 0, frames: 0, entries: 0, data_bytes: 0, first: Ticket(0), last: Ticket(0), end: ReplayEnd::Empty };
+    let mut report = ReplayReport {
+        generation: 0,
+        base_table: 0,
+        released: Ticket(0),
+        frames: 0,
+        entries: 0,
+        data_bytes: 0,
+        first: Ticket(0),
+        last: Ticket(0),
+        end: ReplayEnd::Empty,
+    };
     let found = match recycle::list(disk, dir).await {
         Err(StorageError::Io(e)) if e.is_not_found() => return Ok(report),
         other => other?,
@@ -47,16 +56,18 @@ pub async fn replay<D: Disk>(disk: &D, dir: &Path, visit: Visit<'_>) -> StorageR
             return Err(StorageError::corrupt(dir, None, why));
         }
         // The damaged copy was the newer one; the frames say what it said.
-        state = JournalState { generation, released: 0, ..state };
+        state = JournalState { generation, released: 0, reached: 0, base: 0, ..state };
         files.iter_mut().for_each(|f| f.state = state);
     }
-    report.generation = state.generation;
-    Replay { dir, released: state.released, report, visit, entry: None, state_damaged }.read(files).await
+    (report.generation, report.base_table) = (state.generation, state.base);
+    Replay { dir, released: state.released, reached: state.reached, report, visit, entry: None, state_damaged }.read(files).await
 }
 
 struct Replay<'a> {
     dir: &'a Path,
     released: u64,
+    /// Frames up to here were durable.
+    reached: u64,
     report: ReplayReport,
     visit: Visit<'a>,
     /// An entry of which not all fragments were seen.
@@ -68,6 +79,13 @@ impl Replay<'_> {
     async fn read<D: Disk>(mut self, mut files: Vec<FrameFile<D>>) -> StorageResult<ReplayReport> {
         files.sort_by_key(|f| f.first_sequence().unwrap_or(u64::MAX));
         self.released = files.iter().filter_map(|f| f.first).map(|f| f.released).fold(self.released, u64::max);
+        if self.state_damaged {
+            // The copy that cannot be read may have been the newer one: the frames say what it said.
+            for file in &mut files {
+                self.released = self.released.max(file.newest_released().await?);
+            }
+        }
+        self.report.released = Ticket(self.released);
         // A file is wholly released when the next begins at or below the first frame that is not.
         let released = self.released;
         let begins_released = |f: &FrameFile<D>| f.first_sequence().is_some_and(|s| s <= released + 1);
@@ -76,8 +94,6 @@ impl Replay<'_> {
 
         let mut expected = match chain.first().and_then(FrameFile::first_sequence) {
             None => self.released + 1,
-            // The state's newer copy is damaged, so the released mark may be old: a later begin proves nothing.
-            Some(first) if first > self.released + 1 && self.state_damaged => first,
             Some(first) => first.min(self.released + 1),
         };
         let mut stopped: Option<(usize, u64)> = None;
@@ -139,6 +155,7 @@ impl Replay<'_> {
             if header.sequence != *expected && !planted!(SequenceNotChecked) {
                 return Ok(position);
             }
+            self.report.released = self.report.released.max(Ticket(header.released));
             self.take_frame(&path, position, &header, bytes)?;
             *expected += 1;
             position += u64::from(header.len);
@@ -218,8 +235,9 @@ impl Replay<'_> {
             Some((index, position)) => (chain[index].path.clone(), position),
             None => (self.dir.to_path_buf(), 0),
         };
-        if let Some(proof) = proof {
-            return Ok(ReplayEnd::Corrupt { file, position, expected: Ticket(expected), proof: Ticket(proof) });
+        let proof = proof.map(|frame| Proof::Frame(Ticket(frame)));
+        if let Some(proof) = proof.or_else(|| (expected <= self.reached).then_some(Proof::State(Ticket(self.reached)))) {
+            return Ok(ReplayEnd::Corrupt { file, position, expected: Ticket(expected), proof });
         }
         let begun = match stopped {
             Some((index, position)) => chain[index].peek_at(position).await?.is_some_and(|h| h.sequence == expected),
@@ -256,6 +274,18 @@ impl<D: Disk> FrameFile<D> {
         opened.close_window();
         opened.read_bytes = READ_BYTES;
         Ok(opened)
+    }
+
+    /// The newest released mark in any of its frames.
+    async fn newest_released(&mut self) -> StorageResult<u64> {
+        let (mut newest, mut position) = (0, 0);
+        while position < self.size {
+            let header = self.frame_at(position).await?.map(|(header, _)| header);
+            newest = newest.max(header.map_or(0, |h| h.released));
+            position += header.map_or(ALIGNMENT_MIN as u64, |h| u64::from(h.len));
+        }
+        self.close_window();
+        Ok(newest)
     }
 
     /// Gives the window's memory back: there may be thousands of files.

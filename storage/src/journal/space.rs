@@ -33,6 +33,8 @@ pub(super) struct Space {
     head_slot: u64,
     /// Where the next frame begins in the head slot.
     head_position: u64,
+    /// The first frame of the head slot.
+    head_first: u64,
     last_sequence: u64,
     released: u64,
     /// Last sequence of each slot alive before the head slot.
@@ -52,6 +54,7 @@ impl Space {
             oldest_slot: 0,
             head_slot: 0,
             head_position: 0,
+            head_first: 1,
             last_sequence: 0,
             released: 0,
             slot_ends: VecDeque::new(),
@@ -104,6 +107,7 @@ impl Space {
             self.slot_ends.push_back(self.last_sequence);
             self.head_slot += 1;
             self.head_position = 0;
+            self.head_first = self.last_sequence + 1;
         }
         let rest = self.file_bytes - self.head_position;
         Some(Place { slot: self.head_slot, position: self.head_position, len_max: rest.min(self.frame_bytes_max as u64) as usize })
@@ -171,6 +175,11 @@ impl Space {
 
     pub(super) fn head_slot(&self) -> u64 {
         self.head_slot
+    }
+
+    /// The first frame of the head slot; perhaps still to come.
+    pub(super) fn head_first(&self) -> u64 {
+        self.head_first
     }
 
     /// True in the second half of the head slot: time to have the next file ready.

@@ -71,6 +71,8 @@ pub struct JournalConfig {
     pub sync_mode: SyncMode,
     /// Where device errors are remembered; share one per data directory.
     pub poison: Poison,
+    /// Sequence of the checkpoint table `base` that has everything of earlier generations; noted in the journal, so that a start finds an older table out. 0: none.
+    pub base_table: u64,
 }
 
 impl Default for JournalConfig {
@@ -82,6 +84,7 @@ impl Default for JournalConfig {
             pending_bytes_max: 16 << 20,
             sync_mode: SyncMode::Probe,
             poison: Poison::new(),
+            base_table: 0,
         }
     }
 }
@@ -149,7 +152,7 @@ pub enum ReplayEnd {
         /// Its position.
         position: u64,
     },
-    /// A frame that had been reported durable is damaged or missing: later frames prove that it was complete.
+    /// A frame that had been reported durable is damaged or missing: later frames or the journal's state prove that it was complete.
     Corrupt {
         /// File where it should be (or the journal's directory when a whole file is missing).
         file: PathBuf,
@@ -157,9 +160,27 @@ pub enum ReplayEnd {
         position: u64,
         /// The frame that is missing.
         expected: Ticket,
-        /// The newest frame found that proves it.
-        proof: Ticket,
+        /// What proves it.
+        proof: Proof,
     },
+}
+
+/// What proves that a missing frame was durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// This frame, the newest that was found to say so.
+    Frame(Ticket),
+    /// The journal's state file, which says that frames up to this one were durable.
+    State(Ticket),
+}
+
+impl std::fmt::Display for Proof {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Proof::Frame(frame) => write!(f, "frame {} says that it was durable", frame.0),
+            Proof::State(reached) => write!(f, "the journal's state says that frames up to {} were durable", reached.0),
+        }
+    }
 }
 
 /// What a replay found.
@@ -167,6 +188,10 @@ pub enum ReplayEnd {
 pub struct ReplayReport {
     /// The generation that was read.
     pub generation: u64,
+    /// Sequence of the checkpoint table `base` behind which that generation was opened; 0 when it is not known.
+    pub base_table: u64,
+    /// The newest frame known to be released in that generation.
+    pub released: Ticket,
     /// Frames read.
     pub frames: u64,
     /// Whole entries given to the visitor.

@@ -17,7 +17,8 @@ use crate::compaction::swap::{self, Exchange, SwapContent};
 use crate::data_dir::{DataDir, JournalId};
 use crate::error::StorageError;
 use crate::io::{DirEntry, Disk, OfflineDisk};
-use crate::journal::{self, EntryHeader, ReplayEnd};
+use crate::journal::{self, EntryHeader, ReplayEnd, ReplayReport};
+use crate::loader::Coverage;
 use crate::producer_state::ProducerTable;
 use crate::segment::name::{self, FileKind};
 use segment::LogFile;
@@ -167,13 +168,18 @@ pub async fn walk(dir: &DataDir, wanted: &dyn Fn(TopicPartition) -> bool, visit:
     }) {
         visit(Item::Finding(of_error(dir.root(), Severity::Damage, &error)));
     }
-    let table = tables(&disk, dir, wanted, visit).await.unwrap_or_else(|error| {
+    let (table, coverage) = tables(&disk, dir, wanted, visit).await.unwrap_or_else(|error| {
         visit(Item::Finding(of_error(&dir.root().join("checkpoint"), Severity::Damage, &error)));
-        CheckpointTable::new()
+        (CheckpointTable::new(), None)
     });
     let mut beyond: BTreeMap<TopicPartition, i64> = BTreeMap::new();
     for id in dir.list_journals(&disk).await.unwrap_or_default() {
-        journal(&disk, &dir.journal(id), &id.to_string(), wanted, &mut beyond, visit).await;
+        let replayed = journal(&disk, &dir.journal(id), &id.to_string(), wanted, &mut beyond, visit).await;
+        if let (Some(coverage), Some(replayed)) = (&coverage, replayed)
+            && let Err(error) = coverage.check(dir, id, &replayed)
+        {
+            visit(Item::Finding(of_error(dir.root(), Severity::Damage, &error)));
+        }
     }
     let mut partitions: Vec<TopicPartition> = dir.list_partitions(&disk).await?;
     partitions.extend(table.keys().copied());
@@ -185,14 +191,15 @@ pub async fn walk(dir: &DataDir, wanted: &dyn Fn(TopicPartition) -> bool, visit:
     Ok(())
 }
 
-/// All tables merged, the newest one's entries on top.
+/// All tables merged, the newest one's entries on top, and what they say of the journals.
 async fn tables(
     disk: &OfflineDisk,
     dir: &DataDir,
     wanted: &dyn Fn(TopicPartition) -> bool,
     visit: Visit<'_>,
-) -> Result<CheckpointTable, StorageError> {
+) -> Result<(CheckpointTable, Option<Coverage>), StorageError> {
     let mut read = Vec::new();
+    let mut files = Vec::new();
     let mut alone = Vec::new();
     let names = table_names(disk, dir).await?;
     let journals = dir.list_journals(disk).await.unwrap_or_default();
@@ -206,6 +213,7 @@ async fn tables(
                     alone.push((file.sequence(), error));
                 }
                 read.push((file.sequence(), name, table));
+                files.push(file);
             }
             Ok((_, None)) => {}
             Err(error) => visit(Item::Finding(of_error(dir.root(), Severity::Damage, &error))),
@@ -225,6 +233,8 @@ async fn tables(
     for path in lost {
         visit(Item::Finding(of_error(dir.root(), Severity::Damage, &crate::loader::journal_lost(dir, &path))));
     }
+    let base_file = read.iter().position(|(_, name, _)| name == BASE_NAME).map(|at| &files[at]);
+    let coverage = base_file.map(|base| Coverage::new(base, files.iter()));
     read.sort_by_key(|(sequence, ..)| *sequence);
     let mut merged = CheckpointTable::new();
     for (sequence, name, table) in read {
@@ -233,7 +243,7 @@ async fn tables(
         }
         merged.extend(table);
     }
-    Ok(merged)
+    Ok((merged, coverage))
 }
 
 async fn journal(
@@ -243,7 +253,7 @@ async fn journal(
     wanted: &dyn Fn(TopicPartition) -> bool,
     beyond: &mut BTreeMap<TopicPartition, i64>,
     visit: Visit<'_>,
-) {
+) -> Option<ReplayReport> {
     let mut take = |header: EntryHeader, data: &[u8]| {
         beyond.insert(header.partition, header.last_offset + 1);
         if wanted(header.partition) {
@@ -252,24 +262,26 @@ async fn journal(
         Ok(())
     };
     let replayed = journal::replay(disk, path, &mut take).await;
-    let finding = match replayed {
-        Err(error) => of_error(path, Severity::Damage, &error),
-        Ok(report) => {
-            visit(Item::Journal { journal: name, generation: report.generation, frames: report.frames, entries: report.entries });
-            let (file, position, severity, why) = match report.end {
-                ReplayEnd::Empty | ReplayEnd::End => return,
-                ReplayEnd::Torn { file, position } => {
-                    (file, position, Severity::Note, "a frame was being written when the process ended".to_string())
-                }
-                ReplayEnd::Corrupt { file, position, expected, proof } => {
-                    let why = format!("frame {} is missing although frame {} says that it was durable", expected.0, proof.0);
-                    (file, position, Severity::Damage, why)
-                }
-            };
-            Finding { severity, path: file, position: Some(position), why }
+    let report = match replayed {
+        Err(error) => {
+            visit(Item::Finding(of_error(path, Severity::Damage, &error)));
+            return None;
+        }
+        Ok(report) => report,
+    };
+    visit(Item::Journal { journal: name, generation: report.generation, frames: report.frames, entries: report.entries });
+    let (file, position, severity, why) = match &report.end {
+        ReplayEnd::Empty | ReplayEnd::End => return Some(report),
+        ReplayEnd::Torn { file, position } => {
+            (file, position, Severity::Note, "a frame was being written when the process ended; the next start leaves it out".to_string())
+        }
+        ReplayEnd::Corrupt { file, position, expected, proof } => {
+            (file, position, Severity::Damage, format!("frame {} is missing although {proof}", expected.0))
         }
     };
-    visit(Item::Finding(finding));
+    visit(Item::Finding(Finding { severity, path: file.clone(), position: Some(*position), why }));
+    // Of what is damaged nothing more is said.
+    (severity != Severity::Damage).then_some(report)
 }
 
 async fn partition(

@@ -110,7 +110,7 @@ fn a_damaged_frame_in_the_middle_is_corruption_and_at_the_end_it_is_torn() {
             let (entries, report) = read_back(&disk, Path::new(DIR)).await;
             assert_eq!(entries.len() as u64, damaged_frame);
             let ReplayEnd::Corrupt { file, position: at, expected, proof } = report.end.clone() else { panic!("{report:?}") };
-            assert_eq!((at, expected, proof), (position, Ticket(damaged_frame + 1), Ticket(20)));
+            assert_eq!((at, expected, proof), (position, Ticket(damaged_frame + 1), Proof::Frame(Ticket(20))));
             assert!(file == path || damaged_frame == 0);
             assert_eq!(report.last, Ticket(damaged_frame));
         }
@@ -126,15 +126,72 @@ fn a_damaged_frame_in_the_middle_is_corruption_and_at_the_end_it_is_torn() {
 #[test]
 fn a_missing_file_is_corruption() {
     block_on(async {
-        for missing in 0..2 {
+        // The newest one too, though no later frame speaks of it.
+        for missing in 0..3 {
             let disk = disk(7);
             fill(&disk, config(SyncMode::Dsync), 60, 40_000).await;
             let files = frames_files(&disk);
+            assert_eq!(files.len(), 3);
             disk.remove_file(&files[missing]).await.unwrap();
             let (entries, report) = read_back(&disk, Path::new(DIR)).await;
             assert!(matches!(report.end, ReplayEnd::Corrupt { .. }), "{report:?}");
             assert_eq!(entries.is_empty(), missing == 0);
         }
+    });
+}
+
+#[test]
+fn the_newest_file_is_missed_when_another_ones_bytes_stand_in_its_place() {
+    block_on(async {
+        let mut number = 0;
+        let mut tried = async |config: JournalConfig, count: u64, replace: &dyn Fn(&SimDisk, &Path)| {
+            number += 1;
+            let disk = disk(14 + number);
+            fill(&disk, config.clone(), 5, 40_000).await;
+            let disk = disk.crash(0, CrashMode::KeepAll);
+            fill(&disk, JournalConfig { poison: Poison::new(), ..config }, count, 40_000).await;
+            let first_frame = |path: &PathBuf| {
+                let bytes = disk.peek(path).unwrap();
+                u64::from_le_bytes(bytes[32..40].try_into().unwrap()) + (u64::from(bytes[24]) << 32)
+            };
+            let newest = frames_files(&disk).into_iter().max_by_key(first_frame).unwrap();
+            replace(&disk, &newest);
+            let (entries, report) = read_back(&disk, Path::new(DIR)).await;
+            (numbers(&entries).len() as u64, report.end)
+        };
+        let put = |disk: &SimDisk, path: &Path, bytes: Vec<u8>| block_on(disk.write_file(path, &bytes)).unwrap();
+        for mode in MODES {
+            for count in [5, 40, 60] {
+                let control = tried(config(mode), count, &|_, _| {}).await;
+                assert_eq!(control, (count, ReplayEnd::End));
+                let zeros = |disk: &SimDisk, newest: &Path| put(disk, newest, vec![0; 1 << 20]);
+                let other = |disk: &SimDisk, newest: &Path| {
+                    let other = frames_files(disk).into_iter().find(|file| file != newest);
+                    put(disk, newest, other.map_or(Vec::new(), |other| disk.peek(&other).unwrap()));
+                };
+                for replace in [&zeros as &dyn Fn(&SimDisk, &Path), &other] {
+                    let (found, end) = tried(config(mode), count, replace).await;
+                    assert!(found < count, "{found} of {count}");
+                    assert!(matches!(end, ReplayEnd::Corrupt { proof: Proof::State(_), .. }), "{mode:?}, {count}: {end:?}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn the_state_of_an_earlier_version_is_read() {
+    block_on(async {
+        let disk = disk(15);
+        fill(&disk, config(SyncMode::Dsync), 5, 100).await;
+        let state: Vec<u8> = [0xab_u64, 1, 2].iter().flat_map(|number| number.to_le_bytes()).collect();
+        for (name, sequence) in [("journal.a", 4), ("journal.b", 3)] {
+            let sealed = crate::snapshot_file::seal_envelope(*b"JRNL", 1, sequence, &state);
+            disk.write_file(&Path::new(DIR).join(name), &sealed).await.unwrap();
+        }
+        let (entries, report) = read_back(&disk, Path::new(DIR)).await;
+        assert_eq!((numbers(&entries), report.released, report.base_table), (vec![2, 3, 4], Ticket(2), 0));
+        assert_eq!(open(&disk, Path::new(DIR), config(SyncMode::Dsync)).await.generation(), 2);
     });
 }
 
@@ -192,7 +249,9 @@ fn the_journal_state_has_two_copies_and_frames_without_any_are_an_error() {
         for (damaged, expected) in [("a", 5), ("b", 5)] {
             let disk = disk(8);
             fill(&disk, config(SyncMode::Dsync), 3, 100).await;
+            let disk = disk.crash(0, CrashMode::KeepAll);
             fill(&disk, config(SyncMode::Dsync), 5, 100).await;
+            let disk = disk.crash(0, CrashMode::KeepAll);
             disk.damage(Path::new(DIR).join(format!("journal.{damaged}")), 20, 1);
             let (entries, report) = read_back(&disk, Path::new(DIR)).await;
             assert_eq!((entries.len(), report.generation), (expected, 2));
@@ -201,7 +260,9 @@ fn the_journal_state_has_two_copies_and_frames_without_any_are_an_error() {
         }
         let disk = disk(8);
         fill(&disk, config(SyncMode::Dsync), 3, 100).await;
-        disk.remove_file(&Path::new(DIR).join("journal.b")).await.unwrap();
+        for name in ["journal.a", "journal.b"] {
+            disk.remove_file(&Path::new(DIR).join(name)).await.unwrap();
+        }
         let error = replay(&disk, Path::new(DIR), &mut |_, _| Ok(())).await.unwrap_err();
         assert!(matches!(error, StorageError::Corrupt { .. }), "{error}");
         assert!(matches!(Journal::open(disk, DIR.into(), config(SyncMode::Dsync)).await, Err(StorageError::Corrupt { .. })));
@@ -244,6 +305,12 @@ fn a_full_device_delays_appends_and_poisons_nothing() {
                 }
             }
             assert!(journal.completed() < journal.usage().newest && !poison.is_poisoned());
+            for _ in 0..10_000 {
+                yield_now().await;
+                if frames_files(&disk).len() == 1 {
+                    break;
+                }
+            }
             assert_eq!(frames_files(&disk).len(), 1, "the refused file was rolled back");
             disk.set_capacity(None);
             journal.wait(journal.usage().newest).await.unwrap();

@@ -35,6 +35,7 @@ fn config(mode: SyncMode) -> JournalConfig {
         pending_bytes_max: 1 << 20,
         sync_mode: mode,
         poison: Poison::new(),
+        base_table: 0,
     }
 }
 
