@@ -525,6 +525,7 @@ fn an_older_or_another_table_is_refused_or_costs_nothing() {
         for life in 0..3 {
             let store = open(&disk).await.unwrap();
             note(&disk);
+            let mut left = disk.crash(0, CrashMode::KeepAll);
             logs.clear();
             beside(&store, async {
                 for round in 0..4 {
@@ -545,19 +546,22 @@ fn an_older_or_another_table_is_refused_or_costs_nothing() {
                     let log = store.log(tp(0)).unwrap();
                     fill(&store, &log, next[0]..next[0] + 1).await;
                     next[0] += 1;
+                    // Before the next table is written.
+                    left = disk.crash(0, CrashMode::KeepAll);
+                    note(&left);
                     if round == 3 {
                         logs[0] = vec![whole(&log).await];
                     }
-                    note(&disk);
                 }
                 if life == 0 {
                     store.shutdown().await.unwrap();
-                    note(&disk);
+                    left = disk.crash(0, CrashMode::KeepAll);
+                    note(&left);
                 }
             })
             .await;
             drop(store);
-            disk = disk.crash(0, CrashMode::KeepAll);
+            disk = left;
         }
         logs.push(vec![Vec::new()]);
         let image = Image { disk, left: Left::Killed, logs };

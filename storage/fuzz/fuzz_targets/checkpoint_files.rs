@@ -15,11 +15,13 @@ fuzz_target!(|input: &[u8]| {
     let Ok(snapshot) = open_envelope(Path::new("fuzz"), &file, magic, 1) else { return };
     assert!(snapshot.bytes.len() + ENVELOPE_BYTES == file.len());
     if kind & 1 == 0 {
-        let Ok((sequence, table)) = checkpoint::decode(&snapshot.bytes) else { return };
-        let again = checkpoint::encode(sequence, table.iter().map(|(tp, entry)| (*tp, entry)));
+        let version = if kind & 4 == 0 { 3 } else { 2 };
+        let Ok((mut head, table)) = checkpoint::decode(version, &snapshot.bytes) else { return };
+        head.covers.get_or_insert_default();
+        let again = checkpoint::encode(&head, table.iter().map(|(tp, entry)| (*tp, entry)));
         let sealed = seal_envelope(magic, 1, 1, &again);
         let reopened = open_envelope(Path::new("fuzz"), &sealed, magic, 1).expect("what was sealed opens");
-        assert_eq!(checkpoint::decode(&reopened.bytes).expect("what was encoded decodes"), (sequence, table));
+        assert_eq!(checkpoint::decode(3, &reopened.bytes).expect("what was encoded decodes"), (head, table));
     } else if let Ok((table, offset)) = ProducerTable::decode(&snapshot.bytes) {
         let again = table.encode(offset);
         let (reread, at) = ProducerTable::decode(&again).expect("what was encoded decodes");

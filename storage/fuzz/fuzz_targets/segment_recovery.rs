@@ -1,7 +1,7 @@
 //! Arbitrary bytes in a segment, a journal with arbitrary frames, any recovery point: recovery and reading end with a result or an error that says where.
 #![no_main]
 
-use coreline_storage::checkpoint::{self, CheckpointEntry, RecoveryPoint};
+use coreline_storage::checkpoint::{self, CheckpointEntry, Covered, RecoveryPoint, TableHead};
 use coreline_storage::data_dir::JournalId;
 use coreline_storage::journal::SyncMode;
 use coreline_storage::snapshot_file::seal_envelope;
@@ -22,8 +22,11 @@ fuzz_target!(|input: &[u8]| {
         let point = RecoveryPoint { segment_base: 0, position, offset };
         let entry = CheckpointEntry { log_start: i64::from(control[4]).min(offset), point, ..CheckpointEntry::empty(0) };
         if control[5] & 1 == 0 {
-            let content = checkpoint::encode(1, [(PARTITION, &entry)].into_iter());
-            write(&disk, &dir.checkpoints().join("base.b"), &seal_envelope(*b"CKPT", 1, 1, &content)).await;
+            // Half of the time as if the table covered whatever the frames say is released.
+            let covers = vec![Covered { journal: JOURNAL, generation: 1, up_to: if control[7] & 1 == 0 { u64::MAX } else { u64::from(control[7]) } }];
+            let head = TableHead { sequence: 1, name: "base".to_string(), covers: Some(covers) };
+            let content = checkpoint::encode(&head, [(PARTITION, &entry)].into_iter());
+            write(&disk, &dir.checkpoints().join("base.b"), &seal_envelope(*b"CKPT", 3, 1, &content)).await;
         }
         if control[5] & 2 == 0 {
             write(&disk, &dir.partition(PARTITION).join("00000000000000000000.log"), segment).await;
