@@ -141,6 +141,24 @@ impl Checker {
         }
     }
 
+    /// Takes in what another part of the same set saw. Each stream was read by one part: the partition that it goes to has one reader.
+    pub fn join(&mut self, other: &Checker) {
+        for (mine, theirs) in self.streams.iter_mut().zip(&other.streams) {
+            // Two that read the same stream would each have gaps that the other fills; then the counts are bounds.
+            self.overflowed |= mine.next > 0 && theirs.next > 0;
+            if theirs.next > mine.next {
+                mine.clone_from(theirs);
+            }
+        }
+        self.received += other.received;
+        self.duplicates += other.duplicates;
+        self.reordered += other.reordered;
+        self.corrupt += other.corrupt;
+        self.foreign += other.foreign;
+        self.forgotten += other.forgotten;
+        self.overflowed |= other.overflowed;
+    }
+
     /// The verdict, once the set has read to the end. `sent` is by stream.
     pub fn finish(&self, name: &str, sent: &[Sent], caught_up: bool, duplicates_expected: bool) -> ConsumerDelivery {
         let (mut lost, mut expected) = (self.forgotten, 0);
@@ -212,6 +230,24 @@ mod tests {
     fn only_what_was_acknowledged_can_be_lost() {
         assert_eq!(checked(&[0, 1, 4], 8, &[(6, 8), (2, 3)]).lost, 2, "3 and 5");
         assert_eq!(checked(&[0, 1, 4], 8, &[(2, 4), (3, 8)]).lost, 0);
+    }
+
+    #[test]
+    fn parts_of_a_set_add_up_to_what_one_reader_would_have_seen() {
+        let seen: &[(usize, u64)] = &[(0, 0), (1, 0), (2, 1), (0, 1), (1, 2), (1, 1), (0, 1), (3, 0), (0, 3), (2, 2), (9, 0)];
+        let sent: Vec<Sent> = (0..4).map(|_| Sent { assigned: 4, not_acked: Vec::new() }).collect();
+        let mut whole = Checker::new(4);
+        seen.iter().for_each(|(stream, sequence)| whole.see(*stream, *sequence));
+        let mut parts = [Checker::new(4), Checker::new(4)];
+        seen.iter().for_each(|(stream, sequence)| parts[stream % 2].see(*stream, *sequence));
+        let [mut joined, other] = parts;
+        joined.join(&other);
+        let verdict = |checker: &Checker| checker.finish("t", &sent, true, false);
+        assert_eq!(verdict(&joined), verdict(&whole));
+        assert!(verdict(&whole).lost > 0 && whole.duplicates > 0 && whole.reordered > 0 && whole.corrupt > 0 && !joined.overflowed);
+        let mut again = joined.clone();
+        again.join(&whole);
+        assert!(again.overflowed, "a stream that two have read");
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub const EXIT_TARGET: u8 = 3;
 /// Exit code of an interrupted run.
 pub const EXIT_INTERRUPTED: u8 = 130;
 
-/// Why a command ended without a result.
+/// Why a command ended without a result. [`BenchError::Interrupted`] never reaches a user: the commands make a result of it that is marked so.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
     /// The scenario, an override or another input is wrong; the text names file, line and reason.
@@ -43,6 +43,9 @@ pub enum BenchError {
         /// What the system said.
         source: io::Error,
     },
+    /// Ctrl-C or SIGTERM came before there was anything measured.
+    #[error("interrupted")]
+    Interrupted,
 }
 
 impl BenchError {
@@ -61,6 +64,7 @@ impl BenchError {
         match self {
             BenchError::Config(_) => EXIT_USAGE,
             BenchError::Target { .. } | BenchError::Host { .. } => EXIT_TARGET,
+            BenchError::Interrupted => EXIT_INTERRUPTED,
         }
     }
 }

@@ -13,7 +13,7 @@
 //! | [`cost`], [`stages`], [`probe`] | what a run cost server and host; where the tail went; the host and its disk |
 //! | [`session`] | one run with all of that around it |
 //! | [`objective`], [`stats`] | what is promised of a run; ratios with intervals |
-//! | [`error`], [`clock`] | ways to fail and their exit codes; the clocks |
+//! | [`error`], [`interrupt`], [`clock`] | ways to fail and their exit codes; Ctrl-C in every wait; the clocks |
 
 pub mod adapter;
 pub mod cli;
@@ -25,6 +25,7 @@ pub mod cpus;
 pub mod delivery;
 pub mod error;
 pub mod figures;
+pub mod interrupt;
 pub mod latency;
 pub mod load;
 pub mod objective;

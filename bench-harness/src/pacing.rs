@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use crate::client::poll::Poll;
 use crate::clock::now_ns;
+use crate::cost::HostCounts;
 use crate::cpus;
-use crate::latency::Recorder;
+use crate::latency::{Latency, Recorder};
 
 /// What is tried.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub struct Pacing {
     pub p99_us: Option<f64>,
     /// 99.9th percentile of the error.
     pub p999_us: Option<f64>,
+    /// 99th percentile of the error without the time that the thread was held up: by the kernel, other threads, the hypervisor.
+    pub own_p99_us: Option<f64>,
     /// Largest error.
     pub max_us: Option<f64>,
     /// Times that it slept: at most once per deadline.
@@ -47,6 +50,10 @@ pub struct Pacing {
     pub turns: u64,
     /// Seconds that it was ready to run and another thread had its CPU.
     pub waited_for_cpu_s: Option<f64>,
+    /// Seconds that it was held up, whoever had its CPU: from when it asked to be woken, or last looked at the clock, until it ran again.
+    pub held_up_s: f64,
+    /// CPU seconds that the hypervisor gave to others meanwhile, of all CPUs of this host; `None` where it does not tell.
+    pub steal_s: Option<f64>,
 }
 
 /// Keeps the schedule on a thread of its own.
@@ -61,7 +68,8 @@ fn pace(attempt: &Attempt) -> io::Result<Pacing> {
     cpus::realtime(attempt.realtime)?;
     let _ = nix::sys::prctl::set_timerslack(1);
     let mut poll = Poll::new(attempt.spin_us * 1_000)?;
-    let (mut ready, mut errors) = (Vec::new(), Recorder::default());
+    let (mut ready, mut errors, mut own) = (Vec::new(), Recorder::default(), Recorder::default());
+    let host = HostCounts::read();
     let (mut sleeps, mut turns) = (0, 0);
     let before = cpus::times(cpus::thread_id());
     let interval = 1_000_000_000 / u64::from(attempt.rate.max(1));
@@ -73,11 +81,15 @@ fn pace(attempt: &Attempt) -> io::Result<Pacing> {
             sleeps += u64::from(poll.wait(deadline, &mut ready)?);
             turns += 1;
         }
-        errors.record(now_ns() - deadline, 1);
+        let now = now_ns();
+        errors.record(now - deadline, 1);
+        own.record((now - deadline).saturating_sub(poll.held_up(deadline, now)), 1);
     }
     let waited = cpus::times(cpus::thread_id()).zip(before).map(|(after, before)| after.1.saturating_sub(before.1) as f64 / 1e9);
     let errors = errors.take();
-    let at = |q: f64| errors.as_ref()?.quantile(q).map(|ns| ns as f64 / 1e3);
+    let own = own.take();
+    let of = |errors: &Option<Latency>, q: f64| errors.as_ref()?.quantile(q).map(|ns| ns as f64 / 1e3);
+    let at = |q: f64| of(&errors, q);
     Ok(Pacing {
         rate: attempt.rate,
         deadlines,
@@ -85,10 +97,13 @@ fn pace(attempt: &Attempt) -> io::Result<Pacing> {
         p50_us: at(0.5),
         p99_us: at(0.99),
         p999_us: at(0.999),
-        max_us: errors.as_ref().and_then(crate::latency::Latency::max).map(|ns| ns as f64 / 1e3),
+        own_p99_us: of(&own, 0.99),
+        max_us: errors.as_ref().and_then(Latency::max).map(|ns| ns as f64 / 1e3),
         sleeps,
         turns,
         waited_for_cpu_s: waited,
+        held_up_s: poll.held_up_ns() as f64 / 1e9,
+        steal_s: HostCounts::read().since(&host, f64::from(attempt.seconds)).steal_s,
     })
 }
 
@@ -104,7 +119,7 @@ mod tests {
             let p = measure(&attempt).expect("paced");
             assert_eq!(p.deadlines, 1_000);
             assert!(p.sleeps <= p.deadlines, "{p:?}");
-            assert!(p.p50_us.is_some() && p.p99_us.is_some() && p.p99_us <= p.max_us, "{p:?}");
+            assert!(p.p50_us.is_some() && p.p99_us.is_some() && p.p99_us <= p.max_us && p.own_p99_us <= p.p99_us, "{p:?}");
             match spin_us {
                 0 => assert!(p.sleeps == p.turns, "never spins: {p:?}"),
                 1_000_000 => assert!(p.sleeps == 0 && p.turns > 0, "never sleeps: {p:?}"),

@@ -1,6 +1,7 @@
 //! The host beside a result: its fingerprint, and what its disk does before and after a run. Both come from the tuning crate.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use coreline_tuning::Facts;
@@ -9,6 +10,8 @@ use coreline_tuning::prove::disk::DiskFile;
 use coreline_tuning::sysfs::Root;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::interrupt;
 
 /// Latencies, microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -43,6 +46,12 @@ pub struct DiskProbes {
     pub before: DiskProbe,
     /// After the run; `None` when it could not be done any more.
     pub after: Option<DiskProbe>,
+}
+
+/// [`disk`], left alone when the flag is raised meanwhile; `None` then, and where the disk cannot be probed.
+pub fn disk_unless(flag: &AtomicBool, dir: &Path, time: Duration) -> Option<DiskProbe> {
+    let dir = dir.to_path_buf();
+    interrupt::on_thread(flag, Duration::ZERO, move || disk(&dir, time).ok())?
 }
 
 /// Probes the disk of a directory for about twice `time`. It writes 32 MiB into a file without a name.

@@ -147,14 +147,16 @@ pub enum Metric {
     E2eResponse,
     /// From handing the record to the socket to its arrival at a consumer.
     E2eService,
-    /// From the intended time of a record to when the generator noticed it: the generator's own error.
+    /// From the intended time of a record to when the generator noticed it: the generator's error.
     Lateness,
+    /// The same without the time that the load thread was held up by the kernel, by other threads or by the hypervisor; see `client::poll`.
+    LatenessOwn,
 }
 
 impl Metric {
     /// All of them.
-    pub const ALL: [Metric; 5] =
-        [Metric::ProduceResponse, Metric::ProduceService, Metric::E2eResponse, Metric::E2eService, Metric::Lateness];
+    pub const ALL: [Metric; 6] =
+        [Metric::ProduceResponse, Metric::ProduceService, Metric::E2eResponse, Metric::E2eService, Metric::Lateness, Metric::LatenessOwn];
 
     /// Name as in JSON and in objectives.
     pub fn name(self) -> &'static str {
@@ -164,6 +166,7 @@ impl Metric {
             Metric::E2eResponse => "e2e_response",
             Metric::E2eService => "e2e_service",
             Metric::Lateness => "lateness",
+            Metric::LatenessOwn => "lateness_own",
         }
     }
 }
@@ -263,6 +266,9 @@ pub struct GeneratorCheck {
     /// What the verdict goes by, quantile and microseconds: the p99, or the highest of p90 and p50 that fewer samples carry.
     #[serde(default)]
     pub late_carried: Option<(f64, f64)>,
+    /// The p99 of the error without the time that load threads were held up by others: what of it is the generator's own work, at most.
+    #[serde(default)]
+    pub late_own_p99_us: Option<f64>,
     /// Largest intended-time error in the measured phase, microseconds.
     pub late_max_us: Option<f64>,
     /// Records sent as a share of those scheduled in the measured phase; 1 for a closed loop.
@@ -285,6 +291,9 @@ pub struct GeneratorCheck {
     /// Seconds of the measured phase that load threads were ready to run while others had the CPU, all together.
     #[serde(default)]
     pub waited_for_cpu_s: Option<f64>,
+    /// CPU seconds of the measured phase that the hypervisor gave to others while this host wanted them, of all CPUs; `None` where it does not tell.
+    #[serde(default)]
+    pub steal_s: Option<f64>,
 }
 
 impl RunResult {

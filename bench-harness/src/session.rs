@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -10,12 +9,16 @@ use serde::Serialize;
 use crate::adapter::{Server, Watch};
 use crate::cost::{Moment, ServerCost, SyscallCounter};
 use crate::error::BenchError;
+use crate::interrupt::{self, Flag};
 use crate::probe::{self, DiskProbes};
 use crate::result::RunResult;
 use crate::run::{self, Progress};
 use crate::scenario::Scenario;
 use crate::stages::{Scrape, StageReport};
 use crate::target::Target;
+
+/// How much longer an interrupted run waits for the server's metrics.
+const SCRAPE_GRACE: Duration = Duration::from_millis(200);
 
 /// What is done around a run.
 #[derive(Clone, Debug)]
@@ -41,27 +44,29 @@ pub fn run_fresh(
     scenario: &Scenario,
     server: &mut Server,
     around: &Around,
-    interrupt: &Arc<AtomicBool>,
+    flag: &Flag,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<RunResult, BenchError> {
     let probe_dir = server.local().map_or_else(|| around.probe_dir.clone(), |local| local.place().dir.clone());
     let probe = |progress: &mut dyn FnMut(Progress<'_>)| {
         around.probe.and_then(|time| {
             progress(Progress::SettingUp("probing the disk"));
-            probe::disk(&probe_dir, time).ok()
+            probe::disk_unless(flag, &probe_dir, time)
         })
     };
     let before = probe(progress);
+    interrupt::check(flag)?;
     if scenario.start_up.is_none() {
         progress(Progress::SettingUp("starting the server"));
         server.start_fresh()?;
     }
-    let mut result = measure(scenario, server, around, interrupt, progress)?;
+    let mut result = measure(scenario, server, around, flag, progress)?;
     let stopped = server.stop();
     if let Err(error) = stopped {
         result.verdict.notes.push(format!("stopping the server: {error}"));
     }
-    result.disk = before.and_then(|before| json(&DiskProbes { before, after: probe(progress) }));
+    let after = if interrupt::is_raised(flag) { None } else { probe(progress) };
+    result.disk = before.and_then(|before| json(&DiskProbes { before, after }));
     result.host = Some(probe::host());
     Ok(result)
 }
@@ -71,13 +76,18 @@ pub fn measure(
     scenario: &Scenario,
     server: &mut Server,
     around: &Around,
-    interrupt: &Arc<AtomicBool>,
+    flag: &Flag,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<RunResult, BenchError> {
     let watch = server.local().map(|local| local.watch()).unwrap_or_default();
-    let mut observer = Observer { admin: around.admin.clone().or_else(|| watch.admin().map(str::to_string)), watch, ..Observer::default() };
+    let mut observer = Observer {
+        admin: around.admin.clone().or_else(|| watch.admin().map(str::to_string)),
+        watch,
+        flag: Arc::clone(flag),
+        ..Observer::default()
+    };
     let count_calls = around.count_calls;
-    let outcome = run::run(scenario, server.target(), interrupt, &mut |event| {
+    let outcome = run::run(scenario, server.target(), flag, &mut |event| {
         match event {
             Progress::PhaseStarted("measured") => observer.begin(count_calls),
             Progress::PhaseEnded("measured") => observer.end(),
@@ -94,7 +104,8 @@ pub fn measure(
     if let Server::Local(local) = server {
         result.target.version = local.version().map(str::to_string);
         result.target.settings = local.settings().iter().cloned().collect();
-        if let Some(status) = local.unasked_end() {
+        // In a terminal Ctrl-C reaches neither it nor its supervisor: what ends while a run is interrupted was ended here.
+        if let Some(status) = local.unasked_end().filter(|_| !result.interrupted) {
             let why = format!("the server ended by itself ({status})");
             result.verdict.valid = false;
             result.verdict.reasons.push(format!("the target died: {why}"));
@@ -118,6 +129,7 @@ fn with_its_end(error: BenchError, ended: Option<String>, log: &str) -> BenchErr
 #[derive(Default)]
 struct Observer {
     watch: Watch,
+    flag: Flag,
     admin: Option<String>,
     begin: Option<Moment>,
     end: Option<Moment>,
@@ -150,8 +162,13 @@ impl Observer {
     }
 
     fn scrape(&self) -> Option<Result<Scrape, String>> {
-        let admin = self.admin.as_deref()?;
-        Some(Scrape::fetch(admin).map_err(|error| format!("the metrics at {admin}: {error}")))
+        let admin = self.admin.clone()?;
+        let fetched = interrupt::on_thread(&self.flag, SCRAPE_GRACE, {
+            let admin = admin.clone();
+            move || Scrape::fetch(&admin)
+        });
+        let fetched = fetched.unwrap_or_else(|| Err(interrupt::as_io()));
+        Some(fetched.map_err(|error| format!("the metrics at {admin}: {error}")))
     }
 
     fn fill(mut self, result: &mut RunResult) {

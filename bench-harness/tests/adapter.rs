@@ -16,6 +16,7 @@ fn surroundings(root: &Path) -> Surroundings {
         data_root: root.to_path_buf(),
         kafka_libs: None,
         server_cpus: Vec::new(),
+        flag: Default::default(),
     }
 }
 

@@ -125,7 +125,15 @@ fn sample_compare() -> CompareResult {
     let block = |i: usize, block: Block| {
         let value = if block.side == Side::A { 100.0 } else { 30.0 } + (i % 3) as f64;
         let figures = BTreeMap::from([("produce p99 us".to_string(), value)]);
-        Measured { block, figures, verdict: Verdict::default(), errors: BTreeMap::new(), started_unix_ms: i as i64 * 9_000, steal_s: None }
+        Measured {
+            block,
+            figures,
+            verdict: Verdict::default(),
+            errors: BTreeMap::new(),
+            started_unix_ms: i as i64 * 9_000,
+            steal_s: None,
+            repeated: false,
+        }
     };
     let pairs: Vec<(f64, f64)> = (0..6).map(|i| (100.0, 30.0 + f64::from(i))).collect();
     let ratio = stats::ratio(&pairs, 1);
@@ -156,6 +164,7 @@ fn sample_compare() -> CompareResult {
         latency: BTreeMap::from([(Metric::ProduceResponse, [latency(1000, 5000), latency(300, 5000)])]),
         stages: Vec::new(),
         blocks: blocks(6, 1).enumerate().map(|(i, b)| block(i, b)).collect(),
+        repeated: Vec::new(),
         host: coreline_bench::probe::host(),
         disk: None,
     }

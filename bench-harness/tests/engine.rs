@@ -47,6 +47,7 @@ fn a_sound_server_gets_a_valid_result_with_every_record_accounted_for() {
             "consumers.tail.members=2",
             "consumers.tail.sessions=false",
         ],
+        &["generator.threads=3", "consumers.tail.threads=2", "consumers.tail.members=3", "producers.partitioner=round-robin"],
         &["load.rate=max", "producers.in_flight=2", "producers.batch_bytes=4000"],
     ] {
         let r = against(Fault::None, set);
@@ -89,6 +90,18 @@ fn servers_of_every_age_are_spoken_to() {
 
 #[test]
 fn a_planted_loss_is_found() {
+    // Where the readers share the check among threads it is found as well.
+    let shared = ["generator.threads=2", "consumers.tail.threads=2", "consumers.tail.members=2"];
+    for (fault, found) in
+        [(Fault::Lose(2), [true, false, false]), (Fault::Double(2), [false, true, false]), (Fault::Damage(2), [false, false, true])]
+    {
+        let r = against(fault, &shared);
+        let tail = &r.delivery.consumers[..];
+        assert!(tail.len() == 1 && tail[0].caught_up, "{fault:?}: {tail:?}");
+        // What is damaged is missing as well.
+        let seen = [tail[0].lost > 0 && tail[0].corrupt == 0, tail[0].duplicates > 0, tail[0].corrupt > 0];
+        assert_eq!(seen, found, "{fault:?}: {tail:?}");
+    }
     let r = against(Fault::Lose(2), &[]);
     let tail = &r.delivery.consumers[0];
     assert!(tail.lost > 0 && tail.duplicates + tail.reordered + tail.corrupt == 0, "{tail:?}");
@@ -189,6 +202,8 @@ fn a_late_reader_checks_the_backlog_and_the_tail_does_not_ask_for_it() {
         "producers.value_bytes=100",
         "producers.batch_bytes=5000",
         "consumers.cold.start_at_s=1",
+        "consumers.cold.members=2",
+        "consumers.cold.threads=2",
     ];
     let r = measure(&scenario("catch-up", "500", &set), &mut Address(Fake::start(Fault::None).address())).expect("measured");
     let seen: Vec<_> = r.delivery.consumers.iter().map(|c| (c.name.as_str(), c.received, c.expected, c.lost, c.caught_up)).collect();

@@ -2,6 +2,8 @@
 //!
 //! Needs the `coreline` executable beside the harness (a whole build has it); without it the test says so and passes, with `CI=true` it fails.
 
+mod schema_check;
+
 use std::process::Command;
 
 use coreline_bench::result::RunResult;
@@ -31,6 +33,8 @@ fn a_planted_slow_stage_is_named() {
     let out = command.output().expect("the harness runs");
     let said = format!("{}\n{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     let text = std::fs::read_to_string(&json).unwrap_or_else(|error| panic!("no result ({error}):\n{said}"));
+    // With what a server that was started here cost, and its stages.
+    schema_check::hold("run", &serde_json::from_str(&text).expect("JSON"));
     let result: RunResult = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}:\n{said}"));
     let stages: StageReport = serde_json::from_value(result.stages.expect("a Coreline has stages")).expect("a report of stages");
     for quantile in [0.5, 0.99] {

@@ -9,6 +9,7 @@ use std::process::Command;
 
 use super::kafka::VERSION;
 use crate::error::BenchError;
+use crate::interrupt::{self, Flag};
 
 /// Coordinates.
 const POM: &str = include_str!("../../kafka/pom.xml");
@@ -16,7 +17,7 @@ const POM: &str = include_str!("../../kafka/pom.xml");
 const SUMS: &str = include_str!("../../kafka/jars.sha256");
 
 /// The directory of the jars; fetches them when they are not there yet.
-pub(super) fn jars() -> Result<PathBuf, BenchError> {
+pub(super) fn jars(flag: &Flag) -> Result<PathBuf, BenchError> {
     let cache =
         cache_directory().ok_or_else(|| BenchError::Config("neither XDG_CACHE_HOME nor HOME is set; give --kafka-libs DIR".into()))?;
     let wanted = cache.join(format!("kafka-{VERSION}"));
@@ -31,8 +32,9 @@ pub(super) fn jars() -> Result<PathBuf, BenchError> {
     let libs = filling.path().join("libs");
     let mut maven = Command::new("mvn");
     maven.args(["-q", "-B", "-C", "-f"]).arg(filling.path().join("pom.xml"));
-    run(maven.arg("dependency:copy-dependencies").arg(format!("-DoutputDirectory={}", libs.display())), "fetching Apache Kafka")?;
-    check(&libs, SUMS)?;
+    maven.arg("dependency:copy-dependencies").arg(format!("-DoutputDirectory={}", libs.display()));
+    run(&mut maven, "fetching Apache Kafka", flag)?;
+    check(&libs, SUMS, flag)?;
     match fs::rename(&libs, &wanted) {
         // Another run was faster, with the same content.
         Err(_) if wanted.is_dir() => Ok(wanted),
@@ -46,7 +48,7 @@ fn cache_directory() -> Option<PathBuf> {
 }
 
 /// Every jar of the list is there with its sum, and nothing else is.
-fn check(libs: &Path, sums: &str) -> Result<(), BenchError> {
+fn check(libs: &Path, sums: &str, flag: &Flag) -> Result<(), BenchError> {
     let listed: Vec<&str> = sums.lines().filter_map(|line| line.split_once("  ").map(|(_, name)| name)).collect();
     let entries = fs::read_dir(libs).map_err(|error| BenchError::host(format!("reading {}", libs.display()), error))?;
     let present: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
@@ -55,12 +57,16 @@ fn check(libs: &Path, sums: &str) -> Result<(), BenchError> {
     }
     let list = libs.with_file_name("jars.sha256");
     fs::write(&list, sums).map_err(|error| BenchError::host("writing the list of sums", error))?;
-    run(Command::new("sha256sum").current_dir(libs).args(["--check", "--strict", "--quiet"]).arg(&list), "checking Apache Kafka's jars")
+    let mut sum = Command::new("sha256sum");
+    run(sum.current_dir(libs).args(["--check", "--strict", "--quiet"]).arg(&list), "checking Apache Kafka's jars", flag)
 }
 
-fn run(command: &mut Command, what: &str) -> Result<(), BenchError> {
+fn run(command: &mut Command, what: &str, flag: &Flag) -> Result<(), BenchError> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let out = command.output().map_err(|error| BenchError::host(format!("{what} with {program} (or give --kafka-libs DIR)"), error))?;
+    let out = interrupt::output(command, flag);
+    // In a terminal Ctrl-C reaches the command too.
+    interrupt::check(flag)?;
+    let out = out.map_err(|error| BenchError::host(format!("{what} with {program} (or give --kafka-libs DIR)"), error))?;
     if out.status.success() {
         return Ok(());
     }
@@ -79,17 +85,18 @@ mod tests {
 
     #[test]
     fn only_what_is_pinned_passes() {
+        let flag = Flag::default();
         let dir = tempfile::tempdir().expect("a directory");
         let libs = dir.path().join("libs");
         fs::create_dir(&libs).expect("makes");
         fs::write(libs.join("a.jar"), "a").expect("writes");
         // printf a | sha256sum
         let sums = "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb  a.jar\n";
-        check(&libs, sums).expect("is as pinned");
-        assert!(check(&libs, &sums.replace("ca97", "ca98")).is_err(), "another content");
-        assert!(check(&libs, &format!("{sums}{}", sums.replace("a.jar", "b.jar"))).is_err(), "one is missing");
+        check(&libs, sums, &flag).expect("is as pinned");
+        assert!(check(&libs, &sums.replace("ca97", "ca98"), &flag).is_err(), "another content");
+        assert!(check(&libs, &format!("{sums}{}", sums.replace("a.jar", "b.jar")), &flag).is_err(), "one is missing");
         fs::write(libs.join("c.jar"), "c").expect("writes");
-        let error = check(&libs, sums).expect_err("one too many").to_string();
+        let error = check(&libs, sums, &flag).expect_err("one too many").to_string();
         assert!(error.contains("c.jar"), "{error}");
     }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::fetch;
 use super::local::{Place, Recipe};
 use crate::error::BenchError;
+use crate::interrupt::Flag;
 
 /// What is measured; the jars are pinned to it.
 pub(super) const VERSION: &str = "4.3.1";
@@ -31,10 +32,11 @@ pub(super) fn recipe(
     heap: &str,
     durable: bool,
     place: &Place,
+    flag: &Flag,
 ) -> Result<Recipe, BenchError> {
     let libs = match libs {
         Some(libs) => libs.to_path_buf(),
-        None => fetch::jars()?,
+        None => fetch::jars(flag)?,
     };
     let version = version_of(&libs)?;
     let mut chosen: Vec<(String, String)> = Vec::new();

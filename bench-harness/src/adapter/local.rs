@@ -15,6 +15,7 @@ use super::supervise::{Launch, Supervisor};
 use super::{Spec, Surroundings, kafka};
 use crate::cost::Cgroup;
 use crate::error::BenchError;
+use crate::interrupt::{self, Flag, LOOK};
 use crate::target::Target;
 
 /// Longest time from start to the first connection.
@@ -23,6 +24,8 @@ const START_TIME_MAX: Duration = Duration::from_secs(120);
 const STOP_TIME_MAX: Duration = Duration::from_secs(120);
 /// Longest time from SIGKILL to the end.
 const KILL_TIME_MAX: Duration = Duration::from_secs(30);
+/// Longest time for one attempt to connect.
+const CONNECT_TIME_MAX: Duration = Duration::from_millis(500);
 /// How often a starting server is tried; also how late its readiness may be noticed.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 /// Coreline bounds the connections of one address, and all load comes from one: what it bounds all connections by. Shown in every report.
@@ -93,6 +96,7 @@ pub struct Local {
     // In this order: the supervisor ends the server, then its control group and its directory can go.
     supervisor: Supervisor,
     watch: Watch,
+    flag: Flag,
     _dir: TempDir,
 }
 
@@ -107,7 +111,7 @@ impl Local {
         let recipe = match spec {
             Spec::Coreline { path, settings } => coreline(path.as_deref(), settings, &place, around)?,
             Spec::Kafka { libs, settings, heap, durable } => {
-                kafka::recipe(libs.as_deref().or(around.kafka_libs.as_deref()), settings, heap, *durable, &place)?
+                kafka::recipe(libs.as_deref().or(around.kafka_libs.as_deref()), settings, heap, *durable, &place, &around.flag)?
             }
             Spec::Command { command, address } => {
                 bootstrap = address.clone().unwrap_or(bootstrap);
@@ -125,7 +129,7 @@ impl Local {
             cpus: around.server_cpus.clone(),
         };
         let supervisor = Supervisor::spawn(&around.program, &launch).map_err(|error| BenchError::host("starting a supervisor", error))?;
-        let mut local = Local { name, bootstrap, place, recipe, supervisor, watch, _dir: dir };
+        let mut local = Local { name, bootstrap, place, recipe, supervisor, watch, flag: Arc::clone(&around.flag), _dir: dir };
         local.make_data()?;
         Ok(local)
     }
@@ -155,7 +159,8 @@ impl Local {
         let begun = Instant::now();
         let address = resolve(&self.bootstrap).ok_or_else(|| BenchError::target(&self.name, "its address does not resolve"))?;
         loop {
-            if TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok() {
+            interrupt::check(&self.flag)?;
+            if TcpStream::connect_timeout(&address, CONNECT_TIME_MAX).is_ok() {
                 return Ok(());
             }
             if let Some(status) = self.ended(LOOK_AGAIN) {
@@ -194,7 +199,8 @@ impl Local {
         let failed = |error| BenchError::host(format!("making {}", self.place.data.display()), error);
         fs::create_dir_all(&self.place.data).map_err(failed)?;
         let Some((program, arguments)) = self.recipe.format.as_ref().and_then(|argv| argv.split_first()) else { return Ok(()) };
-        let out = std::process::Command::new(program).args(arguments).output();
+        let out = interrupt::output(std::process::Command::new(program).args(arguments), &self.flag);
+        interrupt::check(&self.flag)?;
         let out = out.map_err(|error| BenchError::host(format!("running {program}"), error))?;
         if out.status.success() {
             return Ok(());
@@ -221,8 +227,15 @@ impl Local {
             return Ok(());
         }
         self.supervisor.signal(signal);
-        if self.ended(limit).is_some() {
-            return Ok(());
+        let begun = Instant::now();
+        while begun.elapsed() < limit {
+            if self.ended(LOOK).is_some() || self.supervisor.running().is_none() {
+                return Ok(());
+            }
+            if signal != Signal::SIGKILL && interrupt::is_raised(&self.flag) {
+                // Its data is thrown away: nobody waits for a clean end of it.
+                return self.end(Signal::SIGKILL, KILL_TIME_MAX);
+            }
         }
         let late = self.fault(&format!("still runs {} s after {signal}", limit.as_secs()));
         self.supervisor.signal(Signal::SIGKILL);
@@ -281,7 +294,8 @@ fn coreline(path: Option<&Path>, settings: &[(String, String)], place: &Place, a
         let hint = "build it beside this program (cargo build --release -p coreline-broker) or name it: coreline:PATH";
         return Err(BenchError::Config(format!("no executable {}; {hint}", path.display())));
     }
-    let said = std::process::Command::new(&path).arg("--version").output().ok();
+    let said = interrupt::output(std::process::Command::new(&path).arg("--version"), &around.flag).ok();
+    interrupt::check(&around.flag)?;
     let version = said.map(|out| String::from_utf8_lossy(&out.stdout).trim().to_string()).filter(|text| !text.is_empty());
     let (listen, admin) = (format!("127.0.0.1:{}", place.port), format!("127.0.0.1:{}", place.second_port));
     let mut argv = vec![path.display().to_string(), "serve".into(), "--listen".into(), listen, "--admin-listen".into(), admin.clone()];

@@ -19,11 +19,13 @@ mod spec;
 pub mod supervise;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use local::{Local, Place, Watch};
 pub use spec::{Spec, SpecError};
 
 use crate::error::BenchError;
+use crate::interrupt::Flag;
 use crate::target::{Address, Target};
 
 /// What the adapters need to know of this program and its surroundings.
@@ -37,13 +39,15 @@ pub struct Surroundings {
     pub kafka_libs: Option<PathBuf>,
     /// CPUs that servers are kept on (`--server-cpus`); none are any.
     pub server_cpus: Vec<usize>,
+    /// Ends every wait for a server when it is raised, and with it the server.
+    pub flag: Flag,
 }
 
 impl Surroundings {
     /// Of this process.
-    pub fn of_this_process() -> Result<Surroundings, BenchError> {
+    pub fn of_this_process(flag: &Flag) -> Result<Surroundings, BenchError> {
         let program = std::env::current_exe().map_err(|error| BenchError::host("finding this program's executable", error))?;
-        Ok(Surroundings { program, data_root: std::env::temp_dir(), kafka_libs: None, server_cpus: Vec::new() })
+        Ok(Surroundings { program, data_root: std::env::temp_dir(), kafka_libs: None, server_cpus: Vec::new(), flag: Arc::clone(flag) })
     }
 }
 
@@ -107,7 +111,7 @@ impl Server {
         }
     }
 
-    /// Stops it if it runs; an address is left as it is.
+    /// Stops it if it runs, by SIGKILL once the run is interrupted; an address is left as it is.
     pub fn stop(&mut self) -> Result<(), BenchError> {
         match self {
             Server::Local(local) if local.pid().is_some() => local.stop(),

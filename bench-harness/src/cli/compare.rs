@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::progress::Live;
-use super::{ScenarioArguments, ServerArguments, check_writable, interrupt, print, to_json, write_files};
+use super::{ScenarioArguments, ServerArguments, check_writable, interrupt, print, spec, to_json, write_files};
 use crate::compare::{self, Plan};
 use crate::error::{BenchError, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_OK};
 use crate::report::{html_compare, terminal};
+use crate::run::Progress;
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -29,6 +30,9 @@ pub(super) struct Arguments {
     /// Start each server once and warm it with this many seconds of load; the one that is not measured is stopped in its tracks.
     #[arg(long, value_name = "SECONDS")]
     keep: Option<u32>,
+    /// Measure a block again, this often at most, when nothing speaks against it but that the generator was late.
+    #[arg(long, value_name = "TIMES", default_value_t = 2)]
+    repeat_late: usize,
     /// Seed of the resampling.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -51,24 +55,30 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, BenchError> {
         return Err(BenchError::Config(format!("--pairs {}: 1 to {PAIRS_MAX} are possible", arguments.pairs)));
     }
     check_writable(&[&arguments.json, &arguments.html])?;
-    let interrupt = interrupt()?;
-    let mut servers = [arguments.server.prepare(&arguments.a)?, arguments.server.prepare(&arguments.b)?];
+    let targets = [spec(&arguments.a)?, spec(&arguments.b)?];
+    let flag = interrupt()?;
     let plan = Plan {
         pairs: arguments.pairs,
         noise_pairs: arguments.noise_pairs,
         keep: arguments.keep,
+        repeat_late: arguments.repeat_late,
         seed: arguments.seed,
         around: arguments.server.around(),
         probe: arguments.server.probe_time(),
     };
     let live = std::cell::RefCell::new(Live::new(arguments.server.quiet));
     live.borrow_mut().line(&format!("{}: {}\nA {}, B {}", scenario.name, scenario.title, arguments.a, arguments.b));
-    let outcome = compare::run(&scenario, &mut servers, &plan, &interrupt, &mut |event| live.borrow_mut().show(&event), &mut |measured| {
-        live.borrow_mut().line(&line(measured));
+    let [a, b] = &targets;
+    let both = arguments.server.prepare(a, &flag).and_then(|a| Ok([a, arguments.server.prepare(b, &flag)?]));
+    let outcome = both.and_then(|mut servers| {
+        let mut show = |event: Progress<'_>| live.borrow_mut().show(&event);
+        compare::run(&scenario, &mut servers, &plan, &flag, &mut show, &mut |measured| live.borrow_mut().line(&line(measured)))
     });
     live.borrow_mut().end();
-    let result = outcome?;
-    drop(servers);
+    let result = match outcome {
+        Err(BenchError::Interrupted) => compare::interrupted(&scenario, [&a.to_string(), &b.to_string()], &plan),
+        outcome => outcome?,
+    };
     print(&terminal::compare(&result))?;
     write_files(&[(&arguments.json, &|| to_json(&result)), (&arguments.html, &|| Ok(html_compare::page_of(&result)))])?;
     Ok(match (result.interrupted, result.complaints.is_empty()) {
@@ -82,6 +92,7 @@ fn line(measured: &compare::Measured) -> String {
     let block = measured.block;
     let shown = |name: &str| measured.figures.get(name).map_or(String::new(), |value| format!("  {name} {value:.4}"));
     let invalid = if measured.verdict.valid { String::new() } else { format!("  INVALID: {}", measured.verdict.reasons.join("; ")) };
+    let invalid = if measured.repeated { format!("{invalid}; measured again") } else { invalid };
     let kind = if block.noise { "noise pair" } else { "pair" };
     format!(
         "{kind} {} {}{}{}{}{invalid}",

@@ -1,4 +1,4 @@
-//! The command line: `run`, `slo`, `compare`, `list`, `host`. Fixed: scripts depend on it. Exit codes are those of `error.rs`.
+//! The command line: `run`, `slo`, `compare`, `list`, `host`, `schema`. Fixed: scripts depend on it. Exit codes are those of `error.rs`.
 
 mod compare;
 mod progress;
@@ -9,7 +9,6 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -18,8 +17,12 @@ use serde::Serialize;
 use crate::adapter::{Server, Spec, Surroundings, supervise};
 use crate::cpus;
 use crate::error::{BenchError, EXIT_INTERRUPTED, EXIT_OK};
+use crate::interrupt::Flag;
 use crate::scenario::{self, Overrides, Scenario};
 use crate::session::Around;
+
+/// Of what is written as JSON.
+const SCHEMA: &str = include_str!("../../schema/result-v1.json");
 
 /// Load tester for Kafka-protocol servers. Exit codes: 0 done and valid, 1 measured but invalid or objective missed, 2 wrong input, 3 target
 /// or host failed, 130 interrupted.
@@ -46,6 +49,8 @@ enum Command {
     },
     /// Prints the facts of this host that belong beside every result, as JSON; or how exactly it keeps a schedule.
     Host(HostArguments),
+    /// Prints the JSON Schema of everything that --json and `host` write.
+    Schema,
     /// Starts and ends one server on behalf of this program.
     #[command(hide = true)]
     Supervise(SuperviseArguments),
@@ -148,8 +153,8 @@ struct ServerArguments {
 }
 
 impl ServerArguments {
-    fn surroundings(&self) -> Result<Surroundings, BenchError> {
-        let mut around = Surroundings::of_this_process()?;
+    fn surroundings(&self, flag: &Flag) -> Result<Surroundings, BenchError> {
+        let mut around = Surroundings::of_this_process(flag)?;
         around.kafka_libs.clone_from(&self.kafka_libs);
         if let Some(root) = &self.data_root {
             around.data_root.clone_from(root);
@@ -176,10 +181,14 @@ impl ServerArguments {
         self.around().probe
     }
 
-    fn prepare(&self, target: &str) -> Result<Server, BenchError> {
-        let spec = Spec::parse(target).map_err(|error| BenchError::Config(error.to_string()))?;
-        Server::prepare(&spec, &self.surroundings()?)
+    fn prepare(&self, target: &Spec, flag: &Flag) -> Result<Server, BenchError> {
+        Server::prepare(target, &self.surroundings(flag)?)
     }
+}
+
+/// Reads what `--target`, `--a` or `--b` says.
+fn spec(target: &str) -> Result<Spec, BenchError> {
+    Spec::parse(target).map_err(|error| BenchError::Config(error.to_string()))
 }
 
 /// Runs what the arguments ask for.
@@ -191,6 +200,7 @@ pub fn main() -> ExitCode {
         Command::List { keys: false } => list(),
         Command::List { keys: true } => print(&scenario::key_table()),
         Command::Host(arguments) => host(&arguments),
+        Command::Schema => print(SCHEMA),
         Command::Supervise(SuperviseArguments { log, cgroup, dir, cpus, argv }) => {
             let serve = |cpus| supervise::serve(&supervise::Orders { log, cgroup, dir, cpus, argv });
             cpus::parse(&cpus)
@@ -264,8 +274,8 @@ fn write_files(outputs: &[Output<'_>]) -> Result<(), BenchError> {
 }
 
 /// A flag that the first Ctrl-C (or SIGTERM) raises; the second ends the program on the spot, and its servers with it.
-fn interrupt() -> Result<Arc<AtomicBool>, BenchError> {
-    let flag = Arc::new(AtomicBool::new(false));
+fn interrupt() -> Result<Flag, BenchError> {
+    let flag = Flag::default();
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         let armed = signal_hook::flag::register_conditional_shutdown(signal, i32::from(EXIT_INTERRUPTED), Arc::clone(&flag));
         let set = armed.and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)));

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::progress::Live;
-use super::{ScenarioArguments, ServerArguments, check_writable, interrupt, print, to_json, write_files};
+use super::{ScenarioArguments, ServerArguments, check_writable, interrupt, print, spec, to_json, write_files};
 use crate::error::{BenchError, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_OK, EXIT_TARGET};
 use crate::report::{html, omb, terminal};
-use crate::session;
+use crate::{run as runs, session};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -33,14 +33,19 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<u8, BenchError> {
     let scenario = arguments.scenario.load()?;
     check_writable(&[&arguments.json, &arguments.html, &arguments.omb])?;
-    let interrupt = interrupt()?;
-    let mut server = arguments.server.prepare(&arguments.target)?;
+    let target = spec(&arguments.target)?;
+    let flag = interrupt()?;
     let mut live = Live::new(arguments.server.quiet);
     live.line(&format!("{}: {}\ntarget {}", scenario.name, scenario.title, arguments.target));
-    let outcome = session::run_fresh(&scenario, &mut server, &arguments.server.around(), &interrupt, &mut |event| live.show(&event));
+    let mut server = None;
+    let outcome = arguments.server.prepare(&target, &flag).and_then(|prepared| {
+        session::run_fresh(&scenario, server.insert(prepared), &arguments.server.around(), &flag, &mut |event| live.show(&event))
+    });
     live.end();
-    let result = outcome?;
-    drop(server);
+    let result = match outcome {
+        Err(BenchError::Interrupted) => runs::interrupted(&scenario, &target.to_string()),
+        outcome => outcome?,
+    };
     print(&terminal::run(&result))?;
     write_files(&[
         (&arguments.json, &|| to_json(&result)),

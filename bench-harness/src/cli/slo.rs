@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::progress::Live;
-use super::{ScenarioArguments, ServerArguments, check_writable, interrupt, print, to_json, write_files};
+use super::{ScenarioArguments, ServerArguments, check_writable, interrupt, print, spec, to_json, write_files};
 use crate::error::{BenchError, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_OK};
 use crate::objective::Objective;
 use crate::report::terminal;
+use crate::run::Progress;
 use crate::slo::{self, Plan, Sure, Trial};
 
 #[derive(Args)]
@@ -58,18 +59,25 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, BenchError> {
     };
     slo::check(&scenario, &objective, &plan)?;
     check_writable(&[&arguments.json])?;
-    let interrupt = interrupt()?;
-    let mut server = arguments.server.prepare(&arguments.target)?;
+    let target = spec(&arguments.target)?;
+    let flag = interrupt()?;
     let live = std::cell::RefCell::new(Live::new(arguments.server.quiet));
     live.borrow_mut().line(&format!("{}: {}\ntarget {}, objective {}", scenario.name, scenario.title, arguments.target, objective.text));
-    server.start_fresh()?;
-    let outcome =
-        slo::run(&scenario, &objective, &plan, &mut server, &interrupt, &mut |event| live.borrow_mut().show(&event), &mut |trial| {
-            live.borrow_mut().line(&line(trial));
-        });
+    let mut server = None;
+    let outcome = arguments.server.prepare(&target, &flag).and_then(|prepared| {
+        let server = server.insert(prepared);
+        server.start_fresh()?;
+        let mut show = |event: Progress<'_>| live.borrow_mut().show(&event);
+        slo::run(&scenario, &objective, &plan, server, &flag, &mut show, &mut |trial| live.borrow_mut().line(&line(trial)))
+    });
     live.borrow_mut().end();
-    let result = outcome?;
-    let _ = server.stop();
+    let result = match outcome {
+        Err(BenchError::Interrupted) => slo::interrupted_before(&scenario, &objective, &target.to_string()),
+        outcome => outcome?,
+    };
+    if let Some(server) = &mut server {
+        let _ = server.stop();
+    }
     print(&terminal::slo(&result))?;
     write_files(&[(&arguments.json, &|| to_json(&result))])?;
     Ok(match result.answer.rate {

@@ -1,8 +1,10 @@
-//! `Admin`: set-up and tear-down over one blocking connection: versions, metadata, topics, offsets, producer ids.
+//! `Admin`: set-up and tear-down over one connection that is waited for and can be interrupted: versions, metadata, topics, offsets, producer ids.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -15,10 +17,12 @@ use kafka_protocol::messages::{
     metadata_request::MetadataRequestTopic,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::CLIENT_ID;
 use super::topology::{Node, TopicRef, Topology};
 use super::versions::Versions;
+use crate::interrupt::{self, Flag, LOOK};
 
 /// Longest wait for an answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
@@ -28,20 +32,65 @@ const GREETING_WAIT: Duration = Duration::from_secs(10);
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 /// Largest answer believed.
 const FRAME_BYTES_MAX: usize = 64 << 20;
+/// First size of the buffer for an answer.
+const ANSWER_BYTES_FIRST: usize = 16 << 10;
 /// Partitions created by one request; a topic is never split.
 const PARTITIONS_PER_REQUEST: u32 = 2_000;
 
-/// A blocking connection.
+/// A connection that is waited for, as long as nobody interrupts it.
 #[derive(Debug)]
 pub struct Admin {
     stream: TcpStream,
     versions: Versions,
     correlation: i32,
+    flag: Flag,
+    /// Longest wait for an answer.
+    patience: Duration,
 }
 
-/// Finds the addresses of `HOST:PORT`.
-pub fn resolve(address: &str) -> io::Result<SocketAddr> {
-    address.to_socket_addrs()?.next().ok_or_else(|| io::Error::other("no address"))
+/// Longest waits of an [`Admin`].
+#[derive(Clone, Copy, Debug)]
+struct Waits {
+    connect: Duration,
+    greeting: Duration,
+    answer: Duration,
+}
+
+/// Finds the address of `HOST:PORT`. A name is looked up on another thread: that has no end of its own.
+pub fn resolve(address: &str, flag: &AtomicBool) -> io::Result<SocketAddr> {
+    if let Ok(address) = address.parse() {
+        return Ok(address);
+    }
+    let name = address.to_string();
+    let found = interrupt::on_thread(flag, Duration::ZERO, move || name.to_socket_addrs().map(|mut all| all.next()));
+    found.ok_or_else(interrupt::as_io)??.ok_or_else(|| io::Error::other("no address"))
+}
+
+/// Connects, looking at the flag meanwhile.
+fn connect(address: SocketAddr, flag: &AtomicBool, wait: Duration) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    socket.set_tcp_nodelay(true)?;
+    match socket.connect(&address.into()) {
+        Err(e) if e.raw_os_error() != Some(nix::errno::Errno::EINPROGRESS as i32) => return Err(e),
+        _ => {}
+    }
+    let stream: TcpStream = socket.into();
+    let until = Instant::now() + wait;
+    loop {
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+        match stream.peer_addr() {
+            Ok(_) => break,
+            Err(e) if e.kind() != ErrorKind::NotConnected => return Err(e),
+            Err(_) if Instant::now() > until => return Err(ErrorKind::TimedOut.into()),
+            Err(_) => interrupt::pause(Duration::from_millis(1), flag).map_err(|_| interrupt::as_io())?,
+        }
+    }
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(LOOK))?;
+    stream.set_write_timeout(Some(LOOK))?;
+    Ok(stream)
 }
 
 fn bad(what: impl Into<String>) -> io::Error {
@@ -53,21 +102,27 @@ fn check(what: &str, code: i16) -> io::Result<()> {
 }
 
 impl Admin {
-    /// Connects and asks for versions.
-    pub fn connect(address: SocketAddr) -> io::Result<Admin> {
-        let stream = TcpStream::connect_timeout(&address, CONNECT_WAIT)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(GREETING_WAIT))?;
-        stream.set_write_timeout(Some(ANSWER_WAIT))?;
-        let mut admin = Admin { stream, versions: Versions::default(), correlation: 0 };
+    /// Connects and asks for versions. Raising the flag ends this and every later wait with an error.
+    pub fn connect(address: SocketAddr, flag: &Flag) -> io::Result<Admin> {
+        Admin::connect_with(address, flag, Waits { connect: CONNECT_WAIT, greeting: GREETING_WAIT, answer: ANSWER_WAIT })
+    }
+
+    /// The same with one bound on each wait, for a moment when a flag was raised already.
+    pub fn connect_within(address: SocketAddr, wait: Duration) -> io::Result<Admin> {
+        Admin::connect_with(address, &Arc::default(), Waits { connect: wait, greeting: wait, answer: wait })
+    }
+
+    fn connect_with(address: SocketAddr, flag: &Flag, waits: Waits) -> io::Result<Admin> {
+        let stream = connect(address, flag, waits.connect)?;
+        let mut admin = Admin { stream, versions: Versions::default(), correlation: 0, flag: Arc::clone(flag), patience: waits.greeting };
         let answer: ApiVersionsResponse = admin.call_at(0, &ApiVersionsRequest::default()).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                bad(format!("no answer to ApiVersions within {} s: is this a Kafka listener?", GREETING_WAIT.as_secs()))
+            ErrorKind::TimedOut => {
+                bad(format!("no answer to ApiVersions within {} s: is this a Kafka listener?", waits.greeting.as_secs_f64()))
             }
-            io::ErrorKind::UnexpectedEof => bad("the connection was closed without an answer to ApiVersions: is this a Kafka listener?"),
+            ErrorKind::UnexpectedEof => bad("the connection was closed without an answer to ApiVersions: is this a Kafka listener?"),
             _ => error,
         })?;
-        admin.stream.set_read_timeout(Some(ANSWER_WAIT))?;
+        admin.patience = waits.answer;
         check("ApiVersions", answer.error_code)?;
         let ranges: Vec<_> = answer.api_keys.iter().map(|k| (k.api_key, k.min_version, k.max_version)).collect();
         admin.versions = Versions::choose(&ranges);
@@ -91,7 +146,7 @@ impl Admin {
     fn call_at<R: Request>(&mut self, version: i16, request: &R) -> io::Result<R::Response> {
         self.correlation += 1;
         let frame = encode(R::KEY, version, self.correlation, request)?;
-        self.stream.write_all(&frame)?;
+        self.write(&frame)?;
         let mut body = self.read_frame()?;
         let header = kafka_protocol::messages::ResponseHeader::decode(&mut body, R::Response::header_version(version))
             .map_err(|e| bad(e.to_string()))?;
@@ -103,19 +158,57 @@ impl Admin {
 
     /// Sends a whole request and returns the answer with its header.
     pub fn exchange(&mut self, request: &[u8]) -> io::Result<Bytes> {
-        self.stream.write_all(request)?;
+        self.write(request)?;
         self.read_frame()
     }
 
+    /// Whether a wait may go on: a look at the flag, and at the time.
+    fn go_on(&self, until: Instant) -> io::Result<()> {
+        if interrupt::is_raised(&self.flag) {
+            return Err(interrupt::as_io());
+        }
+        if Instant::now() > until { Err(ErrorKind::TimedOut.into()) } else { Ok(()) }
+    }
+
+    fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        let until = Instant::now() + self.patience;
+        while !bytes.is_empty() {
+            match self.stream.write(bytes) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(n) => bytes = &bytes[n..],
+                Err(e) if is_pause(&e) => self.go_on(until)?,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    fn fill(&mut self, mut buffer: &mut [u8], until: Instant) -> io::Result<()> {
+        while !buffer.is_empty() {
+            match self.stream.read(buffer) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(n) => buffer = &mut buffer[n..],
+                Err(e) if is_pause(&e) => self.go_on(until)?,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
     fn read_frame(&mut self) -> io::Result<Bytes> {
+        let until = Instant::now() + self.patience;
         let mut prefix = [0; 4];
-        self.stream.read_exact(&mut prefix)?;
+        self.fill(&mut prefix, until)?;
         let size = usize::try_from(i32::from_be_bytes(prefix)).ok().filter(|s| *s <= FRAME_BYTES_MAX);
         let size = size.ok_or_else(|| bad("an answer of senseless size: is this a Kafka listener?"))?;
         let mut body = Vec::new();
         // Grows with what arrives, not by what was promised.
-        (&self.stream).take(size as u64).read_to_end(&mut body)?;
-        if body.len() < size { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(Bytes::from(body)) }
+        while body.len() < size {
+            let at = body.len();
+            body.resize(size.min(at + at.max(ANSWER_BYTES_FIRST)), 0);
+            self.fill(&mut body[at..], until)?;
+        }
+        Ok(Bytes::from(body))
     }
 
     /// Creates topics named `names`, all alike, and waits until every partition has a leader.
@@ -180,7 +273,7 @@ impl Admin {
         let request = MetadataRequest::default().with_topics(Some(topics.iter().map(ask).collect())).with_allow_auto_topic_creation(false);
         let answer = self.call(ApiKey::Metadata, &request)?;
         for broker in &answer.brokers {
-            let address = resolve(&format!("{}:{}", broker.host.as_str(), broker.port))
+            let address = resolve(&format!("{}:{}", broker.host.as_str(), broker.port), &self.flag)
                 .map_err(|e| bad(format!("broker {} advertises {}:{}: {e}", *broker.node_id, broker.host.as_str(), broker.port)))?;
             match next.nodes.iter_mut().find(|n| n.id == *broker.node_id) {
                 Some(node) => node.address = address,
@@ -206,7 +299,7 @@ impl Admin {
         let request = FindCoordinatorRequest::default().with_key(StrBytes::from_string(group.to_string()));
         let answer = self.call(ApiKey::FindCoordinator, &request)?;
         check("finding the coordinator", answer.error_code)?;
-        resolve(&format!("{}:{}", answer.host.as_str(), answer.port))
+        resolve(&format!("{}:{}", answer.host.as_str(), answer.port), &self.flag)
     }
 
     /// Offsets of all partitions led by `node`: -2 the first, -1 the end. Others stay as they are.
@@ -237,7 +330,6 @@ impl Admin {
     }
 
     /// A new producer id with its epoch. A server that was started just now may ask to be asked again.
-    #[allow(clippy::disallowed_methods)] // No load yet, and no shard here.
     pub fn producer_id(&mut self) -> io::Result<(i64, i16)> {
         let request = InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(60_000);
         let deadline = Instant::now() + ANSWER_WAIT;
@@ -247,9 +339,14 @@ impl Admin {
                 check("getting a producer id", answer.error_code)?;
                 return Ok((*answer.producer_id, answer.producer_epoch));
             }
-            std::thread::sleep(Duration::from_millis(20));
+            interrupt::pause(Duration::from_millis(20), &self.flag).map_err(|_| interrupt::as_io())?;
         }
     }
+}
+
+/// Whether an error only says that nothing happened for a moment.
+fn is_pause(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
 /// A whole request: size, header, body.

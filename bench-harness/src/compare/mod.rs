@@ -3,13 +3,12 @@
 //! First A is measured against itself (A A pairs); then pairs of A and B whose order turns from pair to pair (A B, B A, ...), so that a drift of
 //! the machine falls on both. Each block is a run of its own: the server is started on an empty directory, warmed, measured and stopped. With
 //! `keep` both servers live through all blocks and the one that is not measured is stopped in its tracks (SIGSTOP): a virtual machine that compiles
-//! while it runs is then warm in every block.
+//! while it runs is then warm in every block. A block that is invalid only because the generator was late says nothing of the server: it is measured
+//! again in its place, a few times at most, and what was put aside is told. Whatever a server did is never repeated away.
 
 mod order;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -17,10 +16,11 @@ use serde::{Deserialize, Serialize};
 use crate::adapter::Server;
 use crate::error::BenchError;
 use crate::figures;
+use crate::interrupt::{self, Flag};
 use crate::latency::Latency;
 use crate::probe::{self, DiskProbes};
 use crate::result::{Metric, RunResult, TargetInfo};
-use crate::run::Progress;
+use crate::run::{self, Progress};
 use crate::scenario::Scenario;
 use crate::session::{self, Around};
 use crate::stats::{self, Better, Ratio, Verdict};
@@ -36,6 +36,8 @@ pub struct Plan {
     pub noise_pairs: usize,
     /// Servers live through all blocks; seconds of load that each gets before the first.
     pub keep: Option<u32>,
+    /// How often a block is measured again when nothing spoke against it but that the generator was late.
+    pub repeat_late: usize,
     /// Seed of the resampling.
     pub seed: u64,
     /// What surrounds each block.
@@ -59,6 +61,9 @@ pub struct Measured {
     pub started_unix_ms: i64,
     /// CPU seconds stolen by the hypervisor during the measured phase.
     pub steal_s: Option<f64>,
+    /// It was measured again, because nothing spoke against it but that the generator was late; its figures are here and count nowhere.
+    #[serde(default)]
+    pub repeated: bool,
 }
 
 /// One figure of both targets.
@@ -115,61 +120,96 @@ pub struct CompareResult {
     pub latency: BTreeMap<Metric, [Latency; 2]>,
     /// Stages of a Coreline in its last block: side and report.
     pub stages: Vec<(Side, serde_json::Value)>,
-    /// Every block in order.
+    /// Every block that counts, in order.
     pub blocks: Vec<Measured>,
+    /// Blocks that were measured again, in order.
+    #[serde(default)]
+    pub repeated: Vec<Measured>,
     /// Fingerprint of the host.
     pub host: serde_json::Value,
     /// Disk probe before and after.
     pub disk: Option<DiskProbes>,
 }
 
-/// Compares. `tell` hears of every block when it is over.
+/// Compares. `tell` hears of every block when it is over. Raising `flag` ends it with the pairs that are complete.
 pub fn run(
     scenario: &Scenario,
     servers: &mut [Server; 2],
     plan: &Plan,
-    interrupt: &Arc<AtomicBool>,
+    flag: &Flag,
     progress: &mut dyn FnMut(Progress<'_>),
     tell: &mut dyn FnMut(&Measured),
 ) -> Result<CompareResult, BenchError> {
     let probe_dir = servers.iter().find_map(Server::local).map_or_else(|| plan.around.probe_dir.clone(), |local| local.place().dir.clone());
-    let before = plan.probe.and_then(|time| probe::disk(&probe_dir, time).ok());
+    let probe = || plan.probe.and_then(|time| probe::disk_unless(flag, &probe_dir, time));
+    let before = probe();
     let keep = plan.keep.filter(|_| scenario.start_up.is_none() && scenario.restart.is_none());
-    if let Some(warm_s) = keep {
-        for server in servers.iter_mut() {
-            warm(scenario, server, warm_s, interrupt, progress)?;
-        }
-    }
     let mut collected = Collected::default();
-    let mut interrupted = false;
-    for block in blocks(plan.pairs, plan.noise_pairs) {
-        if interrupt.load(Ordering::Relaxed) {
-            interrupted = true;
-            break;
-        }
-        let server = &mut servers[block.side as usize];
-        let result = match keep {
-            Some(_) => {
-                server.thaw()?;
-                let result = session::measure(scenario, server, &plan.around, interrupt, progress);
-                server.freeze();
-                result?
-            }
-            None => session::run_fresh(scenario, server, &Around { probe: None, ..plan.around.clone() }, interrupt, progress)?,
-        };
-        if result.interrupted {
-            interrupted = true;
-            break;
-        }
-        let measured = collected.add(block, result);
-        tell(measured);
+    for (target, server) in collected.targets.iter_mut().zip(servers.iter_mut()) {
+        target.name = server.target().name();
     }
+    let done = in_turns(scenario, servers, plan, keep, flag, progress, tell, &mut collected);
+    if !matches!(done, Ok(()) | Err(BenchError::Interrupted)) {
+        done?;
+    }
+    let interrupted = interrupt::is_raised(flag);
     for server in servers.iter_mut() {
-        server.thaw()?;
+        if !interrupted {
+            server.thaw()?;
+        }
         server.stop()?;
     }
-    let disk = before.map(|before| DiskProbes { before, after: plan.probe.and_then(|time| probe::disk(&probe_dir, time).ok()) });
+    let disk = before.map(|before| DiskProbes { before, after: if interrupted { None } else { probe() } });
     Ok(collected.finish(scenario, plan, keep.is_some(), interrupted, disk))
+}
+
+/// The comparison that was interrupted before its servers were ready: what was to be compared, and that nothing was measured.
+pub fn interrupted(scenario: &Scenario, targets: [&str; 2], plan: &Plan) -> CompareResult {
+    let targets = targets.map(|name| TargetInfo { name: name.to_string(), ..TargetInfo::default() });
+    Collected { targets, ..Collected::default() }.finish(scenario, plan, plan.keep.is_some(), true, None)
+}
+
+/// Warms the servers, where they live on, and measures block after block.
+#[allow(clippy::too_many_arguments)]
+fn in_turns(
+    scenario: &Scenario,
+    servers: &mut [Server; 2],
+    plan: &Plan,
+    keep: Option<u32>,
+    flag: &Flag,
+    progress: &mut dyn FnMut(Progress<'_>),
+    tell: &mut dyn FnMut(&Measured),
+    collected: &mut Collected,
+) -> Result<(), BenchError> {
+    if let Some(warm_s) = keep {
+        for server in servers.iter_mut() {
+            warm(scenario, server, warm_s, flag, progress)?;
+        }
+    }
+    for block in blocks(plan.pairs, plan.noise_pairs) {
+        let server = &mut servers[block.side as usize];
+        for attempt in 0.. {
+            interrupt::check(flag)?;
+            let result = match keep {
+                Some(_) => {
+                    server.thaw()?;
+                    let result = session::measure(scenario, server, &plan.around, flag, progress);
+                    server.freeze();
+                    result?
+                }
+                None => session::run_fresh(scenario, server, &Around { probe: None, ..plan.around.clone() }, flag, progress)?,
+            };
+            if result.interrupted {
+                return Err(BenchError::Interrupted);
+            }
+            let again = attempt < plan.repeat_late && run::is_only_late(&result.verdict);
+            tell(collected.add(block, again, result));
+            if !again {
+                break;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Starts a server, gives it load that nobody measures, and stops it in its tracks.
@@ -177,21 +217,22 @@ fn warm(
     scenario: &Scenario,
     server: &mut Server,
     warm_s: u32,
-    interrupt: &Arc<AtomicBool>,
+    flag: &Flag,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<(), BenchError> {
     server.start_fresh()?;
     if warm_s > 0 {
         let warm_up = Scenario { warmup_s: 0, warmup_max_s: 0, duration_s: warm_s, ..scenario.clone() };
-        session::measure(&warm_up, server, &Around { probe: None, ..Around::default() }, interrupt, progress)?;
+        session::measure(&warm_up, server, &Around { probe: None, ..Around::default() }, flag, progress)?;
     }
     server.freeze();
-    Ok(())
+    interrupt::check(flag)
 }
 
 #[derive(Default)]
 struct Collected {
     blocks: Vec<Measured>,
+    repeated: Vec<Measured>,
     targets: [TargetInfo; 2],
     latency: BTreeMap<Metric, [Latency; 2]>,
     stages: BTreeMap<Side, serde_json::Value>,
@@ -200,7 +241,7 @@ struct Collected {
 }
 
 impl Collected {
-    fn add(&mut self, block: Block, result: RunResult) -> &Measured {
+    fn add(&mut self, block: Block, repeated: bool, result: RunResult) -> &Measured {
         let side = block.side as usize;
         let mut kept = BTreeMap::new();
         for figure in figures::comparable(&result) {
@@ -210,18 +251,21 @@ impl Collected {
             }
             kept.insert(name, figure.value);
         }
-        for (metric, latency) in result.measured.latency {
-            self.latency.entry(metric).or_default()[side].merge(&latency);
-        }
-        if let Some(stages) = result.stages {
-            self.stages.insert(block.side, stages);
+        if !repeated {
+            for (metric, latency) in result.measured.latency {
+                self.latency.entry(metric).or_default()[side].merge(&latency);
+            }
+            if let Some(stages) = result.stages {
+                self.stages.insert(block.side, stages);
+            }
         }
         let steal_s = result.server_cost.as_ref().and_then(|cost| cost.get("host")?.get("steal_s")?.as_f64());
         self.targets[side] = result.target;
         self.durability = result.durability;
         let (verdict, errors, started_unix_ms) = (result.verdict, result.errors, result.started_unix_ms);
-        self.blocks.push(Measured { block, figures: kept, verdict, errors, started_unix_ms, steal_s });
-        &self.blocks[self.blocks.len() - 1]
+        let list = if repeated { &mut self.repeated } else { &mut self.blocks };
+        list.push(Measured { block, figures: kept, verdict, errors, started_unix_ms, steal_s, repeated });
+        &list[list.len() - 1]
     }
 
     fn finish(self, scenario: &Scenario, plan: &Plan, kept: bool, interrupted: bool, disk: Option<DiskProbes>) -> CompareResult {
@@ -245,6 +289,7 @@ impl Collected {
             latency: self.latency,
             stages: self.stages.into_iter().collect(),
             blocks: self.blocks,
+            repeated: self.repeated,
             host: probe::host(),
             disk,
         }
@@ -305,7 +350,15 @@ mod tests {
 
     fn measured(block: Block, name: &str, value: f64) -> Measured {
         let figures = BTreeMap::from([(name.to_string(), value)]);
-        Measured { block, figures, verdict: Default::default(), errors: BTreeMap::new(), started_unix_ms: 0, steal_s: None }
+        Measured {
+            block,
+            figures,
+            verdict: Default::default(),
+            errors: BTreeMap::new(),
+            started_unix_ms: 0,
+            steal_s: None,
+            repeated: false,
+        }
     }
 
     fn compared(pairs: usize, noise_pairs: usize, value: impl Fn(usize, Block) -> f64) -> Row {

@@ -109,8 +109,8 @@ impl Producer {
             streams: (0..partitions).map(|_| Stream::default()).collect(),
             lanes: Vec::new(),
             buffered: 0,
-            // Producers begin on different partitions.
-            turn: index % partitions.max(1),
+            // Producers begin on different partitions, spread over all of them: walking on together, each would follow where the first one was.
+            turn: (u64::from(index) * u64::from(partitions.max(1)) / u64::from(p.count.max(1))) as u32,
             round: 0,
             random: 0x2545_f491_4f6c_dd1d ^ (u64::from(index) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
             pool: Vec::new(),

@@ -78,7 +78,10 @@ impl Producer {
             let should = if full { last.min(batch.opened_ns + linger) } else { batch.opened_ns + linger };
             let end = c.shared.end_ns.load(Ordering::Relaxed);
             let could = should.min(end).max(self.lanes[lane].free_since_ns);
-            c.cells.record_each(Metric::Lateness, &batch.intended.each, c.now.saturating_sub(could));
+            let late = c.now.saturating_sub(could);
+            c.cells.record_each(Metric::Lateness, &batch.intended.each, late);
+            let own = late.saturating_sub(c.poll.held_up(could, c.now));
+            c.cells.record_each(Metric::LatenessOwn, &batch.intended.each, own);
         }
     }
 }

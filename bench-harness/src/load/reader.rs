@@ -33,6 +33,8 @@ const ANSWER_NS: u64 = 30_000_000_000;
 pub struct ReaderSet {
     /// Name of the consumers, and number of the copy.
     pub name: String,
+    /// Which part of the set this is: members whose number leaves it when divided by the set's threads, and the partitions that those read.
+    part: u32,
     /// When to wake it next, for the thread's timers.
     pub wake_ns: u64,
     pub(super) config: Consumers,
@@ -56,6 +58,8 @@ pub struct ReaderSet {
 /// One consumer.
 #[derive(Debug, Default)]
 pub struct Member {
+    /// Its number in the whole set.
+    number: u32,
     pub(super) lanes: Vec<FetchLane>,
     /// Partitions it reads, ascending.
     pub(super) assigned: Vec<PartitionNumber>,
@@ -123,10 +127,11 @@ impl FetchLane {
 }
 
 impl ReaderSet {
-    /// Copy `copy` of `config`'s consumers, reading from `positions`; `backlog_end` is where the log ended before the load.
-    pub fn new(config: &Consumers, copy: u32, streams: usize, positions: Vec<i64>, backlog_end: Vec<i64>) -> ReaderSet {
+    /// Part `part` of copy `copy` of `config`'s consumers, reading from `positions`; `backlog_end` is where the log ended before the load.
+    pub fn new(config: &Consumers, copy: u32, part: u32, streams: usize, positions: Vec<i64>, backlog_end: Vec<i64>) -> ReaderSet {
         ReaderSet {
             name: if config.copies == 1 { config.name.clone() } else { format!("{}-{copy}", config.name) },
+            part,
             wake_ns: 0,
             config: config.clone(),
             checker: Checker::new(streams),
@@ -143,9 +148,9 @@ impl ReaderSet {
         }
     }
 
-    /// Adds a consumer with a token per broker, and its membership, if it is in a group.
-    pub fn add_member(&mut self, tokens: &[u64], group: Option<Membership>) {
-        self.members.push(Member { lanes: tokens.iter().map(|t| FetchLane::new(*t)).collect(), assigned: Vec::new(), group });
+    /// Adds the set's consumer of this number with a token per broker, and its membership, if it is in a group.
+    pub fn add_member(&mut self, number: u32, tokens: &[u64], group: Option<Membership>) {
+        self.members.push(Member { number, lanes: tokens.iter().map(|t| FetchLane::new(*t)).collect(), assigned: Vec::new(), group });
     }
 
     /// Whether every consumer has its place.
@@ -153,9 +158,21 @@ impl ReaderSet {
         self.config.start_at_s > 0 || (self.started && self.members.iter().all(|m| m.group.as_ref().is_none_or(Membership::is_stable)))
     }
 
+    /// Whether what it does is timed.
+    pub fn is_timed(&self) -> bool {
+        self.config.latency
+    }
+
     /// Whether everything up to `ends` was read.
     pub fn has_reached(&self, ends: &[i64]) -> bool {
-        self.started && self.positions.iter().zip(ends).all(|(p, end)| p >= end)
+        self.started && self.is_beyond(ends)
+    }
+
+    /// Whether the positions of this part's partitions have come to `ends`.
+    fn is_beyond(&self, ends: &[i64]) -> bool {
+        // A member reads the partitions that leave its number, and it belongs to the part that its number leaves.
+        let is_mine = |partition: usize| partition as u32 % self.config.members % self.config.threads == self.part;
+        self.positions.iter().zip(ends).enumerate().all(|(partition, (position, end))| position >= end || !is_mine(partition))
     }
 
     /// Does all that can be done now.
@@ -195,9 +212,9 @@ impl ReaderSet {
 
     /// Without a group: deals the partitions out in turn.
     fn deal(&mut self, c: &Context<'_>) {
-        let count = self.members.len() as u32;
-        for (i, member) in self.members.iter_mut().enumerate().filter(|(_, m)| m.group.is_none()) {
-            member.assigned = (0..c.topology.count()).filter(|p| p % count == i as u32).collect();
+        let count = self.config.members;
+        for member in self.members.iter_mut().filter(|m| m.group.is_none()) {
+            member.assigned = (0..c.topology.count()).filter(|p| p % count == member.number).collect();
         }
     }
 
@@ -412,7 +429,7 @@ impl ReaderSet {
         });
         let head = head.map_err(|e| bad(e.to_string()))?;
         self.bytes += c.cells.counts.received_bytes.saturating_sub(before);
-        if self.reached_ns == 0 && self.positions.iter().zip(&self.backlog_end).all(|(p, end)| p >= end) {
+        if self.reached_ns == 0 && self.is_beyond(&self.backlog_end) {
             self.reached_ns = c.now;
         }
         let l = &mut self.members[m].lanes[lane];
@@ -455,14 +472,17 @@ impl ReaderSet {
         }
     }
 
-    /// Its verdict; `sent` is by stream, the run's first and then the preload's.
-    pub fn finish(&self, sent: &[Sent], streams_of_run: usize, ends: Option<&[i64]>, idempotent: bool) -> ConsumerDelivery {
-        let ordered = self.config.from_start || self.config.start_at_s == 0;
-        let caught_up = ordered && ends.is_some_and(|ends| self.has_reached(ends));
+    /// The verdict of a set from all of its parts; `sent` is by stream, the run's first and then the preload's.
+    pub fn finish(parts: &[&ReaderSet], sent: &[Sent], streams_of_run: usize, ends: Option<&[i64]>, idempotent: bool) -> ConsumerDelivery {
+        let Some((first, others)) = parts.split_first() else { return ConsumerDelivery::default() };
+        let ordered = first.config.from_start || first.config.start_at_s == 0;
+        let caught_up = ordered && ends.is_some_and(|ends| parts.iter().all(|part| part.has_reached(ends)));
         // Whoever began at the end was not meant to see what was there before.
-        let sent = if self.config.from_start { sent } else { &sent[..streams_of_run.min(sent.len())] };
-        let in_group = self.members.iter().any(|m| m.group.is_some());
-        self.checker.finish(&self.name, sent, caught_up, in_group || !idempotent)
+        let sent = if first.config.from_start { sent } else { &sent[..streams_of_run.min(sent.len())] };
+        let in_group = parts.iter().flat_map(|part| &part.members).any(|m| m.group.is_some());
+        let mut checker = first.checker.clone();
+        others.iter().for_each(|part| checker.join(&part.checker));
+        checker.finish(&first.name, sent, caught_up, in_group || !idempotent)
     }
 
     /// Rebalances its members went through, all together.
@@ -470,15 +490,15 @@ impl ReaderSet {
         self.members.iter().filter_map(|m| m.group.as_ref()).map(|g| g.rebalances).sum()
     }
 
-    /// Megabytes per second from when it began until it had reached the end of what was there before the load (or until now).
-    pub fn backlog_mb_per_s(&self, now: u64) -> Option<f64> {
-        let until = if self.reached_ns > 0 { self.reached_ns } else { now };
-        let seconds = until.saturating_sub(self.began_ns) as f64 / 1e9;
-        (self.started && self.config.from_start && seconds > 0.0).then(|| self.bytes as f64 / 1e6 / seconds)
-    }
-
-    /// Seconds until it had reached the end of what was there before the load; `None` when it has not.
-    pub fn backlog_seconds(&self) -> Option<f64> {
-        (self.config.from_start && self.reached_ns > 0).then(|| self.reached_ns.saturating_sub(self.began_ns) as f64 / 1e9)
+    /// Of a set that reads from the start, from all of its parts: megabytes per second from when it began until it had reached the end of what was
+    /// there before the load (or until now), and the seconds until then, if it has.
+    pub fn backlog(parts: &[&ReaderSet], now: u64) -> Option<(f64, Option<f64>)> {
+        let began_ns = parts.iter().filter(|part| part.started && part.config.from_start).map(|part| part.began_ns).min()?;
+        let reached_ns = parts.iter().map(|part| part.reached_ns).min().filter(|reached| *reached > 0);
+        let reached_ns = reached_ns.and_then(|_| parts.iter().map(|part| part.reached_ns).max());
+        let seconds = |until: u64| until.saturating_sub(began_ns) as f64 / 1e9;
+        let took = seconds(reached_ns.unwrap_or(now));
+        let bytes: u64 = parts.iter().map(|part| part.bytes).sum();
+        (took > 0.0).then(|| (bytes as f64 / 1e6 / took, reached_ns.map(seconds)))
     }
 }

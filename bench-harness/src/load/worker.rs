@@ -47,8 +47,8 @@ enum Actor {
 pub struct Job {
     /// Producers: index and producer id.
     pub producers: Vec<(u32, (i64, i16))>,
-    /// Sets of readers: consumers of the scenario by index, copy, where they begin, where the log ended.
-    pub readers: Vec<(usize, u32, Vec<i64>, Vec<i64>)>,
+    /// Sets of readers, or parts of sets: consumers of the scenario by index, copy, part of it, where they begin, where the log ended.
+    pub readers: Vec<(usize, u32, u32, Vec<i64>, Vec<i64>)>,
     /// Group names with their coordinators, by consumers' index.
     pub coordinators: BTreeMap<usize, SocketAddr>,
     /// Idle connections.
@@ -115,17 +115,17 @@ impl Worker {
             worker.producers.push(producer);
         }
         let streams = plan.streams() * (1 + usize::from(plan.preload_id.is_some()));
-        for (consumers, copy, positions, ends) in job.readers {
+        for (consumers, copy, part, positions, ends) in job.readers {
             let config = &s.consumers[consumers];
-            let mut set = ReaderSet::new(config, copy, streams, positions.clone(), ends);
+            let mut set = ReaderSet::new(config, copy, part, streams, positions.clone(), ends);
             let at = worker.readers.len();
-            for m in 0..config.members as usize {
+            for (m, number) in (part..config.members).step_by(config.threads as usize).enumerate() {
                 let tokens: Vec<u64> = (0..nodes).map(|lane| worker.token(Owner::Reader(at, m, lane))).collect();
                 let group = (config.assignment == Assignment::Group).then(|| job.coordinators.get(&consumers)).flatten().map(|address| {
                     let token = worker.token(Owner::Reader(at, m, nodes));
                     Membership::new(token, *address, &group_name(plan.run_id, &config.name, copy), positions.clone())
                 });
-                set.add_member(&tokens, group);
+                set.add_member(number, &tokens, group);
             }
             worker.readers.push(set);
         }
@@ -258,7 +258,10 @@ impl Worker {
     /// The CPU and the priority that are asked for, and timers without slack, are the thread's own.
     fn take_place(&self) -> io::Result<()> {
         cpus::keep_on(self.cpu.as_slice())?;
-        cpus::realtime(self.plan.scenario.generator.realtime)?;
+        // A thread that only checks what others time would keep the server from the CPU while it does.
+        if !self.producers.is_empty() || self.readers.iter().any(ReaderSet::is_timed) {
+            cpus::realtime(self.plan.scenario.generator.realtime)?;
+        }
         // Without it timers come up to 50 us late; it is a wish, and refusing it shows in the self-check.
         let _ = nix::sys::prctl::set_timerslack(1);
         self.shared.threads.lock().unwrap_or_else(PoisonError::into_inner).push(cpus::thread_id());

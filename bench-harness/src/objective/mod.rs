@@ -175,7 +175,7 @@ impl Figure {
             Figure::Errors | Figure::Loss | Figure::Duplicates | Figure::Reordered => format!("{value:.0}"),
             Figure::RecordsPerSecond => format!("{}/s", trimmed(value)),
             Figure::BytesPerSecond => format!("{} MB/s", trimmed(value / 1e6)),
-            Figure::Delivered => format!("{} %", trimmed(value * 100.0)),
+            Figure::Delivered => format!("{} %", share_percent(value)),
         }
     }
 }
@@ -193,7 +193,7 @@ impl fmt::Display for Latency {
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Figure::Quantile(latency, q) => write!(f, "p{}({latency})", trimmed(q * 100.0)),
+            Figure::Quantile(latency, q) => write!(f, "p{}({latency})", percent(*q)),
             Figure::Mean(latency) => write!(f, "mean({latency})"),
             Figure::Max(latency) => write!(f, "max({latency})"),
             Figure::Errors => f.write_str("errors"),
@@ -234,6 +234,18 @@ pub fn show_time(ns: f64) -> String {
     }
 }
 
+/// A quantile (0 to 1) as the percentile that people wrote: 99.9999 stays that, and 0.29 is 29, not 28.999999999999996.
+pub fn percent(quantile: f64) -> String {
+    let text = format!("{:.9}", (quantile * 1e11).round() / 1e9);
+    text.trim_end_matches('0').trim_end_matches('.').to_string()
+}
+
+/// A share (0 to 1) in percent with at most three decimals, rounded down: what misses a bound by little never reads as the bound, nor as all.
+pub fn share_percent(share: f64) -> String {
+    // A share that was written as a decimal may lie a little below it.
+    trimmed((share * 1e5 + 1e-6).floor() / 1e3)
+}
+
 /// A number with at most three decimals and no zeros at its end.
 fn trimmed(value: f64) -> String {
     let text = format!("{value:.3}");
@@ -267,6 +279,16 @@ mod tests {
         assert_eq!(outcome[2].term, "throughput > 50 MB/s");
         let unmeasured = &judge("p99.999(e2e) <= 1s")[0];
         assert!(!unmeasured.met && unmeasured.measured.is_none() && unmeasured.shown.contains("40000 samples"), "{unmeasured:?}");
+    }
+
+    #[test]
+    fn percentages_are_shown_as_they_were_written_and_never_better_than_they_are() {
+        let quantiles: Vec<String> = [0.5, 0.29, 0.995, 0.9995, 0.999999, 0.99999999999].into_iter().map(percent).collect();
+        assert_eq!(quantiles, ["50", "29", "99.5", "99.95", "99.9999", "99.999999999"]);
+        let shares: Vec<String> = [0.995, 0.994_999_9, 0.999_999_9, 1.0, 0.29, 0.0].into_iter().map(share_percent).collect();
+        assert_eq!(shares, ["99.5", "99.499", "99.999", "100", "29", "0"]);
+        let text = "p99.9999(e2e) <= 5 ms";
+        assert_eq!(Objective::parse(text).expect("parses").terms[0].to_string(), text);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::page::{escape, flat, page, pairs};
 use super::plot::{self, Line};
 use super::{metric_name, number, terminal};
-use crate::objective::show_time;
+use crate::objective::{percent, show_time};
 use crate::probe::host_line;
 use crate::result::{Metric, RunResult, Window};
 use crate::stages::StageReport;
@@ -119,7 +119,7 @@ fn latency(result: &RunResult) -> String {
     // The generator's own error is a thousand times smaller and would press the others together.
     let series: Vec<_> = present
         .iter()
-        .filter(|(metric, _)| *metric != Metric::Lateness)
+        .filter(|(metric, _)| !matches!(metric, Metric::Lateness | Metric::LatenessOwn))
         .map(|(metric, latency)| (metric_name(*metric).to_string(), *latency))
         .collect();
     let note = "<p class=\"soft\">Response counts from when a record was due, service from when it was sent. Quantiles that the sample cannot carry are not shown.</p>";
@@ -177,7 +177,7 @@ pub(super) fn stage_shares(stages: &serde_json::Value) -> String {
     for api in &report.apis {
         for at in &api.quantiles {
             let reach = if at.quantile > 0.5 { "and beyond" } else { "" };
-            let label = format!("{} p{} {reach} (n {})", api.api, (at.quantile * 1e5).round() / 1e3, number(at.requests as f64));
+            let label = format!("{} p{} {reach} (n {})", api.api, percent(at.quantile), number(at.requests as f64));
             rows.push((label, at.stages.iter().map(|stage| (stage.stage.clone(), stage.share)).collect()));
         }
     }

@@ -17,6 +17,7 @@ pub(crate) fn metric_name(metric: Metric) -> &'static str {
         Metric::E2eResponse => "end to end, response",
         Metric::E2eService => "end to end, service",
         Metric::Lateness => "generator's lateness",
+        Metric::LatenessOwn => "  of it its own",
     }
 }
 

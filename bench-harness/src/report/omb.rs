@@ -7,6 +7,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::latency::Latency;
+use crate::objective::percent;
 use crate::result::{Metric, RunResult, Window};
 
 /// The script draws a point every ten seconds.
@@ -84,9 +85,7 @@ fn latency(out: &mut Map<String, Value>, result: &RunResult, steps: &[Window], n
     out.insert(format!("{lower}Max"), json!(series(&|latency| quantile(latency, 1.0))));
     out.insert(format!("aggregated{name}Max"), json!(quantile(all, 1.0)));
     let quantiles: Map<String, Value> = all
-        .map(|latency| {
-            latency.quantiles().into_iter().map(|(q, ns)| (format!("{}", (q * 1e7).round() / 1e5), json!(ns as f64 / unit_ns))).collect()
-        })
+        .map(|latency| latency.quantiles().into_iter().map(|(q, ns)| (percent(q), json!(ns as f64 / unit_ns))).collect())
         .unwrap_or_default();
     out.insert(format!("aggregated{name}Quantiles"), Value::Object(quantiles));
 }

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use crate::compare::CompareResult;
 use crate::cost::ServerCost;
 use crate::figures::server_cost;
-use crate::objective::show_time;
+use crate::objective::{percent, share_percent, show_time};
 use crate::probe::{DiskProbes, host_line};
 use crate::report::{metric_name, number};
 use crate::result::{Metric, RunResult};
@@ -52,21 +52,22 @@ pub fn run(result: &RunResult) -> String {
     }
     let generator = &result.generator;
     let late = match generator.late_carried {
-        Some((q, us)) => format!("late p{} {} us (bound {} us)", number(q * 100.0), number(us), number(generator.late_limit_us)),
+        Some((q, us)) => format!("late p{} {} us (bound {} us)", percent(q), number(us), number(generator.late_limit_us)),
         None if generator.late_max_us.is_some() => "too few records to say how late".to_string(),
         None => "not scheduled".to_string(),
     };
     let per_gb = generator.cpu_s_per_gb.map_or(String::new(), |s| format!(", {} CPU-s/GB", number(s)));
     let per_million = generator.cpu_s_per_million.map_or(String::new(), |s| format!(", {} CPU-s/M records", number(s)));
-    let _ = writeln!(out, "generator   {late}, sent {:.2} % of the schedule{per_gb}{per_million}", generator.sent_share * 100.0);
+    let _ = writeln!(out, "generator   {late}, sent {} % of the schedule{per_gb}{per_million}", share_percent(generator.sent_share));
     if let (Some(busiest), Some(waited)) = (generator.busiest_thread, generator.waited_for_cpu_s) {
         let threads =
             if generator.threads == 1 { "its thread".to_string() } else { format!("the busiest of {} threads", generator.threads) };
         let _ = writeln!(
             out,
-            "            {threads} ran {:.0} % of the time; {} s waiting for a CPU that others had",
+            "            {threads} ran {:.0} % of the time; {} s waiting for a CPU that others had{}",
             busiest * 100.0,
-            number(waited)
+            number(waited),
+            generator.steal_s.map_or(String::new(), |s| format!(", {} CPU-s taken from this host by its hypervisor", number(s)))
         );
     }
     if let Some(stages) = result.stages.clone().and_then(|value| serde_json::from_value::<StageReport>(value).ok()) {
@@ -180,8 +181,7 @@ fn stage_lines(out: &mut String, report: &StageReport) {
         for at in &api.quantiles {
             let which = if at.quantile > 0.5 { "and beyond" } else { "and around" };
             let to = at.to_s.map_or("more".to_string(), |to| show_time(to * 1e9));
-            let _ =
-                write!(out, "  p{:<5} {which}, {} to {to}:", format!("{}", (at.quantile * 1e5).round() / 1e3), show_time(at.from_s * 1e9));
+            let _ = write!(out, "  p{:<5} {which}, {} to {to}:", percent(at.quantile), show_time(at.from_s * 1e9));
             for stage in at.stages.iter().filter(|stage| stage.share >= 0.01) {
                 let _ = write!(out, "  {} {:.0} %", stage.stage, stage.share * 100.0);
             }

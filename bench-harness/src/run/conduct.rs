@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
@@ -14,8 +14,10 @@ use super::{Progress, SecondSeen};
 use crate::client::admin::Admin;
 use crate::client::topology::Topology;
 use crate::clock::{now_ns, own_cpu_seconds};
+use crate::cost::HostCounts;
 use crate::cpus;
 use crate::error::BenchError;
+use crate::interrupt::{self, Flag};
 use crate::load::cells::Part;
 use crate::load::shared::{Plan, Shared};
 use crate::load::worker::{Job, Report, Worker};
@@ -47,6 +49,8 @@ pub(super) struct Outcome {
     pub(super) cpu_s: f64,
     /// Seconds of it that each load thread ran, and waited for a CPU.
     pub(super) threads: Vec<(f64, f64)>,
+    /// CPU seconds of it that the hypervisor took from this host.
+    pub(super) steal_s: Option<f64>,
     pub(super) down_ns: u64,
     pub(super) first_ack_ns: u64,
     pub(super) ended_ns: u64,
@@ -76,7 +80,7 @@ pub(super) struct Places {
 pub(super) struct Conductor<'a> {
     pub(super) plan: Arc<Plan>,
     pub(super) target: &'a mut dyn Target,
-    pub(super) interrupt: &'a AtomicBool,
+    pub(super) flag: &'a Flag,
     pub(super) progress: &'a mut dyn FnMut(Progress<'_>),
     pub(super) shared: Arc<Shared>,
     parts: Receiver<Part>,
@@ -95,7 +99,7 @@ impl<'a> Conductor<'a> {
         ids: Vec<(i64, i16)>,
         places: Places,
         target: &'a mut dyn Target,
-        interrupt: &'a AtomicBool,
+        flag: &'a Flag,
         progress: &'a mut dyn FnMut(Progress<'_>),
     ) -> Result<Conductor<'a>, BenchError> {
         let plan = Arc::new(plan);
@@ -109,7 +113,7 @@ impl<'a> Conductor<'a> {
             threads.push(builder.spawn(move || worker.run()).map_err(|e| BenchError::host("starting a load thread", e))?);
         }
         let (out, phase) = (Outcome::default(), "");
-        Ok(Conductor { plan, target, interrupt, progress, shared, parts, threads, out, shown: 0, phase, cpu_at: 0.0 })
+        Ok(Conductor { plan, target, flag, progress, shared, parts, threads, out, shown: 0, phase, cpu_at: 0.0 })
     }
 
     /// Leads the run to its end.
@@ -150,7 +154,7 @@ impl<'a> Conductor<'a> {
         let begun = now_ns();
         while self.shared.unready.load(Ordering::Acquire) > 0 {
             self.look();
-            if self.interrupt.load(Ordering::Relaxed) {
+            if interrupt::is_raised(self.flag) {
                 break;
             }
             if let Some(status) = self.target.unasked_end() {
@@ -195,7 +199,7 @@ impl<'a> Conductor<'a> {
             (self.progress)(Progress::Second(&seen));
             self.shown += 1;
         }
-        if self.interrupt.load(Ordering::Relaxed) {
+        if interrupt::is_raised(self.flag) {
             self.out.interrupted = true;
             return false;
         }
@@ -224,7 +228,7 @@ impl<'a> Conductor<'a> {
     fn refresh(&mut self) {
         let (before, _) = self.shared.topology();
         for node in &before.nodes {
-            let Ok(mut admin) = Admin::connect(node.address) else { continue };
+            let Ok(mut admin) = Admin::connect(node.address, self.flag) else { continue };
             if let Ok(Some(next)) = admin.topology(&before.topics, before.partitions, &before)
                 // New brokers would need new connections; the run keeps to those it began with.
                 && next.nodes.len() == before.nodes.len()
@@ -301,6 +305,7 @@ impl<'a> Conductor<'a> {
             self.enter("measured", from);
             self.cpu_at = own_cpu();
             let threads_at = self.thread_times();
+            let host_at = HostCounts::read();
             let mut restart = s.restart.map(|r| (at(from + r.at_s), r));
             while go_on && now_ns() < at(to) {
                 if let Some((when, r)) = restart.filter(|(when, _)| now_ns() >= *when) {
@@ -311,6 +316,7 @@ impl<'a> Conductor<'a> {
                 go_on = self.turn();
             }
             self.out.cpu_s = own_cpu() - self.cpu_at;
+            self.out.steal_s = HostCounts::read().since(&host_at, 0.0).steal_s;
             let between = |((ran, waited), (ran_at, waited_at)): (&(u64, u64), &(u64, u64))| {
                 (ran.saturating_sub(*ran_at) as f64 / 1e9, waited.saturating_sub(*waited_at) as f64 / 1e9)
             };
@@ -339,7 +345,7 @@ impl<'a> Conductor<'a> {
         }
         loop {
             let (topology, _) = self.shared.topology();
-            if let Ok(ends) = setup::offsets(&topology, -1) {
+            if let Ok(ends) = setup::offsets(&topology, -1, self.flag) {
                 let _ = self.shared.end_offsets.set(ends.clone());
                 self.out.ends = Some(ends);
                 break;
@@ -361,7 +367,10 @@ impl<'a> Conductor<'a> {
         } else {
             self.target.stop()?
         }
-        setup::pause(Duration::from_millis(u64::from(r.down_ms)));
+        if interrupt::pause(Duration::from_millis(u64::from(r.down_ms)), self.flag).is_err() {
+            // The next look around ends the run, with what it has.
+            return Ok(());
+        }
         (self.progress)(Progress::SettingUp("the server is started again"));
         self.target.start()
     }
@@ -388,8 +397,10 @@ fn jobs(plan: &Plan, ids: &[(i64, i16)], places: &Places) -> Vec<Job> {
     for (i, consumers) in s.consumers.iter().enumerate() {
         for copy in 0..consumers.copies {
             let positions = if consumers.from_start { &places.first } else { &places.end };
-            jobs[at].readers.push((i, copy, positions.clone(), places.end.clone()));
-            at = at.checked_sub(1).unwrap_or(threads - 1);
+            for part in 0..consumers.threads {
+                jobs[at].readers.push((i, copy, part, positions.clone(), places.end.clone()));
+                at = at.checked_sub(1).unwrap_or(threads - 1);
+            }
         }
     }
     for i in 0..s.background.connections as usize {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crate::client::admin::{Admin, resolve};
 use crate::client::topology::Topology;
 use crate::error::BenchError;
+use crate::interrupt::{self, Flag, pause};
 use crate::load::worker::group_name;
 use crate::scenario::{Assignment, Scenario};
 use crate::target::Target;
@@ -23,101 +24,85 @@ const OFFSETS_WAIT: Duration = Duration::from_secs(300);
 /// Time between two attempts.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Waits a little on the main thread, which has nothing else to do.
-pub(super) fn pause(time: Duration) {
-    #[allow(clippy::disallowed_methods)] // Not a shard, and nothing announces what is awaited.
-    std::thread::sleep(time);
+/// What a failed question means: an interruption, if there was one, else an error of the target.
+pub(super) fn failed(name: &str, flag: &AtomicBool, why: impl std::fmt::Display) -> BenchError {
+    if interrupt::is_raised(flag) { BenchError::Interrupted } else { BenchError::target(name, why.to_string()) }
 }
 
 /// Connects to the target, patiently when it has a process that may still be starting.
-pub(super) fn connect(target: &mut dyn Target, interrupt: &AtomicBool) -> Result<(Admin, SocketAddr), BenchError> {
-    let address = resolve(&target.bootstrap()).map_err(|e| BenchError::target(target.bootstrap(), format!("no such address: {e}")))?;
+pub(super) fn connect(target: &mut dyn Target, flag: &Flag) -> Result<(Admin, SocketAddr), BenchError> {
+    let name = target.bootstrap();
+    let address = resolve(&name, flag).map_err(|e| failed(&name, flag, format!("no such address: {e}")))?;
     let wait = if target.pid().is_some() { SERVE_WAIT } else { ANSWER_WAIT };
     let begun = Instant::now();
     loop {
-        match Admin::connect(address) {
+        match Admin::connect(address, flag) {
             Ok(admin) => return Ok((admin, address)),
-            Err(e) if begun.elapsed() > wait || interrupt.load(Ordering::Relaxed) => {
-                return Err(BenchError::target(target.bootstrap(), format!("cannot be reached: {e}")));
+            Err(e) if begun.elapsed() > wait || interrupt::is_raised(flag) => {
+                return Err(failed(&name, flag, format!("cannot be reached: {e}")));
             }
             Err(_) => {
                 if let Some(status) = target.unasked_end() {
                     return Err(BenchError::target(target.name(), format!("the server ended by itself before it answered ({status})")));
                 }
-                pause(PAUSE);
+                pause(PAUSE, flag)?;
             }
         }
     }
 }
 
-/// What set-up found and made.
-#[derive(Debug)]
-pub(super) struct Ground {
-    /// Topics that the load uses, and what leads them.
-    pub(super) topology: Topology,
-    /// All topics that were created.
-    pub(super) created: Vec<String>,
-    /// Seconds it took to create them until every partition had a leader.
-    pub(super) create_s: f64,
-}
-
-/// Creates the topics of a run and waits for their leaders.
-pub(super) fn create_topics(admin: &mut Admin, scenario: &Scenario, run_id: u32, name: &str) -> Result<Ground, BenchError> {
-    let fail = |e: std::io::Error| BenchError::target(name, e.to_string());
+/// Creates the topics of a run and waits until every partition has a leader. Every name is in `created` before it is asked for, so that it can be
+/// deleted however this ends.
+pub(super) fn create_topics(
+    admin: &mut Admin,
+    scenario: &Scenario,
+    run_id: u32,
+    created: &mut Vec<String>,
+    name: &str,
+    flag: &AtomicBool,
+) -> Result<Topology, BenchError> {
+    let fail = |e: std::io::Error| failed(name, flag, e);
     let t = &scenario.topic;
     let topics: Vec<String> = (0..t.count).map(|i| format!("coreline-bench-{run_id:08x}-{i}")).collect();
-    let begun = Instant::now();
+    created.extend_from_slice(&topics);
     admin.create_topics(&topics, t.partitions, t.replication, &t.config).map_err(fail)?;
-    let mut created = topics.clone();
     if scenario.background.partitions > 0 {
         let idle = format!("coreline-bench-{run_id:08x}-background");
-        admin.create_topics(std::slice::from_ref(&idle), scenario.background.partitions, t.replication, &BTreeMap::new()).map_err(fail)?;
-        created.push(idle);
+        created.push(idle.clone());
+        admin.create_topics(&[idle], scenario.background.partitions, t.replication, &BTreeMap::new()).map_err(fail)?;
     }
-    let topology = leaders(admin, &topics, t.partitions, &Topology::default(), name)?;
-    Ok(Ground { topology, created, create_s: begun.elapsed().as_secs_f64() })
-}
-
-/// Waits until every partition has a leader.
-pub(super) fn leaders(
-    admin: &mut Admin,
-    topics: &[String],
-    partitions: u32,
-    before: &Topology,
-    name: &str,
-) -> Result<Topology, BenchError> {
     let begun = Instant::now();
     loop {
         let asked = Instant::now();
-        match admin.topology(topics, partitions, before) {
+        match admin.topology(&topics, t.partitions, &Topology::default()) {
             Ok(Some(topology)) => return Ok(topology),
             // With thousands of partitions the question itself is work for the server.
-            Ok(None) if begun.elapsed() < LEADER_WAIT => pause(PAUSE.max(asked.elapsed() * 3)),
+            Ok(None) if begun.elapsed() < LEADER_WAIT => pause(PAUSE.max(asked.elapsed() * 3), flag)?,
             Ok(None) => return Err(BenchError::target(name, "the topics' partitions have no leaders")),
-            Err(e) => return Err(BenchError::target(name, e.to_string())),
+            Err(e) => return Err(failed(name, flag, e)),
         }
     }
 }
 
 /// Offsets of all partitions (-2 first, -1 end), each asked of its leader.
-pub(super) fn offsets(topology: &Topology, which: i64) -> std::io::Result<Vec<i64>> {
+pub(super) fn offsets(topology: &Topology, which: i64, flag: &Flag) -> std::io::Result<Vec<i64>> {
     let mut out = vec![0; topology.count() as usize];
     for (i, node) in topology.nodes.iter().enumerate() {
         if topology.leaders.contains(&Some(i as u16)) {
-            Admin::connect(node.address)?.offsets(topology, i as u16, which, &mut out)?;
+            Admin::connect(node.address, flag)?.offsets(topology, i as u16, which, &mut out)?;
         }
     }
     Ok(out)
 }
 
 /// [`offsets`], asked again for a while: a leader that the metadata names already may not know it yet.
-pub(super) fn offsets_patiently(topology: &Topology, which: i64, name: &str) -> Result<Vec<i64>, BenchError> {
+pub(super) fn offsets_patiently(topology: &Topology, which: i64, name: &str, flag: &Flag) -> Result<Vec<i64>, BenchError> {
     let begun = Instant::now();
     loop {
-        match offsets(topology, which) {
+        match offsets(topology, which, flag) {
             Ok(offsets) => return Ok(offsets),
-            Err(e) if begun.elapsed() > OFFSETS_WAIT => return Err(BenchError::target(name, e.to_string())),
-            Err(_) => pause(PAUSE),
+            Err(e) if begun.elapsed() > OFFSETS_WAIT => return Err(failed(name, flag, e)),
+            Err(_) => pause(PAUSE, flag)?,
         }
     }
 }
@@ -128,6 +113,7 @@ pub(super) fn coordinators(
     scenario: &Scenario,
     run_id: u32,
     name: &str,
+    flag: &AtomicBool,
 ) -> Result<BTreeMap<usize, SocketAddr>, BenchError> {
     let mut found = BTreeMap::new();
     for (i, consumers) in scenario.consumers.iter().enumerate().filter(|(_, c)| c.assignment == Assignment::Group) {
@@ -135,8 +121,8 @@ pub(super) fn coordinators(
         let address = loop {
             match admin.coordinator(&group_name(run_id, &consumers.name, 0)) {
                 Ok(address) => break address,
-                Err(e) if begun.elapsed() > LEADER_WAIT => return Err(BenchError::target(name, e.to_string())),
-                Err(_) => pause(PAUSE),
+                Err(e) if begun.elapsed() > LEADER_WAIT => return Err(failed(name, flag, e)),
+                Err(_) => pause(PAUSE, flag)?,
             }
         };
         found.insert(i, address);
@@ -145,20 +131,25 @@ pub(super) fn coordinators(
 }
 
 /// Restarts the server and drops the page cache, as far as that is possible; returns what could not be done.
-pub(super) fn drop_caches(target: &mut dyn Target, interrupt: &AtomicBool) -> Result<Vec<String>, BenchError> {
+pub(super) fn drop_caches(target: &mut dyn Target, flag: &Flag) -> Result<Vec<String>, BenchError> {
     let mut notes = Vec::new();
     if target.pid().is_some() {
         target.stop()?;
     } else {
         notes.push("the server was not restarted after the preload (it is only an address): its own caches are warm".to_string());
     }
-    nix::unistd::sync();
-    if let Err(e) = std::fs::write("/proc/sys/vm/drop_caches", "3") {
+    // Writing gigabytes back takes its time; an interrupted run does not wait for it.
+    let dropped = interrupt::on_thread(flag, Duration::ZERO, || {
+        nix::unistd::sync();
+        std::fs::write("/proc/sys/vm/drop_caches", "3")
+    });
+    interrupt::check(flag)?;
+    if let Some(Err(e)) = dropped {
         notes.push(format!("the page cache was not dropped after the preload: {e}"));
     }
     if notes.iter().all(|n| !n.contains("only an address")) {
         target.start()?;
-        connect(target, interrupt)?;
+        connect(target, flag)?;
     }
     Ok(notes)
 }

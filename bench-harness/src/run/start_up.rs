@@ -2,18 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use coreline_wire::ApiKey;
 
-use super::setup::pause;
 use super::{Progress, conduct::Outcome};
 use crate::client::admin::Admin;
 use crate::client::produce;
 use crate::client::topology::Topology;
 use crate::clock::{now_ns, unix_ms};
 use crate::error::BenchError;
+use crate::interrupt::{Flag, is_raised, pause};
 use crate::load::template::{Fill, Intended, Template};
 use crate::scenario::{Scenario, StartUp};
 use crate::target::Target;
@@ -30,7 +29,7 @@ pub(super) fn measure(
     topology: &Topology,
     address: SocketAddr,
     target: &mut dyn Target,
-    interrupt: &AtomicBool,
+    flag: &Flag,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<(Vec<f64>, Outcome), BenchError> {
     let mut seconds = Vec::new();
@@ -45,24 +44,25 @@ pub(super) fn measure(
         let begun = Instant::now();
         target.start()?;
         loop {
-            if interrupt.load(Ordering::Relaxed) {
+            if is_raised(flag) {
                 outcome.interrupted = true;
                 break;
             }
-            match first_ack(scenario, topology, address, i) {
+            match first_ack(scenario, topology, address, i, flag) {
                 Ok(()) => break seconds.push(begun.elapsed().as_secs_f64()),
-                Err(e) if begun.elapsed() > START_WAIT => {
+                Err(e) if begun.elapsed() > START_WAIT && !is_raised(flag) => {
                     return Err(BenchError::target(
                         target.bootstrap(),
                         format!("does not serve {} s after its start: {e}", START_WAIT.as_secs()),
                     ));
                 }
                 Err(_) => {
-                    if let Some(status) = target.unasked_end() {
+                    if let Some(status) = target.unasked_end().filter(|_| !is_raised(flag)) {
                         let why = format!("the server ended by itself before its first answer, start {} ({status})", i + 1);
                         return Err(BenchError::target(target.name(), why));
                     }
-                    pause(PAUSE);
+                    // The loop looks at the flag itself.
+                    let _ = pause(PAUSE, flag);
                 }
             }
         }
@@ -77,8 +77,8 @@ pub(super) fn measure(
 }
 
 /// Connects and has one record acknowledged.
-fn first_ack(scenario: &Scenario, topology: &Topology, address: SocketAddr, number: u32) -> io::Result<()> {
-    let mut admin = Admin::connect(address)?;
+fn first_ack(scenario: &Scenario, topology: &Topology, address: SocketAddr, number: u32, flag: &Flag) -> io::Result<()> {
+    let mut admin = Admin::connect(address, flag)?;
     let version = topology.versions.of(ApiKey::Produce).map_or_else(|| admin.version(ApiKey::Produce), Ok)?;
     let mut template = Template::new(&scenario.producers);
     let now = now_ns();

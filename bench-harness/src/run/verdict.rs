@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use super::conduct::Outcome;
 use crate::clock::own_cpu_seconds;
 use crate::delivery::Sent;
+use crate::load::reader::ReaderSet;
 use crate::load::shared::Plan;
+use crate::objective::{percent, share_percent};
 use crate::result::{Counts, Delivery, GeneratorCheck, Measured, Metric, Verdict};
 use crate::scenario::{Acks, Scenario};
 
@@ -31,17 +33,25 @@ pub(super) fn streams(plan: &Plan, outcome: &Outcome, preload: Vec<Sent>) -> (Ve
     (sent, delivery)
 }
 
+/// The sets of readers by name, each with its parts.
+pub(super) fn sets(outcome: &Outcome) -> BTreeMap<&str, Vec<&ReaderSet>> {
+    let mut sets: BTreeMap<&str, Vec<&ReaderSet>> = BTreeMap::new();
+    for part in outcome.reports.iter().flat_map(|report| &report.readers) {
+        sets.entry(&part.name).or_default().push(part);
+    }
+    sets
+}
+
 /// Asks every set of readers for its verdict.
 pub(super) fn delivery(plan: &Plan, outcome: &Outcome, sent: &[Sent], delivery: &mut Delivery) {
     let p = &plan.scenario.producers;
-    let sets = outcome.reports.iter().flat_map(|r| &r.readers);
-    delivery.consumers = sets.map(|set| set.finish(sent, plan.streams(), outcome.ends.as_deref(), p.idempotent || !p.retries)).collect();
-    delivery.consumers.sort_by(|a, b| a.name.cmp(&b.name));
+    let verdict = |parts: Vec<&_>| ReaderSet::finish(&parts, sent, plan.streams(), outcome.ends.as_deref(), p.idempotent || !p.retries);
+    delivery.consumers = sets(outcome).into_values().map(verdict).collect();
     delivery.verified = p.count > 0 && delivery.consumers.iter().any(|c| c.caught_up);
 }
 
 /// The generator's check of itself.
-pub(super) fn generator(scenario: &Scenario, measured: &Measured, threads: &[(f64, f64)]) -> GeneratorCheck {
+pub(super) fn generator(scenario: &Scenario, measured: &Measured, threads: &[(f64, f64)], steal_s: Option<f64>) -> GeneratorCheck {
     let g = &scenario.generator;
     let late = measured.latency.get(&Metric::Lateness);
     let us = |ns: u64| ns as f64 / 1e3;
@@ -52,6 +62,7 @@ pub(super) fn generator(scenario: &Scenario, measured: &Measured, threads: &[(f6
         late_limit_us: g.late_limit_us,
         late_p99_us: late.and_then(|l| l.quantile(0.99)).map(us),
         late_carried: late.and_then(|l| [0.99, 0.9, 0.5].iter().find_map(|q| Some((*q, us(l.quantile(*q)?))))),
+        late_own_p99_us: measured.latency.get(&Metric::LatenessOwn).and_then(|l| l.quantile(0.99)).map(us),
         late_max_us: late.and_then(crate::latency::Latency::max).map(us),
         sent_share: sent_share(scenario, c),
         cpu_user_s,
@@ -61,6 +72,7 @@ pub(super) fn generator(scenario: &Scenario, measured: &Measured, threads: &[(f6
         threads: g.threads,
         spin_us: g.spin_us,
         busiest_thread: threads.iter().map(|(ran, _)| ran / measured.seconds).filter(|share| share.is_finite()).reduce(f64::max),
+        steal_s,
         waited_for_cpu_s: (!threads.is_empty()).then(|| threads.iter().map(|(_, waited)| waited).sum()),
     }
 }
@@ -83,10 +95,28 @@ fn is_bound(generator: &GeneratorCheck) -> bool {
     generator.spin_us == 0 && generator.busiest_thread.is_some_and(|share| share > BUSY_SHARE)
 }
 
-/// Who had the CPU meanwhile, in words.
+/// How the reason begins that speaks of the generator and of nothing else.
+const LATE: &str = "the generator was late";
+
+/// Whether nothing speaks against a run but that the generator was late.
+pub fn is_only_late(verdict: &Verdict) -> bool {
+    !verdict.reasons.is_empty() && verdict.reasons.iter().all(|reason| reason.starts_with(LATE))
+}
+
+/// Who had the CPU meanwhile, in words: other threads of this host, or others on the same machine.
 fn waited(generator: &GeneratorCheck) -> String {
-    let seconds = generator.waited_for_cpu_s.filter(|s| *s >= 0.001);
-    seconds.map_or(String::new(), |s| format!("; its threads waited {s:.3} s for CPUs that others had"))
+    let waited = generator.waited_for_cpu_s.filter(|s| *s >= 0.001);
+    let waited = waited.map_or(String::new(), |s| format!("; its threads waited {s:.3} s for CPUs that others had"));
+    // Ten milliseconds are the least that the kernel counts.
+    let stolen = generator.steal_s.filter(|s| *s >= 0.005);
+    waited + &stolen.map_or(String::new(), |s| format!("; the hypervisor took {s:.2} CPU-s from this host"))
+}
+
+/// How much of the generator's lateness was its own work.
+fn own_part(generator: &GeneratorCheck) -> String {
+    generator
+        .late_own_p99_us
+        .map_or(String::new(), |us| format!("; of it {us:.0} us at p99 are its own work, the rest of the time its threads were held up"))
 }
 
 /// Whether the result may be quoted.
@@ -108,17 +138,17 @@ pub(super) fn judge(
     }
     if let Some((q, late)) = generator.late_carried.filter(|(_, late)| *late > generator.late_limit_us) {
         v.reasons.push(format!(
-            "the generator was late: p{:.0} of the intended-time error {late:.0} us, at most {:.0} us allowed{}",
-            q * 100.0,
+            "{LATE}: p{} of the intended-time error {late:.0} us, at most {:.0} us allowed{}",
+            percent(q),
             generator.late_limit_us,
-            waited(generator)
+            own_part(generator) + &waited(generator)
         ));
     }
     if generator.sent_share < scenario.generator.sent_share_min {
         v.reasons.push(format!(
-            "the schedule was not kept: {:.2} % of it was sent, at least {:.2} % are asked for; {}",
-            generator.sent_share * 100.0,
-            scenario.generator.sent_share_min * 100.0,
+            "the schedule was not kept: {} % of it was sent, at least {} % are asked for; {}",
+            share_percent(generator.sent_share),
+            share_percent(scenario.generator.sent_share_min),
             if is_bound(generator) { "the server or the generator did not keep up" } else { "the server did not keep up" }
         ));
     }

@@ -227,6 +227,8 @@ pub struct Consumers {
     pub copies: u32,
     /// Connections (group members) that share one set's partitions.
     pub members: u32,
+    /// Load threads that share the connections of one set.
+    pub threads: u32,
     /// How they come to their partitions.
     pub assignment: Assignment,
     /// Read from the start of the log rather than from the end.

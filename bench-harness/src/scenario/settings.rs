@@ -79,7 +79,11 @@ pub(super) fn build(r: &mut Reader, name: &str, consumers: &[String]) -> Result<
     if warmup_max_s < warmup_s {
         return Err(r.complain("warmup_max_s", format!("must not be below warmup_s ({warmup_s})")));
     }
-    let copies: u64 = consumers.iter().map(|c| u64::from(c.copies)).sum();
+    if let Some(c) = consumers.iter().find(|c| c.threads > generator.threads) {
+        let why = format!("must not exceed generator.threads ({})", generator.threads);
+        return Err(r.complain(&format!("consumers.{}.threads", c.name), why));
+    }
+    let copies: u64 = consumers.iter().map(|c| u64::from(c.copies) * u64::from(c.threads)).sum();
     let streams = u64::from(producers.count) * u64::from(topic.all_partitions()) * copies.max(1);
     if streams > STREAMS_MAX {
         let why = format!("producers x partitions x copies of consumers is {streams}, at most {STREAMS_MAX} are checked");
@@ -225,6 +229,8 @@ fn consumer(r: &mut Reader, name: &str) -> Result<Consumers, String> {
         name: name.to_string(),
         copies: r.int(&key("copies"), 1, 1..=10_000, "independent sets of consumers that each read everything")? as u32,
         members: r.int(&key("members"), 1, 1..=10_000, "connections (group members) that share a set's partitions")? as u32,
+        threads: r.int(&key("threads"), 1, 1..=256, "manual: load threads that share a set, at most `members` and `generator.threads`")?
+            as u32,
         assignment: if assignment == "group" { Assignment::Group } else { Assignment::Manual },
         from_start: start == "start",
         start_at_s: r.int(&key("start_at_s"), 0, 0..=604_800, "seconds into the measured phase when they begin; 0: before the load")?
@@ -246,6 +252,14 @@ fn consumer(r: &mut Reader, name: &str) -> Result<Consumers, String> {
     if c.churn_ms > 0 && c.assignment == Assignment::Manual {
         return Err(r.complain(&key("churn_ms"), "only members of a group leave and come back"));
     }
+    if c.threads > 1 && c.assignment == Assignment::Group {
+        return Err(r.complain(&key("threads"), "members of a group share one thread: partitions go from one to the other"));
+    }
+    if c.threads > c.members {
+        return Err(
+            r.complain(&key("threads"), format!("must not exceed consumers.{name}.members ({}): a connection is not shared", c.members))
+        );
+    }
     Ok(c)
 }
 
@@ -254,7 +268,12 @@ fn generator(r: &mut Reader) -> Result<Generator, String> {
         threads: r.int("generator.threads", 1, 1..=256, "load threads")? as u32,
         spin_us: r.int("generator.spin_us", 0, 0..=1_000_000, "microseconds before a deadline spent spinning rather than asleep")? as u64,
         cpus: r.cpus("generator.cpus", "CPUs that the load threads are kept on, in turn, as `1` or `2-3,6`; empty: any")?,
-        realtime: r.int("generator.realtime", 0, 0..=99, "priority of the load threads under SCHED_FIFO, by `chrt`; 0: none")? as u32,
+        realtime: r.int(
+            "generator.realtime",
+            0,
+            0..=99,
+            "priority of the load threads that time something under SCHED_FIFO, by `chrt`; 0: none",
+        )? as u32,
         late_limit_us: r.float(
             "generator.late_limit_us",
             1_000.0,

@@ -2,15 +2,13 @@
 
 mod search;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use serde::{Deserialize, Serialize};
 
 use crate::adapter::Server;
 use crate::error::BenchError;
 use crate::figures::metric;
-use crate::objective::{Figures, Objective, Outcome};
+use crate::interrupt::{self, Flag};
+use crate::objective::{Figures, Objective, Outcome, share_percent};
 use crate::result::RunResult;
 use crate::run::Progress;
 use crate::scenario::{Scenario, Shape};
@@ -107,7 +105,7 @@ pub fn check(scenario: &Scenario, objective: &Objective, plan: &Plan) -> Result<
     if needed > TRIAL_SECONDS_MAX {
         return refuse(format!(
             "impossible: p{} needs {:.0} s of samples even at {} records/s",
-            objective.highest_quantile() * 100.0,
+            crate::objective::percent(objective.highest_quantile()),
             needed,
             plan.ceiling
         ));
@@ -123,13 +121,14 @@ fn seconds_for(objective: &Objective, rate: f64) -> f64 {
     }
 }
 
-/// Searches. The server must serve; it goes on serving throughout. `tell` hears of every trial when it is over.
+/// Searches. The server must serve; it goes on serving throughout. `tell` hears of every trial when it is over. Raising `flag` ends it with the
+/// trials that are complete.
 pub fn run(
     scenario: &Scenario,
     objective: &Objective,
     plan: &Plan,
     server: &mut Server,
-    interrupt: &Arc<AtomicBool>,
+    flag: &Flag,
     progress: &mut dyn FnMut(Progress<'_>),
     tell: &mut dyn FnMut(&Trial),
 ) -> Result<SloResult, BenchError> {
@@ -145,29 +144,37 @@ pub fn run(
             Step::Try { rate, purpose } => (rate, purpose),
         };
         let scenario = at_rate(scenario, rate, objective, plan, trials.is_empty());
-        let result = session::measure(&scenario, server, &around, interrupt, progress)?;
+        let result = session::measure(&scenario, server, &around, flag, progress)?;
         durability.clone_from(&result.durability);
-        if result.interrupted || interrupt.load(Ordering::Relaxed) {
-            let why = "interrupted before the search was over".to_string();
-            break (Answer { rate: None, sure: Sure::Unsteady, confirmed: Vec::new(), why }, true);
+        if result.interrupted || interrupt::is_raised(flag) {
+            break (no_answer(), true);
         }
         let trial = judge(&result, objective, rate, purpose);
         search.record(rate, purpose, trial.met);
         tell(&trial);
         trials.push(trial);
     };
-    Ok(SloResult {
+    Ok(SloResult { durability, answer, interrupted, trials, ..interrupted_before(scenario, objective, &server.target().name()) })
+}
+
+fn no_answer() -> Answer {
+    Answer { rate: None, sure: Sure::Unsteady, confirmed: Vec::new(), why: "interrupted before the search was over".to_string() }
+}
+
+/// The search that was interrupted before its server was ready: what was to be searched, and no trial.
+pub fn interrupted_before(scenario: &Scenario, objective: &Objective, target: &str) -> SloResult {
+    SloResult {
         schema: 1,
         scenario: scenario.name.clone(),
         title: scenario.title.clone(),
-        durability,
-        target: server.target().name(),
+        durability: String::new(),
+        target: target.to_string(),
         objective: objective.text.clone(),
-        answer,
-        interrupted,
-        trials,
+        answer: no_answer(),
+        interrupted: true,
+        trials: Vec::new(),
         host: crate::probe::host(),
-    })
+    }
 }
 
 fn at_rate(scenario: &Scenario, rate: f64, objective: &Objective, plan: &Plan, first: bool) -> Scenario {
@@ -188,7 +195,11 @@ pub fn judge(result: &RunResult, objective: &Objective, rate: f64, purpose: Purp
     let delivered = result.figure(crate::objective::Figure::Delivered).unwrap_or(0.0);
     let mut reasons = result.verdict.reasons.clone();
     if delivered < DELIVERED_MIN {
-        reasons.push(format!("{:.2} % of the schedule was delivered, {:.1} % is the least", delivered * 100.0, DELIVERED_MIN * 100.0));
+        reasons.push(format!(
+            "{} % of the schedule was delivered, {} % is the least",
+            share_percent(delivered),
+            share_percent(DELIVERED_MIN)
+        ));
     }
     let slope = backlog_slope(result);
     if let Some((slope, half)) = slope

@@ -1,4 +1,5 @@
 //! A small Kafka-protocol server in memory for the load tester's tests, one thread per connection, with faults on demand.
+#![allow(dead_code)] // Each test that includes it uses a part of it.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -34,6 +35,8 @@ pub(crate) enum Fault {
     Mute(u64),
     /// Keeps this batch and closes the connection instead of answering.
     Hang(u64),
+    /// Answers nothing any more from this request of this API on.
+    Silent(ApiKey, u64),
 }
 
 #[derive(Default)]
@@ -51,6 +54,8 @@ struct State {
     next_id: i64,
     fault: Fault,
     mute: bool,
+    /// Requests of the API that it falls silent at.
+    asked: u64,
     open: bool,
     /// Highest version that is told of Produce, Fetch and Metadata.
     most: [i16; 3],
@@ -74,7 +79,8 @@ impl Fake {
     pub(crate) fn speaking(fault: Fault, most: [i16; 3]) -> Fake {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("bound").port();
-        let state = State { topics: BTreeMap::new(), seen: 0, next_id: 1, fault, mute: false, open: true, most, connections: Vec::new() };
+        let state =
+            State { topics: BTreeMap::new(), seen: 0, next_id: 1, fault, mute: false, asked: 0, open: true, most, connections: Vec::new() };
         let fake = Fake { state: Arc::new((Mutex::new(state), Condvar::new())), port };
         let server = fake.clone();
         std::thread::spawn(move || {
@@ -137,6 +143,27 @@ impl Fake {
         }
     }
 
+    /// Whether a request of this API is not answered, nor any other from then on.
+    fn falls_silent(&self, api: ApiKey) -> bool {
+        let mut state = self.lock();
+        if let Fault::Silent(at, number) = state.fault
+            && at == api
+        {
+            state.asked += 1;
+            state.mute |= state.asked >= number;
+            self.state.1.notify_all();
+        }
+        state.mute
+    }
+
+    /// Waits until it has fallen silent; panics when that does not happen.
+    #[allow(dead_code)] // Not every test that includes this file asks.
+    pub(crate) fn wait_until_silent(&self) {
+        let patience = Duration::from_secs(60);
+        let waited = self.state.1.wait_timeout_while(self.lock(), patience, |state| !state.mute).unwrap_or_else(PoisonError::into_inner);
+        assert!(waited.0.mute, "it was never asked: {:?}", waited.0.fault);
+    }
+
     /// The answer with its header; `None` when there is none.
     fn answer(&self, frame: &Bytes) -> Option<Bytes> {
         let (header, body) = decode_request(frame).expect("a sound header");
@@ -144,7 +171,7 @@ impl Fake {
         let v = header.api_version;
         let mut out = BytesMut::new();
         encode_response_header(&mut out, api, v, header.correlation_id);
-        if self.lock().mute {
+        if self.falls_silent(api) {
             return None;
         }
         match api {
