@@ -5,14 +5,14 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::io::{self, PipeReader};
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use glommio::io::PollableFd;
+use coreline_storage::io::ReactorTurn;
 use glommio::{Latency, Shares, TaskQueueHandle};
 
 pub use glommio::Task;
@@ -43,8 +43,7 @@ struct Local {
     handles: [TaskQueueHandle; 4],
     pulse: Arc<Pulse>,
     stalls: Rc<StallDetector>,
-    /// The reading end of a pipe whose writing end is closed: always ready, so waiting for it is one trip through the reactor.
-    ready_pipe: Rc<PollableFd<PipeReader>>,
+    reactor_turn: Rc<ReactorTurn>,
 }
 
 thread_local! {
@@ -53,13 +52,11 @@ thread_local! {
 
 /// Creates the queues of this shard's executor; `pulse` counts its turns.
 pub fn create(pulse: Arc<Pulse>) -> io::Result<()> {
-    let (reader, writer) = io::pipe()?;
-    drop(writer);
+    let reactor_turn = Rc::new(ReactorTurn::new()?);
     pulse.on_this_thread();
-    let ready_pipe = Rc::new(PollableFd::new(reader).map_err(io::Error::from)?);
     let handles =
         QUEUES.map(|(_, shares, name)| glommio::executor().create_task_queue(Shares::Static(shares), Latency::NotImportant, name));
-    LOCAL.with(|local| *local.borrow_mut() = Some(Local { handles, pulse, stalls: Rc::default(), ready_pipe }));
+    LOCAL.with(|local| *local.borrow_mut() = Some(Local { handles, pulse, stalls: Rc::default(), reactor_turn }));
     Ok(())
 }
 
@@ -104,10 +101,9 @@ pub fn spawn<T: 'static>(queue: Queue, future: impl Future<Output = T> + 'static
 /// Gives way so that the reactor looks at the rings and the other shards. A loop that may run long calls this now and then: with a
 /// preempt timer that never fires, merely yielding would keep the run queue full and the reactor unreached.
 pub async fn reactor_turn() {
-    let pipe = LOCAL.with(|local| local.borrow().as_ref().map(|local| Rc::clone(&local.ready_pipe)));
-    match pipe {
-        // A failed poll still went through the reactor.
-        Some(pipe) => drop(pipe.readable().await),
+    let turn = LOCAL.with(|local| local.borrow().as_ref().map(|local| Rc::clone(&local.reactor_turn)));
+    match turn {
+        Some(turn) => turn.take().await,
         None => clock::sleep(Duration::from_millis(1)).await,
     }
 }

@@ -23,7 +23,7 @@ use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use crate::room::DiskSpace;
 
 use super::probe::{DiskProbe, FLUSH_FILE};
-use super::{DirEntry, Disk, DiskBuffer, DiskFile, IoError, IoOp, IoResult, OpenMode, Sleep};
+use super::{DirEntry, Disk, DiskBuffer, DiskFile, IoError, IoOp, IoResult, OpenMode, ReactorTurn, Sleep};
 
 /// Largest single read submitted to the ring, in bytes.
 const READ_BYTES_MAX: usize = 1 << 20;
@@ -57,6 +57,7 @@ struct Inner {
     /// Kept open since before the first write, so that `syncfs` reports every write-back error since then.
     root: Arc<File>,
     flush_file: Arc<File>,
+    turn: ReactorTurn,
 }
 
 /// A file open for direct I/O. Clones share the descriptor.
@@ -99,12 +100,14 @@ impl GlommioDisk {
             Ok((probe, dir, flush_file))
         })
         .await?;
+        let turn = ReactorTurn::new().map_err(|e| IoError::new(IoOp::Open, root, None, e))?;
         Ok(GlommioDisk(Rc::new(Inner {
             probe,
             started: Instant::now(),
             stats: Cell::default(),
             root: Arc::new(dir),
             flush_file: Arc::new(flush_file),
+            turn,
         })))
     }
 
@@ -345,7 +348,7 @@ impl Disk for GlommioDisk {
     async fn sleep(&self, duration: Duration) {
         // Nothing to wait for is a wish to give way, which a wait that is over at once would not do.
         if duration.is_zero() {
-            return futures_lite::future::yield_now().await;
+            return self.0.turn.take().await;
         }
         Sleep::new(duration).await;
     }

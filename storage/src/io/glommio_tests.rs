@@ -108,3 +108,38 @@ fn small_files_and_directories() {
         assert!(disk.now() >= before + Duration::from_millis(2));
     });
 }
+
+/// Loops of the background (retention, compaction, checkpoints) give way by a wait for no time: what others asked of the disk must come
+/// back meanwhile, also for tasks of another queue. The executor is made as those of shards are: its preempt timer never fires in the test.
+#[test]
+fn a_loop_that_gives_way_lets_reads_of_other_queues_complete() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().to_path_buf();
+    let shard = glommio::LocalExecutorBuilder::default().preempt_timer(Duration::from_secs(3_600)).spawn(move || async move {
+        let disk = GlommioDisk::open(&root).await.unwrap();
+        let file = disk.open(&root.join("file"), OpenMode::CreateNew).await.unwrap();
+        file.write_at(filled(&disk, 4096, 1), 0).await.unwrap();
+        let queue = || glommio::executor().create_task_queue(glommio::Shares::Static(100), glommio::Latency::NotImportant, "queue");
+        let (ours, other) = (queue(), queue());
+        let read = Rc::new(std::cell::Cell::new(0));
+        let seen = Rc::clone(&read);
+        let looping = async move {
+            let began = std::time::Instant::now();
+            while seen.get() < 10 && began.elapsed() < Duration::from_secs(20) {
+                disk.sleep(Duration::ZERO).await;
+            }
+            seen.get()
+        };
+        let reading = async move {
+            while read.get() < 10 {
+                assert_eq!(file.read_at(0, 10).await.unwrap(), [1; 10]);
+                read.set(read.get() + 1);
+            }
+        };
+        let looping = glommio::spawn_local_into(looping, ours).unwrap();
+        let reading = glommio::spawn_local_into(reading, other).unwrap();
+        assert_eq!(looping.await, 10, "reads completed while the loop gave way");
+        reading.await;
+    });
+    shard.unwrap().join().unwrap();
+}

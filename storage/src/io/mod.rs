@@ -34,7 +34,7 @@ pub use offline::OfflineDisk;
 pub use poison::Poison;
 pub use probe::DiskProbe;
 pub use sim::SimDisk;
-pub use sleep::Sleep;
+pub use sleep::{ReactorTurn, Sleep};
 
 /// What was being done when an I/O error happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,6 +236,6 @@ pub trait Disk: Clone + 'static {
     }
     /// How much room there is.
     fn space(&self) -> impl Future<Output = IoResult<DiskSpace>>;
-    /// Waits; for no time, gives way to the other tasks of the shard. Simulated disks may use virtual time.
+    /// Waits; for no time, gives way to the reactor and to all other tasks of the shard. Simulated disks may use virtual time.
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()>;
 }

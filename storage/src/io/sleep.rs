@@ -1,10 +1,12 @@
-//! A wait for time on the executor that leaves nothing behind, however often it is polled.
+//! Waits of the executor: for time, leaving nothing behind however often it is polled, and for no time at all, by way of the reactor.
 
 use std::future::Future;
+use std::io::{self, PipeReader};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use glommio::io::PollableFd;
 use glommio::timer::Timer;
 
 /// So that a time can be told at all.
@@ -41,5 +43,33 @@ impl Future for Sleep {
         let polled = Pin::new(&mut timer).poll(cx).map(drop);
         self.timer = Some(timer);
         polled
+    }
+}
+
+/// Gives way so that the reactor looks at its rings and the other queues have their turn.
+///
+/// Merely yielding would not do: a shard's preempt timer never fires, so the executor runs whatever is runnable in the task's own queue, the
+/// yielding task among it, before anything else; completions of the disk and the other queues would wait until the loop ends.
+#[derive(Debug)]
+pub struct ReactorTurn {
+    /// The reading end of a pipe whose writing end is closed: always ready, so waiting for it is one trip through the reactor.
+    ready: PollableFd<PipeReader>,
+}
+
+impl ReactorTurn {
+    /// For the executor this runs on. Holds one descriptor.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub fn new() -> io::Result<ReactorTurn> {
+        let (reader, writer) = io::pipe()?;
+        drop(writer);
+        Ok(ReactorTurn { ready: PollableFd::new(reader).map_err(io::Error::from)? })
+    }
+
+    /// Takes the turn.
+    pub async fn take(&self) {
+        // A failed poll still went through the reactor.
+        drop(self.ready.readable().await);
     }
 }
