@@ -430,3 +430,41 @@ fn a_full_disk_refuses_appends_until_space_is_freed() {
         });
     }
 }
+
+/// A block that is partly on the disk and no longer in memory is to be written again, longer, and there is no room for what it grows by: what was
+/// written of it must be known when there is room again.
+#[test]
+fn a_block_that_did_not_fit_is_written_when_there_is_room_again() {
+    block_on(async {
+        let disk = disk();
+        recover(&disk, &dir(), &|_| true, 0).await.unwrap();
+        let config = StoreConfig { free_bytes_min: Some(0), ..config() };
+        let store = Store::open(disk.clone(), &dir(), JournalId(1), config).await.unwrap();
+        beside(&store, async {
+            let log = store.open_log(tp(0), LogConfig::default()).await.unwrap();
+            let other = store.open_log(tp(1), LogConfig::default()).await.unwrap();
+            append(&log, 1_000).await;
+            until(|| store.stats().dirty_logs == 0).await;
+            // So much that the block leaves the memory.
+            for _ in 0..8 {
+                for _ in 0..5 {
+                    append(&other, 100_000).await;
+                }
+                until(|| store.stats().dirty_logs == 0).await;
+            }
+            let used: u64 = disk.files().iter().map(|path| disk.peek(path).unwrap().len() as u64).sum();
+            disk.set_capacity(Some(used));
+            log.append(&batch(4_000), CLIENT).unwrap();
+            // Memory is short then, so that everything is to be written, the new end of the block too.
+            for _ in 0..12 {
+                other.append(&batch(100_000), CLIENT).unwrap();
+            }
+            until(|| store.stats().space_low).await;
+            disk.set_capacity(None);
+            until(|| !store.stats().space_low).await;
+            append(&log, 500).await;
+            until(|| store.stats().dirty_logs == 0).await;
+        })
+        .await;
+    });
+}

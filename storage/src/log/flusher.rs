@@ -104,24 +104,27 @@ pub(crate) async fn flush_log<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<
             let Some(step) = next_write(&state, mode, store.journal.completed(), write_bytes, alignment) else { return Ok(()) };
             let buffer = fill(store, &state, &step);
             sum_up(&mut state, &step, buffer.bytes(), alignment);
+            let head_before = state.written_head.clone();
             if step.partial {
                 // From this moment on, not from the write's end: an append that comes while the write is in flight needs the image already.
                 state.written_head = Some(head_of(&step, buffer.bytes(), alignment));
                 state.image_needed = !planted!(BlockImageOmitted);
             }
-            (step, buffer)
+            (step, buffer, head_before)
         };
-        let (step, buffer) = step;
-        let file = segment_file(store, log, step.segment_base).await?;
-        reserve_space(store, log, &file, &step).await;
+        let (step, buffer, head_before) = step;
         let written = buffer.len() as u64;
-        let buffer = Rc::new(buffer);
-        match file.write_at(buffer.clone(), u64::from(step.from)).await {
-            // Nothing is lost: the bytes are in the journal and in memory, and are written again when there is space.
-            Err(error) if error.is_disk_full() => return Err(error.into()),
-            written => store.poison.guard(written)?,
+        match write_step(store, log, &step, buffer).await {
+            // Nothing is lost: the bytes are in the journal and in memory, and are written again when there is space. What the block holds on the disk is
+            // what it held before, and its image lies in the journal before the first batch behind it.
+            Err(error) if error.is_disk_full() => {
+                let mut state = log.state.borrow_mut();
+                state.written_head = head_before;
+                state.image_needed = false;
+                return Err(error);
+            }
+            written => written?,
         }
-        store.flush_buffers.borrow_mut().put(buffer);
         store.segment_bytes_written.set(store.segment_bytes_written.get() + written);
         let mut state = log.state.borrow_mut();
         let whole_block = !step.partial;
@@ -131,6 +134,19 @@ pub(crate) async fn flush_log<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<
             state.written_head = None;
         }
     }
+}
+
+/// Opens the segment and writes to it. An error but that of a full disk ends the store.
+async fn write_step<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, step: &SegmentWrite, buffer: D::Buffer) -> Result<(), StorageError> {
+    let file = segment_file(store, log, step.segment_base).await?;
+    reserve_space(store, log, &file, step).await;
+    let buffer = Rc::new(buffer);
+    match file.write_at(buffer.clone(), u64::from(step.from)).await {
+        Err(error) if error.is_disk_full() => return Err(error.into()),
+        written => store.poison.guard(written)?,
+    }
+    store.flush_buffers.borrow_mut().put(buffer);
+    Ok(())
 }
 
 /// The bytes of a write: what the last block held already, then batches from the tail, then padding.
