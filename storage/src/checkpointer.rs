@@ -36,7 +36,7 @@ pub(crate) async fn run<D: Disk>(store: &Rc<StoreInner<D>>) -> Result<(), Storag
             return Ok(());
         }
         store.poison.check()?;
-        remove_deleted(store).await?;
+        let more_deleted = remove_deleted(store).await?;
         room::refresh(store).await;
         let usage = store.journal.usage();
         let journal_pressed = usage.bytes_used.saturating_mul(2) >= usage.bytes_limit;
@@ -86,7 +86,9 @@ pub(crate) async fn run<D: Disk>(store: &Rc<StoreInner<D>>) -> Result<(), Storag
             store.pool.shrink();
             store.flush_buffers.borrow_mut().clear();
         }
-        wait(store, since).await;
+        if !more_deleted {
+            wait(store, since).await;
+        }
     }
 }
 
@@ -539,12 +541,13 @@ async fn remove_segments_below_start<D: Disk>(store: &StoreInner<D>, logs: &[Log
     Ok(())
 }
 
-/// Removes the directories of deleted logs.
-async fn remove_deleted<D: Disk>(store: &StoreInner<D>) -> Result<(), StorageError> {
-    loop {
+/// Removes the directories of some deleted logs; true while there may be more. Some, so that the removal of very many keeps no checkpoint waiting,
+/// and with it the appends that wait for room in the journal.
+async fn remove_deleted<D: Disk>(store: &StoreInner<D>) -> Result<bool, StorageError> {
+    for _ in 0..REMOVED_AT_ONCE {
         let free = |tp: &TopicPartition| store.compacting.get() != Some(*tp);
         let next = store.deleted.borrow().iter().position(free);
-        let Some(tp) = next.map(|at| store.deleted.borrow_mut().swap_remove(at)) else { return Ok(()) };
+        let Some(tp) = next.map(|at| store.deleted.borrow_mut().swap_remove(at)) else { return Ok(false) };
         // Not while a cycle might still write into it.
         let _lock = store.checkpoint.lock().await;
         if store.logs.borrow().contains_key(&tp) {
@@ -554,12 +557,15 @@ async fn remove_deleted<D: Disk>(store: &StoreInner<D>) -> Result<(), StorageErr
         store.poison.guard(store.disk.remove_dir_all(&store.dir.partition(tp)).await)?;
         store.cleaned.update(|stats| stats.logs_removed += 1);
     }
+    Ok(true)
 }
 
 /// Part of the tail's budget that flushed bytes may keep after a checkpoint.
 const CACHED_PART: usize = 4;
 /// Tables that one cycle may write.
 const TABLES_PER_CYCLE: usize = 2;
+/// Directories of deleted logs removed between two looks at what else there is to do: some tens of milliseconds.
+const REMOVED_AT_ONCE: usize = 64;
 /// Logs handled in one turn of the shard.
 const LOGS_PER_TURN: usize = 64;
 /// Chunks of memory looked at in one turn of the shard when memory is given back.
