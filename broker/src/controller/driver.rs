@@ -25,6 +25,7 @@ use super::replay::replay_batch;
 use super::request::{ControllerError, ControllerRequest, ControllerResponse};
 use crate::metadata::{MetadataDelta, MetadataImage, Publication, Publisher};
 use crate::quorum::{MetadataLog, QuorumError};
+use crate::shard::pace::{Pace, STEPS_PER_TURN};
 
 /// Requests that may wait; the next one is refused with [`ControllerError::Overloaded`], which clients retry.
 pub const WAITING_REQUESTS_MAX: usize = 1_024;
@@ -148,6 +149,8 @@ impl Controller {
             let mut image = MetadataImage::clone(&before);
             let mut records: Vec<MetadataRecord> = Vec::new();
             let mut answers = Vec::new();
+            // Nobody else sees the image that is decided upon, so it may be built in turns.
+            let mut pace = Pace::new();
             while records.len() < RECORDS_PER_ENTRY
                 && let Some((request, answer)) = rest.pop_front()
             {
@@ -156,7 +159,11 @@ impl Controller {
                     let mut env = Env { limits: &self.0.limits, configs: &*self.0.configs, random: &mut **random };
                     decide(&image, &request, &mut env)
                 };
-                replay_batch(&mut image, &mut MetadataDelta::default(), &decision.records);
+                pace.steps(1 + decision.records.len()).await;
+                for some in decision.records.chunks(STEPS_PER_TURN) {
+                    replay_batch(&mut image, &mut MetadataDelta::default(), some);
+                    pace.steps(some.len()).await;
+                }
                 records.extend(decision.records);
                 answers.push((answer, decision.answer));
             }

@@ -77,6 +77,15 @@ impl MetadataDelta {
         *self == MetadataDelta::default()
     }
 
+    /// Appends a later delta to this one; costs nothing when this one is empty.
+    pub fn append(&mut self, later: MetadataDelta) {
+        if self.is_empty() {
+            *self = later;
+        } else {
+            self.merge(&later);
+        }
+    }
+
     /// Appends a later delta to this one.
     pub fn merge(&mut self, later: &MetadataDelta) {
         for topic in later.topics_deleted.values() {

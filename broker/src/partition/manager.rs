@@ -15,9 +15,10 @@ use coreline_wire::ids::{BrokerId, TopicId};
 use hashbrown::{HashMap, HashSet};
 
 use super::{Partition, PartitionConfig, ShardStore};
-use crate::metadata::{MetadataDelta, MetadataImage, TopicImage};
+use crate::metadata::{ConfigResourceKind, MetadataDelta, MetadataImage, TopicImage};
 use crate::purgatory::Turnstile;
 use crate::shard::ShardId;
+use crate::shard::pace::{Pace, STEPS_PER_TURN};
 use crate::shard::placement::owner_shard;
 
 /// Resolves what the configuration means for a topic.
@@ -25,6 +26,11 @@ pub type ResolveConfig = Rc<dyn Fn(&MetadataImage, &str) -> PartitionConfig>;
 
 /// Logs that are opened at the same time while starting; bounds the files and reads in flight.
 const OPENING_MAX: usize = 32;
+
+/// Deleting a partition takes as long as so many steps of a loop that only looks something up: its memory is given back.
+const STEPS_OF_A_DELETION: usize = 8;
+/// The same of new settings, which may have to be resolved for each topic.
+const STEPS_OF_A_SETTING: usize = 8;
 
 /// Resolves the configuration of each topic once, however many partitions of it are opened; they share it.
 struct TopicConfigs<'a> {
@@ -104,15 +110,19 @@ impl PartitionManager {
         self.partitions.borrow().values().cloned().collect()
     }
 
-    /// Brings the partitions of this shard to what `image` says, looking only at what `delta` names.
+    /// Brings the partitions of this shard to what `image` says, looking only at what `delta` names. Gives way in between: until it is done, some
+    /// partitions follow already and others do not, as between any two shards.
     pub async fn apply(&self, image: &MetadataImage, delta: &MetadataDelta) -> Result<(), StorageError> {
+        let mut pace = Pace::new();
         for topic in delta.topics_deleted.values() {
             for index in 0..topic.partitions.len() as i32 {
                 self.delete(TopicPartition { topic: topic.id, partition: index }).await?;
+                pace.steps(STEPS_OF_A_DELETION).await;
             }
         }
         let mut wanted = Vec::new();
         for &id in &delta.partitions_created {
+            pace.step().await;
             if owner_shard(id, self.shards) == self.shard
                 && let Some(topic) = image.topic(id.topic)
                 && !self.partitions.borrow().contains_key(&id)
@@ -124,21 +134,40 @@ impl PartitionManager {
         for some in wanted.chunks(OPENING_MAX) {
             let opened = some.iter().map(|(id, topic)| self.open(*id, topic, configs.of(topic.id, &topic.name)));
             futures_util::future::try_join_all(opened).await?;
+            pace.steps(STEPS_PER_TURN).await;
         }
         for &id in &delta.partitions_changed {
+            pace.step().await;
             if let (Ok(partition), Some(changed)) = (self.get(id), image.partition(id)) {
                 partition.follow(changed);
             }
         }
-        if !delta.configs_changed.is_empty() {
-            for partition in self.all() {
-                let config = configs.of(partition.id.topic, &partition.topic);
-                if partition.config() != config {
-                    partition.set_config(config);
+        self.reconfigure(image, delta, &mut configs, &mut pace).await;
+        Ok(())
+    }
+
+    /// Gives partitions the settings that `delta` says have changed: those of the topics that it names, or all, when it names a broker.
+    async fn reconfigure(&self, image: &MetadataImage, delta: &MetadataDelta, configs: &mut TopicConfigs<'_>, pace: &mut Pace) {
+        let of_kind = |kind: ConfigResourceKind| delta.configs_changed.iter().filter(move |resource| resource.kind == kind);
+        let concerned: Vec<Rc<Partition>> = if of_kind(ConfigResourceKind::Broker).next().is_some() {
+            self.all()
+        } else {
+            let mut concerned = Vec::new();
+            for topic in of_kind(ConfigResourceKind::Topic).filter_map(|resource| image.topic_by_name(&resource.name)) {
+                for index in 0..topic.partitions.len() as i32 {
+                    concerned.extend(self.get(TopicPartition { topic: topic.id, partition: index }).ok());
+                    pace.step().await;
                 }
             }
+            concerned
+        };
+        for partition in concerned {
+            let config = configs.of(partition.id.topic, &partition.topic);
+            if partition.config() != config {
+                partition.set_config(config);
+            }
+            pace.steps(STEPS_OF_A_SETTING).await;
         }
-        Ok(())
     }
 
     async fn open(&self, id: TopicPartition, topic: &Arc<TopicImage>, config: Rc<PartitionConfig>) -> Result<(), StorageError> {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use coreline_storage::io::Disk;
 use coreline_storage::io::glommio::GlommioDisk;
 use openraft::AsyncRuntime;
 
@@ -51,6 +52,48 @@ fn a_quorum_of_one_is_founded_and_found_again() {
     });
     GlommioRuntime::run(async {
         let quorum = start(root.path(), QuorumConfig::new(1, 3)).await.expect("found again");
+        assert!(same(&quorum.image(), &world.image));
+        quorum.shutdown().await;
+    });
+}
+
+#[test]
+fn a_large_batch_is_applied_in_turns_and_seen_at_once() {
+    const PARTITIONS: usize = 5_000;
+    let root = tempfile::tempdir().expect("a temporary directory");
+    let mut world = World::new();
+    GlommioRuntime::run(async {
+        let quorum = start(root.path(), QuorumConfig::new(1, 1)).await.expect("founded");
+        quorum.submit(world.history[0].clone()).await.expect("committed");
+        let _ = quorum.take_delta();
+        let topic = NewTopic { partitions: PARTITIONS as i32, replication_factor: 1, ..NewTopic::with_defaults("wide") };
+        let decision = world.decide(&ControllerRequest::CreateTopics { topics: vec![topic], validate_only: false });
+        let change = world.apply(&decision.records);
+        let disk = GlommioDisk::open(root.path()).await.expect("the disk opens");
+        let state = quorum.state();
+        // Looks at every turn of the executor until the topic is there.
+        let looking = glommio::spawn_local(async move {
+            let mut looks = 0;
+            loop {
+                let image = state.image();
+                match image.partition_count() {
+                    0 => looks += 1,
+                    PARTITIONS => break looks,
+                    some => panic!("an image with {some} of {PARTITIONS} partitions is seen"),
+                }
+                assert!(image.topic_by_name("wide").is_none(), "the topic is seen without its partitions");
+                disk.sleep(Duration::ZERO).await;
+            }
+        });
+        quorum.submit(decision.records).await.expect("committed");
+        assert!(same(&quorum.image(), &world.image));
+        assert_eq!(quorum.take_delta(), change);
+        let looks = looking.await;
+        assert!(looks >= PARTITIONS / 512, "the image was looked at {looks} times meanwhile");
+        quorum.shutdown().await;
+    });
+    GlommioRuntime::run(async {
+        let quorum = start(root.path(), QuorumConfig::new(1, 2)).await.expect("found again");
         assert!(same(&quorum.image(), &world.image));
         quorum.shutdown().await;
     });
