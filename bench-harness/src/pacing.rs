@@ -32,8 +32,10 @@ pub struct Pacing {
     pub rate: u32,
     /// Deadlines there were.
     pub deadlines: u64,
-    /// Microseconds spent spinning before each.
+    /// Microseconds spent spinning before each, at least.
     pub spin_us: u64,
+    /// Microseconds before a deadline that it woke up at in the end: as many as the wake-ups' lateness asked for.
+    pub margin_us: f64,
     /// Median error in microseconds; `None` for too few deadlines, as are the others.
     pub p50_us: Option<f64>,
     /// 99th percentile of the error.
@@ -94,6 +96,7 @@ fn pace(attempt: &Attempt) -> io::Result<Pacing> {
         rate: attempt.rate,
         deadlines,
         spin_us: attempt.spin_us,
+        margin_us: poll.margin_ns() as f64 / 1e3,
         p50_us: at(0.5),
         p99_us: at(0.99),
         p999_us: at(0.999),

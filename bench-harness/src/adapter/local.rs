@@ -97,7 +97,7 @@ pub struct Local {
     supervisor: Supervisor,
     watch: Watch,
     flag: Flag,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Local {
@@ -129,7 +129,7 @@ impl Local {
             cpus: around.server_cpus.clone(),
         };
         let supervisor = Supervisor::spawn(&around.program, &launch).map_err(|error| BenchError::host("starting a supervisor", error))?;
-        let mut local = Local { name, bootstrap, place, recipe, supervisor, watch, flag: Arc::clone(&around.flag), _dir: dir };
+        let mut local = Local { name, bootstrap, place, recipe, supervisor, watch, flag: Arc::clone(&around.flag), dir };
         local.make_data()?;
         Ok(local)
     }
@@ -241,6 +241,16 @@ impl Local {
         self.supervisor.signal(Signal::SIGKILL);
         let _ = self.ended(KILL_TIME_MAX);
         Err(late)
+    }
+}
+
+impl Drop for Local {
+    /// Whoever interrupts does not wait for gigabytes to be deleted: the supervisor does that on its own.
+    fn drop(&mut self) {
+        if interrupt::is_raised(&self.flag) {
+            self.supervisor.leave_to_itself();
+            self.dir.disable_cleanup(true);
+        }
     }
 }
 

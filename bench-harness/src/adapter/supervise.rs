@@ -53,6 +53,8 @@ pub struct Supervisor {
     /// The last server, of which the supervisor has not said that it ended.
     unaccounted: Option<u32>,
     cgroup: Option<PathBuf>,
+    /// Nobody waits for its end.
+    is_left: bool,
 }
 
 impl Supervisor {
@@ -80,7 +82,7 @@ impl Supervisor {
                 }
             }
         });
-        Ok(Supervisor { process, commands, answers, running: None, unaccounted: None, cgroup: launch.cgroup.clone() })
+        Ok(Supervisor { process, commands, answers, running: None, unaccounted: None, cgroup: launch.cgroup.clone(), is_left: false })
     }
 
     /// Starts the server; its process id.
@@ -136,6 +138,11 @@ impl Supervisor {
 }
 
 impl Supervisor {
+    /// Does not wait for it when it is dropped: it ends the server and deletes the directory as soon as its input ends, as ever.
+    pub fn leave_to_itself(&mut self) {
+        self.is_left = true;
+    }
+
     /// Ends a server whose supervisor was ended by somebody else.
     fn end_orphan(&mut self) {
         if let Some(pid) = self.unaccounted.take() {
@@ -151,6 +158,9 @@ impl Drop for Supervisor {
     /// Ends the supervisor, and with it the server.
     fn drop(&mut self) {
         drop(self.commands.take());
+        if self.is_left && matches!(self.process.try_wait(), Ok(None)) {
+            return;
+        }
         let _ = self.process.wait();
         // The supervisor says that the server ended, or has ended it; if it was killed before it could, this does.
         while let Ok(answer) = self.answers.try_recv() {
@@ -208,8 +218,13 @@ pub fn serve(orders: &Orders) -> io::Result<()> {
         let _ = std::fs::remove_dir_all(dir);
     }
     if let Some(cgroup) = &orders.cgroup {
-        // Everything in it, and this process with it: what left the process group is still in here.
+        // Everything in it (what left the process group is still in here), and this process with it if it may not leave before.
+        let parent = cgroup.parent().map(|parent| parent.join("cgroup.procs"));
+        let left = parent.is_some_and(|parent| std::fs::write(parent, "0\n").is_ok());
         let _ = std::fs::write(cgroup.join("cgroup.kill"), "1");
+        if left {
+            crate::cost::remove_group(cgroup);
+        }
     }
     Ok(())
 }

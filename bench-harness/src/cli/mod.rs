@@ -247,8 +247,13 @@ fn to_json(value: &impl Serialize) -> Result<String, BenchError> {
 /// Refuses an output file that cannot be written before anything is measured, not after.
 fn check_writable(paths: &[&Option<PathBuf>]) -> Result<(), BenchError> {
     for path in paths.iter().filter_map(|path| path.as_ref()) {
+        let was_there = path.exists();
         let opened = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(path);
         opened.map_err(|error| BenchError::host(format!("writing {}", path.display()), error))?;
+        // An empty file would be taken for a result if there never is one.
+        if !was_there && path.is_file() {
+            let _ = std::fs::remove_file(path);
+        }
     }
     Ok(())
 }

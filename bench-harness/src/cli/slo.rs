@@ -31,9 +31,9 @@ pub(super) struct Arguments {
     /// Highest rate that is tried.
     #[arg(long, value_name = "RATE", default_value_t = 5e6)]
     max_rate: f64,
-    /// Seconds of each trial.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=86_400))]
-    trial: u32,
+    /// Seconds of each trial; default --duration, or 10.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    trial: Option<u32>,
     /// Seconds of warm-up before each trial but the first.
     #[arg(long, value_name = "SECONDS", default_value_t = 2)]
     trial_warmup: u32,
@@ -43,6 +43,9 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
+
+/// Seconds of a trial unless the command line says.
+const TRIAL_S: u32 = 10;
 
 pub(super) fn run(arguments: &Arguments) -> Result<u8, BenchError> {
     let objective = Objective::parse(&arguments.objective).map_err(|error| BenchError::Config(error.to_string()))?;
@@ -54,7 +57,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, BenchError> {
     let plan = Plan {
         floor: positive("--min-rate", arguments.min_rate)?,
         ceiling: positive("--max-rate", arguments.max_rate)?,
-        trial_s: arguments.trial,
+        trial_s: arguments.trial.or(arguments.scenario.duration).unwrap_or(TRIAL_S),
         warmup_s: arguments.trial_warmup,
     };
     slo::check(&scenario, &objective, &plan)?;

@@ -48,14 +48,18 @@ impl Cgroup {
 }
 
 impl Drop for Cgroup {
-    #[allow(clippy::disallowed_methods)] // No shard here.
     fn drop(&mut self) {
-        // What was killed leaves the group a moment later.
-        for _ in 0..200 {
-            match fs::remove_dir(&self.path) {
-                Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => std::thread::sleep(Duration::from_millis(5)),
-                _ => return,
-            }
+        remove_group(&self.path);
+    }
+}
+
+/// Removes a group. What was killed leaves it a moment later.
+#[allow(clippy::disallowed_methods)] // No shard here.
+pub fn remove_group(path: &Path) {
+    for _ in 0..40 {
+        match fs::remove_dir(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => std::thread::sleep(Duration::from_millis(5)),
+            _ => return,
         }
     }
 }

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-pub use cgroup::Cgroup;
+pub use cgroup::{Cgroup, remove_group};
 pub use host_counts::{HostCounts, HostLoad};
 pub use process::ProcessCounts;
 pub use syscalls::SyscallCounter;

@@ -89,7 +89,7 @@ fn changes(o: &Overrides) -> Result<BTreeMap<String, String>, String> {
         changes.insert("load.rate".to_string(), rate.clone());
     }
     for set in &o.set {
-        let Some((key, value)) = set.split_once('=') else {
+        let Some((key, value)) = set.split_once('=').filter(|(key, _)| !key.trim().is_empty()) else {
             return Err(format!("--set {set}: must be KEY=VALUE"));
         };
         changes.insert(key.trim().to_string(), value.trim().to_string());
@@ -436,6 +436,7 @@ mod tests {
         assert_eq!((s.duration_s, s.warmup_s, s.warmup_max_s, s.load.rate), (9, 1, 1, Some(1000.0)));
         for (set, wanted) in [
             ("producers.count", "must be KEY=VALUE"),
+            ("=5", "must be KEY=VALUE"),
             ("producers.count=x", "on the command line: a text"),
             ("nope=1", "nope on the command line: unknown"),
         ] {
