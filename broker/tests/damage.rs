@@ -346,6 +346,97 @@ fn a_start_without_the_metadata_log_is_refused() {
     }
 }
 
+/// Also the newest file of the journal is missed, of which no later frame speaks: after a kill, what was acknowledged is there or the start is refused.
+#[test]
+fn a_start_without_a_journal_file_is_refused_after_a_kill() {
+    if !has_kcat() {
+        return;
+    }
+    let (good, work) = (dir(), dir());
+    let broker = Broker::start(good.path(), &SETTINGS);
+    for topic in ["one", "two"] {
+        let output = kcat(&broker, &["-P", "-t", topic, "-X", "acks=all", "-X", "batch.size=8000"], &lines(topic));
+        assert!(output.status.success(), "{output:?}");
+    }
+    // The mark follows the first frame of a file by the time of a small write.
+    let marked =
+        |file: &PathBuf| file.to_str().unwrap().contains("/journal.") && fs::read(file).is_ok_and(|b| b.len() == 72 && b[56..64] != [0; 8]);
+    let deadline = Instant::now() + common::PATIENCE;
+    while !files(&good.path().join("journal")).iter().any(marked) {
+        assert!(Instant::now() < deadline, "no mark in the journal's state:\n{}", broker.log.text());
+        #[allow(clippy::disallowed_methods)] // The test's own thread: between two looks at the directory.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    broker.kill();
+    let frames: Vec<PathBuf> = files(good.path()).into_iter().filter(|f| f.extension().is_some_and(|e| e == "frames")).collect();
+    let mut missed = 0;
+    for (number, file) in frames.iter().enumerate() {
+        let path = work.path().join(number.to_string());
+        copy(good.path(), &path);
+        fs::remove_file(path.join(file.strip_prefix(good.path()).unwrap())).unwrap();
+        let (code, text) = log_tool(&["verify"], &path);
+        if code == Some(0) {
+            let broker = Broker::start(&path, &SETTINGS);
+            for topic in ["one", "two"] {
+                assert_eq!(String::from_utf8_lossy(&consume(&broker, topic).stdout), lines(topic), "without {}", file.display());
+            }
+            broker.stop();
+            continue;
+        }
+        missed += 1;
+        let start = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir", path.to_str().unwrap()];
+        let (code, said) = refused(&[&start, &SETTINGS[..]].concat(), |_| {});
+        let names = |text: &str| text.contains(path.join("journal").to_str().unwrap());
+        assert!(code == Some(1) && said.len() == 1 && names(&said[0]) && names(&text), "{code:?} {said:?} {text}");
+    }
+    assert!(missed > 0, "none of {frames:?} was missed");
+}
+
+/// What is no file is refused at once, by a sentence that says what it is.
+#[test]
+fn a_pipe_or_a_folder_in_the_place_of_a_file_is_named() {
+    if !has_kcat() {
+        return;
+    }
+    let (good, work) = (dir(), dir());
+    filled(good.path());
+    let mut number = 0;
+    for part in ["meta.b", "/lock", "clean-shutdown.b", "checkpoint/base.", "/journal.", ".frames", ".log", "quorum/0", ".flush"] {
+        for (what, make) in [
+            ("pipe", (|file| nix::unistd::mkfifo(file, nix::sys::stat::Mode::S_IRWXU).unwrap()) as fn(&Path)),
+            ("directory", |file| fs::create_dir(file).unwrap()),
+        ] {
+            number += 1;
+            let path = work.path().join(number.to_string());
+            copy(good.path(), &path);
+            let file = files(&path).into_iter().rfind(|file| file.to_str().unwrap().contains(part)).unwrap();
+            fs::remove_file(&file).unwrap();
+            make(&file);
+            // It ends its partition.
+            if what == "directory" && part == ".log" {
+                let broker = Broker::start(&path, &SETTINGS);
+                assert_eq!(broker.metric("coreline_fenced_partitions"), 1.0, "{part}");
+                broker.stop();
+                continue;
+            }
+            let start = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir", path.to_str().unwrap()];
+            let (code, said) = refused(&[&start, &SETTINGS[..]].concat(), |_| {});
+            // A folder in the place of the metadata log is passed over, and the log missed.
+            let (name, what) = if part == "quorum/0" && what == "directory" {
+                ("quorum", "was lost")
+            } else {
+                (file.file_name().unwrap().to_str().unwrap(), what)
+            };
+            assert!(
+                code == Some(1) && said.len() == 1 && said[0].contains(name) && said[0].contains(what),
+                "{part}, {what}: {code:?} {said:?}"
+            );
+            let (code, text) = log_tool(&["verify"], &path);
+            assert!(code != Some(0) || part == ".flush" || part.contains("clean"), "{part}, {what}: {code:?} {text}");
+        }
+    }
+}
+
 #[test]
 fn the_tool_reads_what_a_broker_has_left_and_refuses_a_running_one() {
     if !has_kcat() {

@@ -22,7 +22,7 @@ use coreline_wire::ids::{TopicId, TopicPartition};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::error::{StorageError, StorageResult};
-use crate::io::{Disk, IoError, IoOp};
+use crate::io::{Disk, IoError, IoOp, regular};
 use crate::limits::SMALL_FILE_BYTES_MAX;
 use crate::snapshot_file::{SnapshotFile, SnapshotKind};
 
@@ -139,7 +139,7 @@ impl DataDir {
         let io = |op: IoOp, path: &Path, e: std::io::Error| StorageError::Io(IoError::new(op, path, None, e));
         std::fs::create_dir_all(&self.root).map_err(|e| io(IoOp::CreateDir, &self.root, e))?;
         let path = self.root.join("lock");
-        let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = regular::open(File::options().read(true).write(true).create(true).truncate(false), &path);
         let file = file.map_err(|e| io(IoOp::Open, &path, e))?;
         let mut locked = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(locked) => locked,
@@ -162,7 +162,7 @@ impl DataDir {
         let io = |op: IoOp, path: &Path, e: std::io::Error| StorageError::Io(IoError::new(op, path, None, e));
         std::fs::read_dir(&self.root).map_err(|e| io(IoOp::List, &self.root, e))?;
         let path = self.root.join("lock");
-        let file = match File::open(&path) {
+        let file = match regular::open(File::options().read(true), &path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             other => other.map_err(|e| io(IoOp::Open, &path, e))?,
         };

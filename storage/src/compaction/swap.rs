@@ -17,7 +17,7 @@ use crate::error::StorageError;
 use crate::io::{DirEntry, Disk, DiskBuffer, DiskFile, IoOp, OpenMode};
 use crate::log::{LogInner, index_loader, sums};
 use crate::segment::name::{self, FileKind};
-use crate::segment::sums::{SUM_BLOCK_BYTES, SegmentSums};
+use crate::segment::sums::{SUM_BLOCK_BYTES, SegmentSums, sign};
 use crate::segment::{Segment, SegmentIndex};
 use crate::snapshot_file::{SnapshotFile, SnapshotKind};
 use crate::store::StoreInner;
@@ -147,7 +147,7 @@ impl<D: Disk> NewSegment<D> {
     async fn write_sums(&self, store: &StoreInner<D>, log: &LogInner<D>, generation: u64) -> Result<(), StorageError> {
         let Some(sums) = self.sums.encode(self.base_offset, self.next_offset, self.size).filter(|_| self.size > 0) else { return Ok(()) };
         let path = log.path(&name::compacted_sums_file(self.base_offset, generation));
-        judged(store, store.disk.write_file(&path, &sums).await)
+        judged(store, store.disk.write_file(&path, &sign(sums, log.tp)).await)
     }
 
     /// The segment as the log knows it from now on.

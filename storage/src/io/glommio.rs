@@ -23,7 +23,7 @@ use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use crate::room::DiskSpace;
 
 use super::probe::{DiskProbe, FLUSH_FILE};
-use super::{DirEntry, Disk, DiskBuffer, DiskFile, IoError, IoOp, IoResult, OpenMode, ReactorTurn, Sleep};
+use super::{DirEntry, Disk, DiskBuffer, DiskFile, IoError, IoOp, IoResult, OpenMode, ReactorTurn, Sleep, regular};
 
 /// Largest single read submitted to the ring, in bytes.
 const READ_BYTES_MAX: usize = 1 << 20;
@@ -95,7 +95,11 @@ impl GlommioDisk {
         let path = root.to_path_buf();
         let (probe, dir, flush_file) = blocking(IoOp::Open, root, move || {
             let dir = File::open(&path)?;
-            let flush_file = File::options().write(true).create(true).truncate(false).open(path.join(FLUSH_FILE))?;
+            let flush_file = regular::open(File::options().write(true).create(true).truncate(false), &path.join(FLUSH_FILE));
+            let flush_file = flush_file.map_err(|e| match e.kind() {
+                io::ErrorKind::InvalidData => io::Error::new(e.kind(), format!("{FLUSH_FILE}: {e}")),
+                _ => e,
+            })?;
             let probe = DiskProbe::of(&path)?;
             Ok((probe, dir, flush_file))
         })
@@ -233,7 +237,7 @@ impl Disk for GlommioDisk {
     async fn read_file(&self, path: &Path, len_max: usize) -> IoResult<Option<Vec<u8>>> {
         let owned = path.to_path_buf();
         let read = blocking(IoOp::Read, path, move || {
-            let file = match File::open(&owned) {
+            let file = match regular::open(File::options().read(true), &owned) {
                 Ok(file) => file,
                 Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
                 Err(e) => return Err(e),
@@ -294,14 +298,15 @@ impl Disk for GlommioDisk {
 
     async fn list_dir(&self, path: &Path) -> IoResult<Vec<DirEntry>> {
         let owned = path.to_path_buf();
-        let result = blocking(IoOp::List, path, move || list(&owned)).await;
+        let result = blocking(IoOp::List, path, move || regular::list(&owned)).await;
         self.count(result, 0)
     }
 
     async fn list_dirs(&self, paths: &[PathBuf]) -> Vec<IoResult<Vec<DirEntry>>> {
         // One trip to the pool for all.
         let owned = paths.to_vec();
-        let listed = blocking(IoOp::List, &self.0.probe.root, move || Ok(owned.iter().map(|path| list(path)).collect::<Vec<_>>())).await;
+        let listed =
+            blocking(IoOp::List, &self.0.probe.root, move || Ok(owned.iter().map(|path| regular::list(path)).collect::<Vec<_>>())).await;
         let whole = |path: &PathBuf, list: io::Result<_>| self.count(list.map_err(|e| IoError::new(IoOp::List, path, None, e)), 0);
         match listed {
             Ok(lists) => paths.iter().zip(lists).map(|(path, list)| whole(path, list)).collect(),
@@ -477,34 +482,13 @@ async fn blocking<T: Send + 'static>(op: IoOp, path: &Path, call: impl FnOnce() 
 async fn write_small(path: &Path, bytes: &[u8], sync: bool) -> IoResult<()> {
     let (owned, bytes): (PathBuf, Vec<u8>) = (path.to_path_buf(), bytes.to_vec());
     let write = move || {
-        let file = File::options().write(true).create(true).truncate(true).mode(0o640).open(owned);
+        let file = regular::open(File::options().write(true).create(true).truncate(true).mode(0o640), &owned);
         let mut file = file.map_err(|e| (IoOp::Open, e))?;
         file.write_all(&bytes).map_err(|e| (IoOp::Write, e))?;
         if sync { file.sync_all().map_err(|e| (IoOp::Sync, e)) } else { Ok(()) }
     };
     let outcome = blocking(IoOp::Write, path, move || Ok(write())).await?;
     outcome.map_err(|(op, e)| IoError::new(op, path, None, e))
-}
-
-fn list(path: &Path) -> io::Result<Vec<DirEntry>> {
-    let mut entries = Vec::new();
-    for entry in std::fs::read_dir(path)? {
-        let entry = entry?;
-        let metadata = match entry.metadata() {
-            Ok(metadata) => metadata,
-            // Removed since the directory was read.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-            Err(e) => return Err(e),
-        };
-        let is_dir = metadata.is_dir();
-        entries.push(DirEntry {
-            name: entry.file_name().to_string_lossy().into_owned(),
-            is_dir,
-            size_bytes: if is_dir { 0 } else { metadata.len() },
-        });
-    }
-    entries.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(entries)
 }
 
 fn fine_if_absent(result: io::Result<()>) -> io::Result<()> {

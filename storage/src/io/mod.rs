@@ -22,6 +22,7 @@ pub mod in_flight;
 pub mod offline;
 pub mod poison;
 pub mod probe;
+pub(crate) mod regular;
 pub mod sim;
 mod sleep;
 

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{DirEntry, Disk, DiskBuffer, DiskFile, IoError, IoOp, IoResult, OpenMode};
+use super::{DirEntry, Disk, DiskBuffer, DiskFile, IoError, IoOp, IoResult, OpenMode, regular};
 use crate::limits::ALIGNMENT_MIN;
 use crate::room::DiskSpace;
 
@@ -73,7 +73,7 @@ impl Disk for OfflineDisk {
         if mode != OpenMode::Read {
             return refuse(IoOp::Open, path);
         }
-        Ok(OfflineFile(Rc::new((wrap(IoOp::Open, path, File::open(path))?, path.to_path_buf()))))
+        Ok(OfflineFile(Rc::new((wrap(IoOp::Open, path, regular::open(File::options().read(true), path))?, path.to_path_buf()))))
     }
 
     async fn open_for_send(&self, path: &Path) -> IoResult<Arc<OwnedFd>> {
@@ -85,7 +85,7 @@ impl Disk for OfflineDisk {
     }
 
     async fn read_file(&self, path: &Path, len_max: usize) -> IoResult<Option<Vec<u8>>> {
-        let file = match File::open(path) {
+        let file = match regular::open(File::options().read(true), path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => wrap(IoOp::Open, path, other)?,
         };
@@ -123,18 +123,7 @@ impl Disk for OfflineDisk {
     }
 
     async fn list_dir(&self, path: &Path) -> IoResult<Vec<DirEntry>> {
-        let mut entries = Vec::new();
-        for entry in wrap(IoOp::List, path, std::fs::read_dir(path))? {
-            let entry = wrap(IoOp::List, path, entry)?;
-            let metadata = wrap(IoOp::List, path, entry.metadata())?;
-            entries.push(DirEntry {
-                name: entry.file_name().to_string_lossy().into_owned(),
-                is_dir: metadata.is_dir(),
-                size_bytes: if metadata.is_dir() { 0 } else { metadata.len() },
-            });
-        }
-        entries.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(entries)
+        wrap(IoOp::List, path, regular::list(path))
     }
 
     async fn sync_dir(&self, path: &Path) -> IoResult<()> {

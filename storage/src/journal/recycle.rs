@@ -132,11 +132,19 @@ fn file_path(dir: &Path, number: u64) -> PathBuf {
 /// Numbers and sizes of the files of frames in `dir`.
 pub(super) async fn list<D: Disk>(disk: &D, dir: &Path) -> StorageResult<Vec<(u64, PathBuf, u64)>> {
     let entries = disk.list_dir(dir).await?;
-    let numbered = entries.into_iter().filter_map(|e| {
-        let number = e.name.strip_suffix(".frames")?.parse::<u64>().ok()?;
-        (!e.is_dir).then(|| (number, dir.join(&e.name), e.size_bytes))
-    });
-    let files: Vec<_> = numbered.collect();
+    let mut files = Vec::new();
+    for entry in entries {
+        let Some(number) = entry.name.strip_suffix(".frames").and_then(|number| number.parse::<u64>().ok()) else { continue };
+        let path = dir.join(&entry.name);
+        if entry.is_dir {
+            return Err(StorageError::corrupt(
+                &path,
+                None,
+                "it is a directory, not a file: move it away, and put the file back from a copy",
+            ));
+        }
+        files.push((number, path, entry.size_bytes));
+    }
     if files.len() as u64 > 2 * JOURNAL_FILES_MAX {
         return Err(StorageError::corrupt(dir, None, format!("{} journal files", files.len())));
     }

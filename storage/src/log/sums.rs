@@ -15,7 +15,7 @@ use crate::error::StorageError;
 use crate::io::{Disk, DiskFile};
 use crate::opener;
 use crate::segment::name;
-use crate::segment::sums::{SUM_BLOCK_BYTES, SUMS_FILE_BYTES_MAX, SegmentSums, Sidecar, extend_sum};
+use crate::segment::sums::{SUM_BLOCK_BYTES, SUMS_FILE_BYTES_MAX, SegmentSums, Sidecar, decode_signed, extend_sum, sign};
 use crate::store::StoreInner;
 
 /// Makes sure that the bytes `from..to` of a segment's file, below its send mark, are what was written there. Fine if the segment is gone.
@@ -162,7 +162,7 @@ async fn load_wanted<D: Disk>(
     let path = log.path(&name::sums_file(base));
     let Sidecar { sums: mut head, resume, .. } = match store.disk.read_file(&path, SUMS_FILE_BYTES_MAX).await {
         Ok(None) => Sidecar::default(),
-        Ok(Some(file)) => match SegmentSums::decode(base, &file) {
+        Ok(Some(file)) => match decode_signed(base, log.tp, &file) {
             Ok(sidecar) => reach(sidecar, wanted).map_err(|why| StorageError::corrupt(&log.path(&name::log_file(base)), None, why))?,
             Err(why) => {
                 tracing::warn!(file = %path.display(), why, "checksums are taken from the log again");
@@ -306,7 +306,7 @@ pub(crate) async fn save<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, base
         let end = segment.sums.end();
         let near = segment.index.offsets.floor_by_position(end).map_or(0, |entry| entry.position);
         let resume = if end == segment.size { end } else { near };
-        segment.sums.encode(base, segment.next_offset, resume).map(|bytes| (bytes, end))
+        segment.sums.encode(base, segment.next_offset, resume).map(|bytes| (sign(bytes, log.tp), end))
     };
     let Some((bytes, end)) = encoded else { return Ok(()) };
     match store.disk.write_file_unsynced(&log.path(&name::sums_file(base)), &bytes).await {

@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use coreline_wire::ids::TopicPartition;
+
 /// Bytes of a segment that one sum covers.
 pub const SUM_BLOCK_BYTES: u32 = 64 << 10;
 /// First bytes of a sidecar.
@@ -246,6 +248,30 @@ impl SegmentSums {
     }
 }
 
+/// Writes into a sidecar of which partition it is: segments of two partitions may have the same base offset.
+pub fn sign(mut file: Vec<u8>, tp: TopicPartition) -> Vec<u8> {
+    file[40..44].copy_from_slice(&owner(tp).to_le_bytes());
+    file[36..40].fill(0);
+    let crc = crc32fast::hash(&file);
+    file[36..40].copy_from_slice(&crc.to_le_bytes());
+    file
+}
+
+/// Reads the sidecar of a partition's segment; one that does not say of which partition it is, as before 2026-11-23, may be its own.
+pub fn decode_signed(base_offset: i64, tp: TopicPartition, file: &[u8]) -> Result<Sidecar, &'static str> {
+    let sidecar = SegmentSums::decode(base_offset, file)?;
+    match file[40..44] {
+        [0, 0, 0, 0] => Ok(sidecar),
+        ref signed if *signed == owner(tp).to_le_bytes() => Ok(sidecar),
+        _ => Err("of another partition"),
+    }
+}
+
+/// Never 0.
+fn owner(tp: TopicPartition) -> u32 {
+    extend_sum(crc32fast::hash(&tp.topic.0), &tp.partition.to_le_bytes()).max(1)
+}
+
 /// What a sidecar says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sidecar {
@@ -381,6 +407,19 @@ mod tests {
             assert!(SegmentSums::decode(5, &bad).is_err(), "byte {at}");
             assert!(SegmentSums::decode(5, &file[..at]).is_err(), "cut {at}");
         }
+    }
+
+    #[test]
+    fn a_sidecar_of_another_partition_is_refused() {
+        let data = bytes(BLOCK + 77);
+        let tp = |partition| TopicPartition { partition, ..TopicPartition::default() };
+        let unsigned = sidecar_of(5, 9, [data.as_slice()]);
+        let signed = sign(unsigned.clone(), tp(1));
+        let sidecar = SegmentSums::decode(5, &unsigned);
+        assert_eq!(decode_signed(5, tp(1), &signed), sidecar);
+        assert_eq!(decode_signed(5, tp(1), &unsigned), sidecar);
+        assert_eq!(decode_signed(5, tp(2), &signed), Err("of another partition"));
+        assert!(decode_signed(5, tp(1), &[&signed[..40], &[7], &signed[41..]].concat()).is_err());
     }
 
     #[test]

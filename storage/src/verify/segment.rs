@@ -13,7 +13,7 @@ use crate::checkpoint::CheckpointEntry;
 use crate::error::StorageError;
 use crate::io::{Disk, DiskFile, OfflineDisk, OpenMode};
 use crate::segment::offset_index::OffsetIndex;
-use crate::segment::sums::{SUM_BLOCK_BYTES, SUMS_FILE_BYTES_MAX, SegmentSums, extend_sum};
+use crate::segment::sums::{SUM_BLOCK_BYTES, SUMS_FILE_BYTES_MAX, SegmentSums, decode_signed, extend_sum};
 use crate::segment::time_index::TimeIndex;
 use crate::segment::{OFFSET_INDEX_MAGIC, TIME_INDEX_MAGIC, decode_index_file, name};
 
@@ -163,7 +163,7 @@ impl One<'_> {
         let sums_file = self.sums.clone();
         let sidecar = match self.disk.read_file(&self.dir.join(&sums_file), SUMS_FILE_BYTES_MAX).await? {
             None => None,
-            Some(bytes) => match SegmentSums::decode(self.base, &bytes) {
+            Some(bytes) => match decode_signed(self.base, self.tp, &bytes) {
                 Ok(sidecar) => Some(sidecar),
                 Err(why) => {
                     visit(self.finding(Severity::Repairable, &sums_file, None, why));
