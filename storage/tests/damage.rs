@@ -592,7 +592,7 @@ fn checksums_of_another_partition_are_not_believed() {
     for left in [Left::Clean, Left::Killed] {
         let image = image(left);
         let sums = |partition| dir().partition(tp(partition)).join("00000000000000000000.sums");
-        let (own, other) = (image.disk.peek(&sums(0)).unwrap(), image.disk.peek(&sums(COMPACTED)).unwrap());
+        let (own, other) = (image.disk.peek(sums(0)).unwrap(), image.disk.peek(sums(COMPACTED)).unwrap());
         assert_ne!(own[52..], other[52..], "the segments differ");
         let damage = |disk: &SimDisk| block_on(disk.write_file(&sums(0), &other)).unwrap();
         assert_eq!(try_start(&image, damage), Ok(Outcome::Whole), "{left:?}");
