@@ -212,10 +212,14 @@ fn requests_over_many_partitions_give_way(broker: &Broker, stream: &mut TcpStrea
         body.extend([&[2][..], &string(topic), &(-1i32).to_be_bytes()].concat());
         body
     });
+    let alterations = (0..100).fold(100i32.to_be_bytes().to_vec(), |mut body, _| {
+        body.extend([&[2][..], &string(topic), &0i32.to_be_bytes()].concat());
+        body
+    });
     create(stream, "grown", 1);
     let grown = [&p4(1)[..], &string("grown")].concat();
     // Name, key, version, body, and how many of its loops look at every partition.
-    let kinds: [(&str, i16, i16, Vec<u8>, i32); 12] = [
+    let kinds: [(&str, i16, i16, Vec<u8>, i32); 13] = [
         ("Fetch", 1, 4, fetch(0, 0), 4),
         ("Fetch that waits", 1, 4, fetch(end, 20), 6),
         ("Produce, acks=all", 0, 7, produce(-1), 6),
@@ -226,6 +230,7 @@ fn requests_over_many_partitions_give_way(broker: &Broker, stream: &mut TcpStrea
         ("DescribeLogDirs", 35, 1, of_all(topic, partitions, p4), 1),
         ("Metadata", 3, 4, [&[0, 0, 0, 1][..], &string(topic), &[0]].concat(), 0),
         ("DescribeConfigs of 100 topics", 32, 1, [&resources[..], &[0]].concat(), 2),
+        ("IncrementalAlterConfigs of 100 topics", 44, 0, [&alterations[..], &[0]].concat(), 1),
         ("CreatePartitions", 37, 0, [&grown[..], &p4(partitions), &p4(-1), &p4(60_000), &[0]].concat(), 10),
         ("DeleteTopics", 20, 1, [&grown[..], &p4(60_000)].concat(), 9),
     ];

@@ -22,12 +22,13 @@ use crate::controller::request::{ConfigAlteration, ControllerRequest, Controller
 use crate::controller::{ApiError, ControllerClient};
 use crate::metadata::MetadataImage;
 use crate::shard::Shard;
+use crate::shard::pace::Pace;
 use coreline_wire::error_code::ErrorCode;
 
 /// Answers when the change is committed and every shard has it.
 pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> HandlerResult {
     let request: AlterConfigsRequest = codec::decode(ctx, body)?;
-    let plans = plan(&shard.config, &shard.image(), &request.resources);
+    let plans = plan(&shard.config, &shard.image(), &request.resources).await;
     let results = submit(&shard.controller, plans, request.validate_only).await;
     let responses = request.resources.into_iter().zip(results).map(|(asked, result)| {
         let (code, message) = code_and_message(result);
@@ -40,10 +41,10 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
     codec::encode(ctx, &AlterConfigsResponse::default().with_responses(responses.collect()))
 }
 
-/// What to change per resource, or why not.
-pub fn plan(config: &Config, image: &MetadataImage, resources: &[AlterConfigsResource]) -> Vec<Plan> {
+/// What to change per resource, or why not. Gives way.
+pub async fn plan(config: &Config, image: &MetadataImage, resources: &[AlterConfigsResource]) -> Vec<Plan> {
     let doubled = doubled(resources.iter().map(|r| (r.resource_type, r.resource_name.as_str())));
-    let one = |(asked, doubled): (&AlterConfigsResource, bool)| {
+    let one = |asked: &AlterConfigsResource, doubled: bool| {
         if doubled {
             return Err(twice());
         }
@@ -56,8 +57,16 @@ pub fn plan(config: &Config, image: &MetadataImage, resources: &[AlterConfigsRes
         let entries = set.iter().map(|(k, v)| (k.to_string(), Some(v.to_string()))).collect();
         Ok(Some(ConfigAlteration { resource, replace_all: true, entries }))
     };
-    resources.iter().zip(doubled).map(one).collect()
+    let (mut pace, mut plans) = (Pace::new(), Vec::with_capacity(resources.len()));
+    for (asked, doubled) in resources.iter().zip(doubled) {
+        plans.push(one(asked, doubled));
+        pace.steps(STEPS_OF_A_RESOURCE).await;
+    }
+    plans
 }
+
+/// Planning the changes of a resource takes about so many steps of a loop that only looks something up.
+pub(super) const STEPS_OF_A_RESOURCE: usize = 8;
 
 /// The change of one resource; `Ok(None)` when there is nothing to do.
 pub type Plan = Result<Option<ConfigAlteration>, AlterError>;
@@ -118,6 +127,8 @@ pub(super) fn code_and_message(result: Result<(), ApiError>) -> (i16, Option<Str
 
 #[cfg(test)]
 mod tests {
+    use futures_lite::future::block_on;
+
     use kafka_protocol::messages::alter_configs_request::AlterableConfig;
 
     use super::*;
@@ -145,7 +156,7 @@ mod tests {
             asked(8, "1", &[("x", Some("y"))]),
             asked(32, "g", &[("x", Some("y"))]),
         ];
-        let plans = plan(&Config::default(), &world.image, &resources);
+        let plans = block_on(plan(&Config::default(), &world.image, &resources));
         let codes: Vec<i16> = plans.iter().map(|p| p.as_ref().map_or_else(|e| e.code.code(), |_| 0)).collect();
         assert_eq!(codes, vec![0, 3, 17, 42, 42, 42, 0, 42, 40]);
         let alteration = plans[0].clone().ok().flatten().expect("a change");
@@ -157,7 +168,7 @@ mod tests {
     fn a_resource_that_occurs_twice_is_refused_each_time() {
         let world = World::with_topics(&["t", "u"]);
         let resources = [asked(2, "t", &[]), asked(2, "u", &[]), asked(2, "t", &[])];
-        let plans = plan(&Config::default(), &world.image, &resources);
+        let plans = block_on(plan(&Config::default(), &world.image, &resources));
         assert_eq!(plans.iter().map(Result::is_ok).collect::<Vec<_>>(), vec![false, true, false]);
     }
 }

@@ -22,12 +22,13 @@ use crate::config::{Config, ConfigMap};
 use crate::controller::request::ConfigAlteration;
 use crate::metadata::MetadataImage;
 use crate::shard::Shard;
+use crate::shard::pace::Pace;
 use coreline_wire::error_code::ErrorCode;
 
 /// Answers when the change is committed and every shard has it.
 pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> HandlerResult {
     let request: IncrementalAlterConfigsRequest = codec::decode(ctx, body)?;
-    let plans = plan(&shard.config, &shard.image(), &request.resources);
+    let plans = plan(&shard.config, &shard.image(), &request.resources).await;
     if !request.validate_only {
         let fine = request.resources.iter().zip(&plans).filter(|(asked, plan)| asked.resource_type == BROKER_LOGGER && plan.is_ok());
         fine.filter_map(|(asked, _)| broker_logger::changes(&shard.config, asked).ok()).for_each(|changes| broker_logger::apply(&changes));
@@ -44,11 +45,15 @@ pub async fn handle(shard: &Rc<Shard>, ctx: &RequestContext, body: Bytes) -> Han
     codec::encode(ctx, &IncrementalAlterConfigsResponse::default().with_responses(responses.collect()))
 }
 
-/// What to change per resource, or why not.
-pub fn plan(config: &Config, image: &MetadataImage, resources: &[AlterConfigsResource]) -> Vec<Plan> {
+/// What to change per resource, or why not. Gives way.
+pub async fn plan(config: &Config, image: &MetadataImage, resources: &[AlterConfigsResource]) -> Vec<Plan> {
     let doubled = alter_configs::doubled(resources.iter().map(|r| (r.resource_type, r.resource_name.as_str())));
-    let one = |(asked, doubled)| if doubled { Err(alter_configs::twice()) } else { plan_one(config, image, asked) };
-    resources.iter().zip(doubled).map(one).collect()
+    let (mut pace, mut plans) = (Pace::new(), Vec::with_capacity(resources.len()));
+    for (asked, doubled) in resources.iter().zip(doubled) {
+        plans.push(if doubled { Err(alter_configs::twice()) } else { plan_one(config, image, asked) });
+        pace.steps(alter_configs::STEPS_OF_A_RESOURCE).await;
+    }
+    plans
 }
 
 fn plan_one(config: &Config, image: &MetadataImage, asked: &AlterConfigsResource) -> Plan {
@@ -80,6 +85,8 @@ fn plan_one(config: &Config, image: &MetadataImage, asked: &AlterConfigsResource
 
 #[cfg(test)]
 mod tests {
+    use futures_lite::future::block_on;
+
     use kafka_protocol::messages::incremental_alter_configs_request::AlterableConfig;
     use kafka_protocol::protocol::StrBytes;
 
@@ -97,7 +104,7 @@ mod tests {
     }
 
     fn run(world: &mut World, resource: AlterConfigsResource) -> Result<(), (i16, String)> {
-        let plan = plan(&Config::default(), &world.image, &[resource]).remove(0).map_err(|e| (e.code.code(), e.message))?;
+        let plan = block_on(plan(&Config::default(), &world.image, &[resource])).remove(0).map_err(|e| (e.code.code(), e.message))?;
         match plan {
             Some(alteration) => world.alter(alteration).map_err(|e| (e.code.code(), e.message.unwrap_or_default())),
             None => Ok(()),
