@@ -11,6 +11,7 @@ use coreline_wire::ids::TopicId;
 
 use super::Names;
 use crate::controller::record::{MetadataRecord, decode_batch};
+use crate::quorum::driver::shorter_than_snapshot;
 use crate::quorum::frame::{self, ScanError};
 use crate::quorum::log_content::{FrameError, LogContent};
 use crate::quorum::snapshot::{CONTENT_BYTES_MAX, CONTENT_VERSION, SnapshotContent};
@@ -123,8 +124,10 @@ fn contradiction(log: &LogContent, snapshot: Option<LogId>) -> Option<String> {
         let (purged, held) = (index(log.purged), index(snapshot));
         return Some(format!("the metadata log begins after entry {purged:?}, the newest snapshot that can be read ends at {held:?}"));
     }
-    let lost = snapshot.is_some() && log.vote.is_none();
-    lost.then(|| "there is a metadata snapshot and no metadata log: the log files were lost".to_owned())
+    if snapshot.is_some() && log.vote.is_none() {
+        return Some("there is a metadata snapshot and no metadata log: the log files were lost".to_owned());
+    }
+    (log.last() < snapshot).then(|| shorter_than_snapshot(log.last(), snapshot))
 }
 
 /// The last entry in the newest snapshot, where there is one; `None` when it cannot be read.

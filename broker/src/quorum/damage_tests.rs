@@ -137,6 +137,30 @@ fn damage_everything(all_in_snapshot: bool) {
     }
 }
 
+/// What a log that was cut behind a whole frame says by itself is good; the snapshot knows that it was longer.
+#[test]
+fn a_log_that_ends_before_its_snapshot_is_refused() {
+    let root = tempfile::tempdir().expect("a temporary directory");
+    let images = filled(root.path(), false);
+    let (mut refused, mut started) = (0, 0);
+    for path in files(root.path()).iter().filter(|path| path.extension().is_some_and(|e| e == "log")) {
+        let bytes = fs::read(path).expect("reads");
+        for frame in frame::scan(&bytes, None).expect("a good file").frames.iter().skip(1) {
+            let mut cut = bytes.clone();
+            cut[frame.position as usize..].fill(0);
+            let what = format!("{} cut at {}", path.display(), frame.position);
+            match tried(root.path(), path, Some(&cut), &what) {
+                None => refused += 1,
+                Some(image) => {
+                    assert!(images[40..].contains(&image), "{what}: what the newest snapshot has is there");
+                    started += 1;
+                }
+            }
+        }
+    }
+    assert!(refused > 0 && started > 0, "{refused} refused, {started} started");
+}
+
 #[test]
 fn damage_to_log_and_snapshots_is_named_or_harmless() {
     damage_everything(false);

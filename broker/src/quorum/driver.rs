@@ -22,7 +22,7 @@ use super::log_file::LogFileConfig;
 use super::network::NoPeers;
 use super::state_machine::{MetadataState, StateMachine};
 use super::store::{LogReader, LogStore};
-use super::types::{QuorumTypes, RecordBatch};
+use super::types::{LogId, QuorumTypes, RecordBatch};
 use crate::controller::MetadataRecord;
 use crate::metadata::{MetadataDelta, MetadataImage};
 
@@ -283,8 +283,21 @@ fn check_together<D: Disk>(dir: &Path, log: &LogReader, machine: &StateMachine<D
         if snapshot.is_some() && content.vote.is_none() {
             return refuse("there is a metadata snapshot and no metadata log: the log files were lost".to_owned());
         }
+        // A snapshot is made of entries that the log has, and with one voter it comes from nowhere else.
+        if content.last() < snapshot {
+            return refuse(shorter_than_snapshot(content.last(), snapshot));
+        }
         Ok(())
     })
+}
+
+/// What is wrong when the log ends before the newest snapshot does.
+pub fn shorter_than_snapshot(last: Option<LogId>, snapshot: Option<LogId>) -> String {
+    format!(
+        "the metadata log ends at entry {:?}, the newest snapshot at {:?}: the end of the log was lost, and what came after the snapshot with it. Restore quorum/ from a copy",
+        last.map(|id| id.index),
+        snapshot.map(|id| id.index)
+    )
 }
 
 fn fatal(error: Fatal<QuorumTypes>) -> QuorumError {
