@@ -388,10 +388,13 @@ fn is_new(image: &Image, path: &Path) -> bool {
     }
 }
 
-/// The offline walk names what the start refuses.
+/// The offline walk calls damage what the start refuses, and nothing that it repairs.
 fn agree(outcome: Outcome, severity: Option<Severity>, what: &str) {
     if matches!(outcome, Outcome::Refused | Outcome::Fenced | Outcome::NoStart) {
         assert_eq!(severity, Some(Severity::Damage), "{what}: {outcome:?}");
+    }
+    if outcome == Outcome::Whole {
+        assert_ne!(severity, Some(Severity::Damage), "{what}: a start repairs it");
     }
 }
 
@@ -495,7 +498,7 @@ fn cut_and_missing_files_are_found() {
                 // Whole despite a cut log: only when what was cut was padding, or goes anyway.
                 let goes = left == (Left::Exchanging { decided: true });
                 assert!(kind != "log" || outcome != Whole || cut == Some(bytes.len() - 1) || goes, "{what}: {outcome:?}");
-                if outcome != Whole || cut == Some(0) {
+                if outcome != Whole || matches!(cut, Some(0) | None) {
                     agree(outcome, verified(&image, damage), &what);
                 }
             }
