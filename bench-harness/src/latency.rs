@@ -145,6 +145,11 @@ impl Latency {
         self.buckets().filter(|(low, _, _)| *low > ns).map(|(_, _, n)| n).sum()
     }
 
+    /// The same as (index, count): below 2048 the value itself, then 1024 per power of two, as HdrHistogram counts them for three digits.
+    pub fn indices(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        self.sparse.index().iter().copied().zip(self.sparse.count().iter().copied())
+    }
+
     /// The buckets that hold something: (lowest, highest, count), ascending.
     pub fn buckets(&self) -> impl Iterator<Item = (u64, u64, u64)> + '_ {
         self.sparse.iter().map(|b| (b.start(), b.end(), b.count()))

@@ -7,7 +7,7 @@ use clap::Args;
 use super::progress::Live;
 use super::{ScenarioArguments, ServerArguments, check_writable, interrupt, print, spec, to_json, write_files};
 use crate::error::{BenchError, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_OK, EXIT_TARGET};
-use crate::report::{html, omb, terminal};
+use crate::report::{hdr, html, omb, openmetrics, terminal};
 use crate::{run as runs, session};
 
 #[derive(Args)]
@@ -28,11 +28,17 @@ pub(super) struct Arguments {
     /// Writes a result as OpenMessaging Benchmark does.
     #[arg(long, value_name = "FILE")]
     omb: Option<PathBuf>,
+    /// Writes the histograms of every window as an HdrHistogram log.
+    #[arg(long, value_name = "FILE")]
+    hdr: Option<PathBuf>,
+    /// Writes the figures as OpenMetrics text.
+    #[arg(long, value_name = "FILE")]
+    openmetrics: Option<PathBuf>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<u8, BenchError> {
     let scenario = arguments.scenario.load()?;
-    check_writable(&[&arguments.json, &arguments.html, &arguments.omb])?;
+    check_writable(&[&arguments.json, &arguments.html, &arguments.omb, &arguments.hdr, &arguments.openmetrics])?;
     let target = spec(&arguments.target)?;
     let flag = interrupt()?;
     let mut live = Live::new(arguments.server.quiet);
@@ -51,6 +57,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, BenchError> {
         (&arguments.json, &|| to_json(&result)),
         (&arguments.html, &|| Ok(html::run(&result))),
         (&arguments.omb, &|| to_json(&omb::export(&result))),
+        (&arguments.hdr, &|| hdr::log(&result).map_err(|error| BenchError::host("writing an HdrHistogram log", error))),
+        (&arguments.openmetrics, &|| Ok(openmetrics::text(&result))),
     ])?;
     Ok(match (result.interrupted, &result.target.died, result.verdict.valid) {
         (true, _, _) => EXIT_INTERRUPTED,

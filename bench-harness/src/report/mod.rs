@@ -1,8 +1,10 @@
-//! What people and other tools read: tables for the terminal, one HTML file, OpenMessaging Benchmark's JSON.
+//! What people and other tools read: tables for the terminal, one HTML file, OpenMessaging Benchmark's JSON, HdrHistogram's log, OpenMetrics.
 
+pub mod hdr;
 pub mod html;
 pub mod html_compare;
 pub mod omb;
+pub mod openmetrics;
 mod page;
 mod plot;
 pub mod terminal;

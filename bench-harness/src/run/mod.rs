@@ -184,6 +184,8 @@ impl Run<'_> {
         let mut preloaded = Vec::new();
         let preload_id = s.preload.map(|_| self.run_id ^ 0x8000_0000);
         if let Some(preload) = s.preload {
+            // Leaders that the metadata names may not know it yet, and would answer with errors only.
+            setup::offsets_patiently(topology, -1, &self.target.bootstrap(), self.flag)?;
             preloaded = self.preload(admin, topology, preload)?;
         }
         let name = self.target.bootstrap();

@@ -116,7 +116,7 @@ fn waited(generator: &GeneratorCheck) -> String {
 fn own_part(generator: &GeneratorCheck) -> String {
     generator
         .late_own_p99_us
-        .map_or(String::new(), |us| format!("; of it {us:.0} us at p99 are its own work, the rest of the time its threads were held up"))
+        .map_or(String::new(), |us| format!("; at most {us:.0} us of it at p99 are its own work, for the rest its threads were held up"))
 }
 
 /// Whether the result may be quoted.
