@@ -290,6 +290,10 @@ pub fn decode(version: u32, bytes: &[u8]) -> Result<(TableHead, CheckpointTable)
         if entry.log_start < 0 || entry.point.segment_base < 0 || entry.point.offset < entry.point.segment_base {
             return Err(format!("{tp}: impossible offsets"));
         }
+        // At the front of a segment nothing lies before the point but the segment's own first offset: logs have no gap at their end.
+        if entry.point.position == 0 && entry.point.offset != entry.point.segment_base {
+            return Err(format!("{tp}: offset {} at the front of segment {}", entry.point.offset, entry.point.segment_base));
+        }
         if entries.insert(tp, entry).is_some() {
             return Err(format!("{tp} twice"));
         }
@@ -358,6 +362,8 @@ mod tests {
         for bad in [entry(4), CheckpointEntry { log_start: -1, ..entry(10) }] {
             assert!(decode(VERSION, &aligned(&encode(&head(1), [(tp, &bad)].into_iter()))).is_err());
         }
+        let ahead = CheckpointEntry { point: RecoveryPoint { segment_base: 5, position: 0, offset: 6 }, ..entry(10) };
+        assert!(decode(VERSION, &aligned(&encode(&head(1), [(tp, &ahead)].into_iter()))).unwrap_err().contains("front of segment 5"));
         let twice = aligned(&encode(&head(1), [(tp, &entry(10)), (tp, &entry(11))].into_iter()));
         assert!(decode(VERSION, &twice).unwrap_err().contains("twice"));
         assert!(decode(VERSION, &twice[..10]).is_err());
