@@ -49,8 +49,7 @@ fn filled(root: &Path, all_in_snapshot: bool) -> Vec<MetadataImage> {
             quorum.submit(decision.records).await.expect("committed");
             images.push(plain(&world.image));
             if n == 25 || (all_in_snapshot && n == 49) {
-                quorum.snapshot().await.expect("asked for");
-                quorum.wait_for_snapshot(quorum.state().last_applied().expect("much").index).await.expect("made");
+                quorum.snapshot_of_all().await.expect("made");
             }
         }
         quorum.shutdown().await;

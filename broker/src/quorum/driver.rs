@@ -187,12 +187,29 @@ impl<D: Disk> QuorumHandle<D> {
         self.raft.trigger().snapshot().await.map_err(fatal)
     }
 
+    /// Has a snapshot made of everything that is applied, and waits for it. It is asked for again, since none is made while another is.
+    #[cfg(test)]
+    pub async fn snapshot_of_all(&self) -> Result<(), QuorumError> {
+        const TRY: Duration = Duration::from_millis(100);
+        let index = self.state.last_applied().map_or(0, |last| last.index);
+        let mut made = Ok(());
+        for _ in 0..LEAD_WITHIN.as_millis() / TRY.as_millis() {
+            self.snapshot().await?;
+            made = self.wait_for_snapshot(index, TRY).await;
+            if made.is_ok() {
+                break;
+            }
+        }
+        made
+    }
+
     /// Waits until a snapshot holds everything up to an index.
-    pub async fn wait_for_snapshot(&self, index: u64) -> Result<(), QuorumError> {
+    #[cfg(test)]
+    pub async fn wait_for_snapshot(&self, index: u64, within: Duration) -> Result<(), QuorumError> {
         let done = move |metrics: &openraft::RaftMetrics<QuorumTypes>| {
             metrics.snapshot.is_some_and(|last| last.index >= index) && metrics.purged.is_some_and(|last| last.index >= index)
         };
-        let waited = self.raft.wait(Some(LEAD_WITHIN)).metrics(done, "the snapshot is written").await;
+        let waited = self.raft.wait(Some(within)).metrics(done, "the snapshot is written").await;
         waited.map(|_| ()).map_err(|error| QuorumError::Failed(error.to_string()))
     }
 

@@ -124,7 +124,7 @@ fn snapshots_bound_the_log_and_give_the_same_image() {
             quorum.submit(decision.records).await.expect("committed");
         }
         let last = quorum.state().last_applied().expect("much was applied").index;
-        quorum.wait_for_snapshot(last - 20).await.expect("a snapshot was made");
+        quorum.wait_for_snapshot(last - 20, Duration::from_secs(30)).await.expect("a snapshot was made");
         let kept = quorum.log().with(|content| content.entries.len());
         assert!(kept <= 21, "{kept} entries are kept beside a snapshot every 20");
         quorum.shutdown().await;
@@ -132,9 +132,7 @@ fn snapshots_bound_the_log_and_give_the_same_image() {
     GlommioRuntime::run(async {
         let quorum = start(root.path(), config(2)).await.expect("from snapshot and log");
         assert!(same(&quorum.image(), &world.image));
-        quorum.snapshot().await.expect("asked for");
-        let last = quorum.state().last_applied().expect("much was applied").index;
-        quorum.wait_for_snapshot(last).await.expect("a snapshot of everything");
+        quorum.snapshot_of_all().await.expect("a snapshot of everything");
         assert_eq!(quorum.log().with(|content| content.entries.len()), 0);
         quorum.shutdown().await;
     });
@@ -160,8 +158,7 @@ fn a_lost_log_beside_a_snapshot_is_refused() {
     GlommioRuntime::run(async {
         let quorum = start(root.path(), QuorumConfig::new(1, 1)).await.expect("founded");
         quorum.submit(World::new().history[0].clone()).await.expect("committed");
-        quorum.snapshot().await.expect("asked for");
-        quorum.wait_for_snapshot(1).await.expect("made");
+        quorum.snapshot_of_all().await.expect("made");
         quorum.shutdown().await;
     });
     for entry in std::fs::read_dir(root.path().join("quorum")).expect("lists") {
