@@ -39,7 +39,10 @@ fn filled(root: &Path, all_in_snapshot: bool) -> Vec<MetadataImage> {
     let mut world = World::new();
     let mut images = vec![plain(&MetadataImage::empty())];
     GlommioRuntime::run(async {
-        let quorum = start(root, 1).await.expect("founded");
+        let disk = GlommioDisk::open(root).await.expect("the disk opens");
+        // Snapshots are made when they are asked for, so that entries lie behind the newest unless all are in it.
+        let config = QuorumConfig { snapshot_entries: 10_000, ..config(1) };
+        let quorum = QuorumHandle::start(disk, &root.join("quorum"), config).await.expect("founded");
         quorum.submit(world.history[0].clone()).await.expect("committed");
         images.push(plain(&world.image));
         for n in 0..50 {
@@ -48,7 +51,7 @@ fn filled(root: &Path, all_in_snapshot: bool) -> Vec<MetadataImage> {
             world.apply(&decision.records);
             quorum.submit(decision.records).await.expect("committed");
             images.push(plain(&world.image));
-            if n == 25 || (all_in_snapshot && n == 49) {
+            if n == 20 || n == 40 || (all_in_snapshot && n == 49) {
                 quorum.snapshot_of_all().await.expect("made");
             }
         }
