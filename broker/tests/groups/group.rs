@@ -159,6 +159,10 @@ impl Group {
         self.pattern.iter().filter(|_| kind.client != HELPER).for_each(|pattern| args.extend(["--regex", pattern]));
         kind.assignor.iter().for_each(|assignor| args.extend(["--assignor", assignor]));
         instance.iter().for_each(|instance| args.extend(["--instance", instance]));
+        // One that is killed has to be back before its session is over, also on a machine that has much else to do.
+        if instance.is_some() && kind.protocol == "classic" && ["java", "librdkafka"].contains(&kind.client) {
+            args.extend(["--session", "20000"]);
+        }
         let number = self.history.join(&format!("{} {}", kind.client, self.history.members.len()), again);
         self.kinds.push(kind);
         let program = Program::start(&programs[kind.client], &args, number, self.sender.clone())?;
