@@ -24,14 +24,19 @@ pub fn parse(text: &str) -> Result<Vec<usize>, String> {
     Ok(cpus)
 }
 
+/// The CPUs that are open to the calling thread.
+pub fn open() -> io::Result<Vec<usize>> {
+    let open = sched_getaffinity(Pid::from_raw(0))?;
+    Ok((0..CpuSet::count()).filter(|cpu| open.is_set(*cpu).unwrap_or(false)).collect())
+}
+
 /// Fails when one of these CPUs is not open to this process; the error names it and those that are.
 pub fn check(cpus: &[usize]) -> io::Result<()> {
-    let open = sched_getaffinity(Pid::from_raw(0))?;
-    let is_open = |cpu: &usize| open.is_set(*cpu).unwrap_or(false);
-    match cpus.iter().find(|cpu| !is_open(cpu)) {
+    let open = open()?;
+    match cpus.iter().find(|cpu| !open.contains(cpu)) {
         None => Ok(()),
         Some(cpu) => {
-            let list: Vec<String> = (0..CpuSet::count()).filter(is_open).map(|cpu| cpu.to_string()).collect();
+            let list: Vec<String> = open.iter().map(usize::to_string).collect();
             Err(io::Error::other(format!("CPU {cpu} is not open to this process, these are: {}", list.join(", "))))
         }
     }
@@ -90,13 +95,10 @@ mod tests {
     #[test]
     fn a_thread_stays_where_it_was_put_and_a_cpu_that_is_not_there_is_named() {
         let thread = std::thread::spawn(|| {
-            let open = sched_getaffinity(Pid::from_raw(0)).expect("asked");
-            let one = (0..CpuSet::count()).rfind(|cpu| open.is_set(*cpu).unwrap_or(false)).expect("a CPU");
+            let one = *open().expect("asked").last().expect("a CPU");
             check(&[one]).expect("open");
             keep_on(&[one]).expect("kept");
-            let now = sched_getaffinity(Pid::from_raw(0)).expect("asked");
-            let kept: Vec<usize> = (0..CpuSet::count()).filter(|cpu| now.is_set(*cpu).unwrap_or(false)).collect();
-            assert_eq!(kept, [one]);
+            assert_eq!(open().expect("asked"), [one]);
             let closed = (0..CpuSet::count()).find(|cpu| *cpu != one).expect("another");
             check(&[closed]).expect_err("not open").to_string()
         });

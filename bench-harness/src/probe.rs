@@ -1,6 +1,8 @@
 //! The host beside a result: its fingerprint, and what its disk does before and after a run. Both come from the tuning crate.
 
 use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -68,6 +70,34 @@ pub fn disk(dir: &Path, time: Duration) -> Result<DiskProbe, String> {
         write_flush_4kib: spread(ProbeKind::WriteFlush)?,
         is_direct: file.is_direct,
     })
+}
+
+/// Digits of a SHA-256 that results carry: enough to tell builds apart.
+const DIGITS: usize = 16;
+
+/// The first digits of the SHA-256 of a file, as `sha256sum` of coreutils says; `None` where there is no such program or file, and once the flag is
+/// raised.
+pub fn sha256(file: &Path, flag: &AtomicBool) -> Option<String> {
+    sum_of(Command::new("sha256sum").arg("--").arg(file), flag)
+}
+
+/// The same of the jars in a directory: of the list of their sums, as `cd DIR; sha256sum -- *.jar | sha256sum` has it.
+pub fn sha256_of_jars(dir: &Path, flag: &AtomicBool) -> Option<String> {
+    let list = "cd -- \"$0\" && sha256sum -- *.jar | sha256sum";
+    sum_of(Command::new("/bin/sh").arg("-c").arg(list).arg(dir).env("LC_ALL", "C"), flag)
+}
+
+fn sum_of(command: &mut Command, flag: &AtomicBool) -> Option<String> {
+    let out = interrupt::output(command, flag).ok()?;
+    let text = String::from_utf8(out.stdout).ok().filter(|_| out.status.success())?;
+    let digits = text.trim_start_matches('\\').get(..DIGITS)?;
+    digits.bytes().all(|b| b.is_ascii_hexdigit()).then(|| digits.to_string())
+}
+
+/// The first digits of the SHA-256 of this program's executable; read once.
+pub fn own_sha256() -> Option<String> {
+    static OWN: OnceLock<Option<String>> = OnceLock::new();
+    OWN.get_or_init(|| sha256(&std::env::current_exe().ok()?, &AtomicBool::new(false))).clone()
 }
 
 /// Parameters of the kernel that change how fast a host is; the others say only who set it up.
@@ -141,6 +171,21 @@ mod tests {
         assert_eq!(write.p99.is_some(), write.samples >= 1000);
         assert_eq!(std::fs::read_dir(dir.path()).map(Iterator::count).unwrap_or(9), 0);
         assert!(disk(&dir.path().join("nowhere"), Duration::ZERO).is_err());
+    }
+
+    #[test]
+    fn files_and_jars_have_the_sums_that_anybody_else_gets() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let flag = AtomicBool::new(false);
+        std::fs::write(dir.path().join("-a.jar"), "a").expect("writes");
+        // printf a | sha256sum
+        assert_eq!(sha256(&dir.path().join("-a.jar"), &flag).as_deref(), Some("ca978112ca1bbdca"));
+        // printf 'ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb  -a.jar\n' | sha256sum
+        assert_eq!(sha256_of_jars(dir.path(), &flag).as_deref(), Some("5a2e26cb4bcb8c98"));
+        std::fs::write(dir.path().join("b.jar"), "").expect("writes");
+        assert_ne!(sha256_of_jars(dir.path(), &flag).as_deref(), Some("5a2e26cb4bcb8c98"));
+        assert_eq!((sha256(&dir.path().join("c"), &flag), sha256_of_jars(&dir.path().join("c"), &flag)), (None, None));
+        assert_eq!(own_sha256().map(|digits| digits.len()), Some(DIGITS));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::latency::Latency;
+use crate::quiet::Quiet;
 
 /// Version of the schema; raised by every change that a reader could stumble over.
 pub const SCHEMA: u32 = 1;
@@ -57,6 +58,9 @@ pub struct RunResult {
     pub server_cost: Option<serde_json::Value>,
     /// Share of each stage of the server at each quantile.
     pub stages: Option<serde_json::Value>,
+    /// The first 16 digits of the SHA-256 of this program's executable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_sha256: Option<String>,
     /// Fingerprint of the host.
     pub host: Option<serde_json::Value>,
     /// Disk probe before and after.
@@ -80,6 +84,9 @@ pub struct TargetInfo {
     /// Settings that differ from its defaults, for servers that the harness starts.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
+    /// The first 16 digits of the SHA-256 of its executable, or of the list of sums of Kafka's jars, for servers that the harness starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
     /// Why it counts as dead, if it does.
     #[serde(default)]
     pub died: Option<String>,
@@ -294,6 +301,10 @@ pub struct GeneratorCheck {
     /// CPU seconds of the measured phase that the hypervisor gave to others while this host wanted them, of all CPUs; `None` where it does not tell.
     #[serde(default)]
     pub steal_s: Option<f64>,
+    /// The intended-time error of the seconds in which the hypervisor took nothing from the load threads' CPUs (of any, where they are not kept on
+    /// some); `None` for a closed loop and where the host does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet: Option<Quiet>,
 }
 
 impl RunResult {

@@ -68,6 +68,7 @@ pub fn run_fresh(
     let after = if interrupt::is_raised(flag) { None } else { probe(progress) };
     result.disk = before.and_then(|before| json(&DiskProbes { before, after }));
     result.host = Some(probe::host());
+    result.tool_sha256 = probe::own_sha256();
     Ok(result)
 }
 
@@ -103,6 +104,7 @@ pub fn measure(
     observer.fill(&mut result);
     if let Server::Local(local) = server {
         result.target.version = local.version().map(str::to_string);
+        result.target.sha256 = local.sha256().map(str::to_string);
         result.target.settings = local.settings().iter().cloned().collect();
         // In a terminal Ctrl-C reaches neither it nor its supervisor: what ends while a run is interrupted was ended here.
         if let Some(status) = local.unasked_end().filter(|_| !result.interrupted) {

@@ -16,6 +16,7 @@ fn surroundings(root: &Path) -> Surroundings {
         data_root: root.to_path_buf(),
         kafka_libs: None,
         server_cpus: Vec::new(),
+        server_memory: None,
         flag: Default::default(),
     }
 }
@@ -119,4 +120,36 @@ fn a_killed_supervisor_leaves_no_server_behind() {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(supervisor as i32), nix::sys::signal::Signal::SIGKILL).expect("is killed");
     drop(server);
     assert!(gone(pid), "the server outlived the harness");
+}
+
+/// The bound is the kernel's, on the server's own control group, and goes with the server.
+#[test]
+fn a_server_is_kept_to_the_memory_that_it_may_use() {
+    let root = tempfile::tempdir().expect("a directory");
+    let bounded = Surroundings { server_memory: Some(64 << 20), ..surroundings(root.path()) };
+    let mut server = match Server::prepare(&Spec::parse(WEB).expect("parses"), &bounded) {
+        Ok(server) => server,
+        Err(error) => {
+            // Not every host lets its users make control groups; then it says so and starts nothing.
+            assert!(error.to_string().starts_with("--server-memory: "), "{error}");
+            return;
+        }
+    };
+    server.start_fresh().unwrap_or_else(|error| panic!("{error}"));
+    let pid = server.target().pid().expect("runs");
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("runs");
+    let bound = groups.lines().filter_map(|line| line.splitn(3, ':').nth(2)).find_map(|path| {
+        let in_one = |file: &str| Path::new(file.split_once('*').expect("a star").0).join(path.trim_start_matches('/'));
+        let at = |pattern: &str| in_one(pattern).join(pattern.split_once("*/").expect("a file").1);
+        ["/sys/fs/cgroup/memory/*/memory.limit_in_bytes", "/sys/fs/cgroup/*/memory.max"]
+            .into_iter()
+            .map(at)
+            .find(|file| file.to_string_lossy().contains("coreline-bench-") && file.exists())
+    });
+    let bound = bound.unwrap_or_else(|| panic!("no group with a bound: {groups}"));
+    assert_eq!(std::fs::read_to_string(&bound).expect("reads").trim(), (64 << 20).to_string());
+    let settings = server.local().expect("local").settings().to_vec();
+    assert!(settings.contains(&("--server-memory".to_string(), (64 << 20).to_string())), "{settings:?}");
+    drop(server);
+    assert!(gone(pid) && !bound.exists(), "the group is gone with the server");
 }

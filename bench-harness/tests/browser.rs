@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use coreline_bench::compare::{Block, CompareResult, Measured, Side, blocks};
+use coreline_bench::compare::{Block, CompareResult, Level, Levels, Measured, Side, blocks};
 use coreline_bench::latency::{Latency, Recorder};
 use coreline_bench::report::{html, html_compare};
 use coreline_bench::result::{Metric, Phase, RunResult, Verdict, Window};
@@ -82,6 +82,8 @@ fn the_reports_work_in_a_browser() {
     };
     check(&browser, "run.html", &html::run(&sample()), 4);
     check(&browser, "compare.html", &html_compare::page_of(&sample_compare()), 3);
+    // Ratios, latency by load, percentiles of three levels, block by block.
+    check(&browser, "levels.html", &html_compare::page_of(&sample_levels()), 6);
 }
 
 fn latency(scale: u64, samples: u64) -> Latency {
@@ -121,6 +123,22 @@ fn sample() -> RunResult {
     result
 }
 
+fn sample_levels() -> CompareResult {
+    let mut result = sample_compare();
+    let percents = [30, 60, 90];
+    let row = result.rows[0].clone();
+    let at = |percent: u32| coreline_bench::compare::Row { level: Some(percent), a: Some(f64::from(percent) * 9.0), ..row.clone() };
+    let p50 = |percent: u32| coreline_bench::compare::Row { figure: "produce p50 us".into(), ..at(percent) };
+    result.rows = percents.iter().flat_map(|percent| [p50(*percent), at(*percent)]).collect();
+    let on = |block: &Measured, percent: u32| Measured { block: Block { level: Some(percent), ..block.block }, ..block.clone() };
+    result.blocks = percents.iter().flat_map(|percent| result.blocks.iter().map(|block| on(block, *percent)).collect::<Vec<_>>()).collect();
+    let latency = std::mem::take(&mut result.latency);
+    let at = percents.map(|percent| Level { percent, rate: f64::from(percent) * 1234.0, latency: latency.clone() }).to_vec();
+    result.levels = Some(Levels { capacity: [123_400.0, 234_500.0], slower: Side::A, capacity_blocks: Vec::new(), at });
+    result.notes = vec!["4 pairs of 4 s".into()];
+    result
+}
+
 fn sample_compare() -> CompareResult {
     let block = |i: usize, block: Block| {
         let value = if block.side == Side::A { 100.0 } else { 30.0 } + (i % 3) as f64;
@@ -139,6 +157,7 @@ fn sample_compare() -> CompareResult {
     let ratio = stats::ratio(&pairs, 1);
     let row = |figure: &str, better| coreline_bench::compare::Row {
         figure: figure.into(),
+        level: None,
         better,
         a: Some(100.0),
         b: Some(32.5),
@@ -159,7 +178,11 @@ fn sample_compare() -> CompareResult {
         kept: true,
         seed: 1,
         interrupted: false,
+        ended: None,
         complaints: Vec::new(),
+        notes: Vec::new(),
+        levels: None,
+        tool_sha256: None,
         rows: vec![row("produce p99 us", Better::Lower), row("acknowledged records/s", Better::Higher)],
         latency: BTreeMap::from([(Metric::ProduceResponse, [latency(1000, 5000), latency(300, 5000)])]),
         stages: Vec::new(),

@@ -1,5 +1,8 @@
 //! The command line as a user types it.
 
+mod fake;
+mod schema_check;
+
 use std::io::{Read, Write};
 use std::process::Command;
 
@@ -73,6 +76,15 @@ fn wrong_input_ends_with_2_and_an_unreachable_target_with_3() {
         (&["run", "latency", "--server-cpus", "0-x"], 2, "--server-cpus: `x` is no CPU"),
         (&["run", "latency", "--set", "generator.cpus=8191"], 2, "generator.cpus on the command line"),
         (&["slo", "latency", "--objective", "errors == 0", "--trial", "0"], 2, "--trial"),
+        (&["compare", "latency", "--a", "h:1", "--b", "h:1", "--load-levels", "30,120"], 2, "--load-levels: `120` is no level"),
+        (&["compare", "latency", "--a", "h:1", "--b", "h:1", "--load-levels", "30", "--rate", "5"], 2, "leave --rate out"),
+        (&["compare", "idle", "--a", "h:1", "--b", "h:1", "--load-levels", "30"], 2, "sends no records at a rate"),
+        (&["slo", "latency", "--objective", "errors == 0", "--at-least", "NaN"], 2, "--at-least NaN"),
+        (&["run", "latency", "--json", "same", "--html", "same"], 2, "same: two outputs"),
+        (&["host", "--cpus", "0"], 2, "--pacing"),
+        (&["run", "latency", "--server-memory", "lots"], 2, "`lots` is no size"),
+        (&["history", "/nowhere"], 2, "/nowhere: No such file"),
+        (&["history", file], 2, "bad.toml: no JSON"),
         (&["run", "latency", "--target", &web, "--no-probe"], 3, "is this a Kafka listener?"),
         (&["run", "restart", "--target", "127.0.0.1:1", "--no-probe"], 3, "127.0.0.1:1"),
     ] {
@@ -80,4 +92,30 @@ fn wrong_input_ends_with_2_and_an_unreachable_target_with_3() {
         assert_eq!(got, Some(code), "{args:?}: {stderr}");
         assert!(stderr.contains(wanted), "{args:?}: {stderr:?} lacks {wanted:?}");
     }
+}
+
+/// A second server that serves once, and not when it is measured: what was measured of the first is not thrown away with it. And one that never
+/// does is told before anything is measured.
+#[test]
+fn a_comparison_whose_target_fails_keeps_what_it_has_and_one_that_never_served_measures_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let fake = fake::Fake::start(fake::Fault::None);
+    let compare = |b: &str, json: &std::path::Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_coreline-bench"));
+        command.args(["compare", "end-to-end", "--a", &fake.address(), "--b", b, "--pairs", "4", "--noise-pairs", "0", "--no-probe", "-q"]);
+        command.args(["--duration", "1", "--warmup", "0", "--rate", "500", "--set", "generator.spin_us=0", "--data-root"]).arg(dir.path());
+        let out = command.arg("--json").arg(json).output().expect("the binary runs");
+        (out.status.code(), [out.stdout, out.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat())
+    };
+    let json = dir.path().join("never.json");
+    let (code, said) = compare("cmd:echo no license for {port}; exit 7", &json);
+    assert!(code == Some(3) && said.contains("no license for") && !json.exists(), "{code:?}: {said}");
+    let (json, mark) = (dir.path().join("once.json"), dir.path().join("mark"));
+    let once = format!("cmd:test ! -e {0} || exit 7; touch {0}; exec python3 -m http.server {{port}} --bind 127.0.0.1", mark.display());
+    let (code, said) = compare(&once, &json);
+    assert!(code == Some(3) && said.contains("it ended before its pairs were complete"), "{code:?}: {said}");
+    let result: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&json).expect("written")).expect("JSON");
+    schema_check::hold("compare", &result);
+    assert!(result["ended"].as_str().is_some_and(|why| why.contains("code 7")), "{}", result["ended"]);
+    assert_eq!(result["blocks"].as_array().map(Vec::len), Some(1), "A's first block");
 }

@@ -102,15 +102,18 @@ fn interrupted(dir: &Path, arguments: &[&str], reached: impl FnOnce()) -> (ExitS
 
 #[test]
 fn every_command_writes_what_it_has_and_ends_with_130() {
+    const CAPACITY: [&str; 10] =
+        ["compare", "end-to-end", "--no-probe", "--load-levels", "50", "--warmup", "0", "--a", "127.0.0.1:1", "--b"];
     std::thread::scope(|scope| {
-        for (kind, arguments) in [
-            ("run", &["run", "end-to-end", "--no-probe", "--target"][..]),
-            ("slo", &["slo", "end-to-end", "--objective", "errors == 0", "--no-probe", "--target"]),
-            ("compare", &["compare", "end-to-end", "--no-probe", "--a", "127.0.0.1:1", "--b"]),
+        for (kind, arguments, api) in [
+            ("run", &["run", "end-to-end", "--no-probe", "--target"][..], ApiKey::Metadata),
+            ("slo", &["slo", "end-to-end", "--objective", "errors == 0", "--no-probe", "--target"], ApiKey::Metadata),
+            ("compare", &["compare", "end-to-end", "--no-probe", "--a", "127.0.0.1:1", "--b"], ApiKey::Metadata),
+            ("compare", &CAPACITY, ApiKey::Produce),
         ] {
             scope.spawn(move || {
                 let dir = tempfile::tempdir().expect("a directory");
-                let fake = Fake::start(Fault::Silent(ApiKey::Metadata, 1));
+                let fake = Fake::start(Fault::Silent(api, 1));
                 let address = fake.address();
                 let mut arguments = arguments.to_vec();
                 // The first block of a comparison is A's.

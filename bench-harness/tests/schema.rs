@@ -56,6 +56,9 @@ fn what_every_command_writes_is_as_the_schema_has_it() {
         let slo = scope.spawn(move || of(&[&slo[..], &rates, &SHORT].concat(), true));
         let compare = ["compare", "end-to-end", "--a", &fake, "--b", &fake, "--pairs", "1", "--noise-pairs", "0"];
         let compare = scope.spawn(move || of(&[&compare[..], &SHORT].concat(), true));
+        let levels = ["compare", "end-to-end", "--a", &fake, "--b", &fake, "--pairs", "1", "--noise-pairs", "0", "--load-levels", "20"];
+        let closed: Vec<&str> = SHORT.iter().copied().filter(|word| !["--rate", "2000"].contains(word)).collect();
+        let levels = scope.spawn(move || of(&[&levels[..], &closed].concat(), true));
         let run = run.join().expect("ran");
         hold("run", &run);
         assert!(run["measured"]["latency"]["lateness_own"]["gap_count"].as_array().is_some_and(|all| !all.is_empty()));
@@ -65,7 +68,27 @@ fn what_every_command_writes_is_as_the_schema_has_it() {
         let compare = compare.join().expect("ran");
         hold("compare", &compare);
         assert_eq!(compare["blocks"].as_array().map(Vec::len), Some(2));
+        let sum = compare["tool_sha256"].as_str().unwrap_or_default();
+        assert!(sum.len() == 16 && run["tool_sha256"] == sum && slo["tool_sha256"] == sum, "{sum}");
+        let levels = levels.join().expect("ran");
+        hold("compare", &levels);
+        let at = &levels["levels"]["at"][0];
+        let capacity = &levels["levels"]["capacity"][usize::from(levels["levels"]["slower"] == "B")];
+        let fifth = capacity.as_f64().map(|capacity| (capacity * 0.2).round());
+        assert!(at["percent"] == 20 && at["rate"].as_f64() == fifth && at["latency"]["produce_response"].is_array(), "{at}, {capacity}");
+        assert_eq!(levels["levels"]["capacity_blocks"].as_array().map(Vec::len), Some(2));
+        for list in ["blocks", "rows"] {
+            let all = levels[list].as_array().expect("a list");
+            let level = |one: &Value| if list == "rows" { one["level"].clone() } else { one["block"]["level"].clone() };
+            assert!(!all.is_empty() && all.iter().all(|one| level(one) == 20), "{list}: {levels}");
+        }
     });
+    let dir = tempfile::tempdir().expect("a directory");
+    let out = dir.path().join("history.json");
+    let mut history = Command::new(env!("CARGO_BIN_EXE_coreline-bench"));
+    history.args(["history", concat!(env!("CARGO_MANIFEST_DIR"), "/baseline"), "--json"]).arg(&out);
+    assert!(history.output().expect("the binary runs").status.success());
+    hold("history", &serde_json::from_slice(&std::fs::read(&out).expect("written")).expect("JSON"));
     hold("host", &of(&["host"], false));
     hold("pacing", &of(&["host", "--pacing", "1000", "--seconds", "1"], false));
     let printed = of(&["schema"], false);
@@ -131,6 +154,7 @@ fn a_document_that_is_otherwise_is_refused() {
     run.phases.push(Phase { name: "measured".into(), ..Phase::default() });
     run.delivery.consumers.push(ConsumerDelivery::default());
     run.generator.late_carried = Some((0.99, 3.0));
+    run.generator.quiet = Some(Default::default());
     run.target.died = Some("it did".into());
     let good = serde_json::to_value(&run).expect("JSON");
     hold("run", &good);

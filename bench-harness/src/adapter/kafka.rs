@@ -7,6 +7,7 @@ use super::fetch;
 use super::local::{Place, Recipe};
 use crate::error::BenchError;
 use crate::interrupt::Flag;
+use crate::probe;
 
 /// What is measured; the jars are pinned to it.
 pub(super) const VERSION: &str = "4.3.1";
@@ -67,6 +68,7 @@ pub(super) fn recipe(
         argv: java(&server_options, "kafka.Kafka", &[&properties]),
         environment: Vec::new(),
         version: Some(version),
+        sha256: probe::sha256_of_jars(&libs, flag),
         settings: chosen,
         admin: None,
         format: Some(java(&format_options, "kafka.tools.StorageTool", &format_arguments)),

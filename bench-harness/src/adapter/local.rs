@@ -13,9 +13,10 @@ use tempfile::TempDir;
 
 use super::supervise::{Launch, Supervisor};
 use super::{Spec, Surroundings, kafka};
-use crate::cost::Cgroup;
+use crate::cost::{Cgroup, MemoryGroup};
 use crate::error::BenchError;
 use crate::interrupt::{self, Flag, LOOK};
+use crate::probe;
 use crate::target::Target;
 
 /// Longest time from start to the first connection.
@@ -54,6 +55,8 @@ pub(super) struct Recipe {
     pub(super) environment: Vec<(String, String)>,
     /// Version, as the server or its jars tell it.
     pub(super) version: Option<String>,
+    /// Of what is run; see `TargetInfo::sha256`.
+    pub(super) sha256: Option<String>,
     /// Settings that differ from the server's defaults, for the report.
     pub(super) settings: Vec<(String, String)>,
     /// `HOST:PORT` of Coreline's metrics.
@@ -96,6 +99,7 @@ pub struct Local {
     // In this order: the supervisor ends the server, then its control group and its directory can go.
     supervisor: Supervisor,
     watch: Watch,
+    _memory: Option<MemoryGroup>,
     flag: Flag,
     dir: TempDir,
 }
@@ -108,28 +112,38 @@ impl Local {
         let [port, second_port] = free_ports()?;
         let place = Place { dir: dir.path().to_path_buf(), data: dir.path().join("data"), port, second_port };
         let mut bootstrap = format!("127.0.0.1:{port}");
-        let recipe = match spec {
+        let mut recipe = match spec {
             Spec::Coreline { path, settings } => coreline(path.as_deref(), settings, &place, around)?,
             Spec::Kafka { libs, settings, heap, durable } => {
                 kafka::recipe(libs.as_deref().or(around.kafka_libs.as_deref()), settings, heap, *durable, &place, &around.flag)?
             }
             Spec::Command { command, address } => {
                 bootstrap = address.clone().unwrap_or(bootstrap);
-                shell(command, &place)
+                shell(command, &place, &around.flag)
             }
             Spec::Address(address) => return Err(BenchError::target(address, "a server that runs already is not started here")),
         };
+        // They are none of the server's own settings, and belong beside them.
+        let cpus: Vec<String> = around.server_cpus.iter().map(usize::to_string).collect();
+        recipe.settings.extend((!cpus.is_empty()).then(|| ("--server-cpus".to_string(), cpus.join(","))));
+        recipe.settings.extend(around.server_memory.map(|bytes| ("--server-memory".to_string(), bytes.to_string())));
         let watch = Watch { pid: Arc::default(), cgroup: Cgroup::create().map(Arc::new), admin: recipe.admin.clone() };
+        let memory = match around.server_memory {
+            Some(bytes) => MemoryGroup::limit(watch.cgroup(), bytes).map_err(|error| BenchError::host("--server-memory", error))?,
+            None => None,
+        };
+        let groups = watch.cgroup().map(Cgroup::path).into_iter().chain(memory.as_ref().map(MemoryGroup::path));
+        let cgroups = groups.map(Path::to_path_buf).collect();
         let launch = Launch {
             argv: recipe.argv.clone(),
             environment: recipe.environment.clone(),
             log: place.dir.join("server.log"),
-            cgroup: watch.cgroup().map(|group| group.path().to_path_buf()),
+            cgroups,
             dir: place.dir.clone(),
             cpus: around.server_cpus.clone(),
         };
         let supervisor = Supervisor::spawn(&around.program, &launch).map_err(|error| BenchError::host("starting a supervisor", error))?;
-        let mut local = Local { name, bootstrap, place, recipe, supervisor, watch, flag: Arc::clone(&around.flag), dir };
+        let mut local = Local { name, bootstrap, place, recipe, supervisor, watch, _memory: memory, flag: Arc::clone(&around.flag), dir };
         local.make_data()?;
         Ok(local)
     }
@@ -142,6 +156,11 @@ impl Local {
     /// Its version, if it is known.
     pub fn version(&self) -> Option<&str> {
         self.recipe.version.as_deref()
+    }
+
+    /// What is run, by its sum; `None` where that is not known.
+    pub fn sha256(&self) -> Option<&str> {
+        self.recipe.sha256.as_deref()
     }
 
     /// Settings that differ from the server's defaults.
@@ -307,6 +326,7 @@ fn coreline(path: Option<&Path>, settings: &[(String, String)], place: &Place, a
     let said = interrupt::output(std::process::Command::new(&path).arg("--version"), &around.flag).ok();
     interrupt::check(&around.flag)?;
     let version = said.map(|out| String::from_utf8_lossy(&out.stdout).trim().to_string()).filter(|text| !text.is_empty());
+    let sha256 = probe::sha256(&path, &around.flag);
     let (listen, admin) = (format!("127.0.0.1:{}", place.port), format!("127.0.0.1:{}", place.second_port));
     let mut argv = vec![path.display().to_string(), "serve".into(), "--listen".into(), listen, "--admin-listen".into(), admin.clone()];
     argv.extend(["--data-dir".into(), place.data.display().to_string()]);
@@ -317,13 +337,23 @@ fn coreline(path: Option<&Path>, settings: &[(String, String)], place: &Place, a
     for (key, value) in &settings {
         argv.extend(["--set".into(), format!("{key}={value}")]);
     }
-    Ok(Recipe { argv, environment: Vec::new(), version, settings, admin: Some(admin), format: None })
+    Ok(Recipe { argv, environment: Vec::new(), version, sha256, settings, admin: Some(admin), format: None })
 }
 
-fn shell(command: &str, place: &Place) -> Recipe {
+fn shell(command: &str, place: &Place, flag: &Flag) -> Recipe {
+    let sha256 = program_of(command).and_then(|path| probe::sha256(path, flag));
     let command = command.replace("{port}", &place.port.to_string()).replace("{dir}", &place.data.display().to_string());
     let argv = vec!["/bin/sh".into(), "-c".into(), command];
-    Recipe { argv, environment: Vec::new(), version: None, settings: Vec::new(), admin: None, format: None }
+    Recipe { argv, environment: Vec::new(), version: None, sha256, settings: Vec::new(), admin: None, format: None }
+}
+
+/// The executable that a command names by its path, if it begins with one: what a shell makes of anything else is its own affair.
+fn program_of(command: &str) -> Option<&Path> {
+    let command = command.trim_start();
+    let program = command.strip_prefix("exec ").unwrap_or(command).split_whitespace().next()?;
+    (program.contains('/') && !program.contains(['$', '"', '\'', '`', '(', ';', '=']))
+        .then(|| Path::new(program))
+        .filter(|path| path.is_file())
 }
 
 /// Two ports that nobody listens on now. Somebody may take one before the server does; then the server says so and the run ends.
@@ -348,4 +378,18 @@ fn last_lines(path: &Path, most: usize) -> String {
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(most)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_program_that_a_command_begins_with_is_known() {
+        let path = |command| program_of(command).and_then(Path::to_str);
+        assert_eq!((path("/bin/sh -c x"), path(" exec /bin/sh {port}")), (Some("/bin/sh"), Some("/bin/sh")));
+        for command in ["sh -c x", "/bin/no-such-program {port}", "A=/bin/sh x", "$(/bin/sh)", "", "cd /; ./x", "/bin"] {
+            assert_eq!(path(command), None, "{command}");
+        }
+    }
 }

@@ -39,6 +39,8 @@ pub struct Surroundings {
     pub kafka_libs: Option<PathBuf>,
     /// CPUs that servers are kept on (`--server-cpus`); none are any.
     pub server_cpus: Vec<usize>,
+    /// Bytes of memory, page cache included, that each server may use (`--server-memory`).
+    pub server_memory: Option<u64>,
     /// Ends every wait for a server when it is raised, and with it the server.
     pub flag: Flag,
 }
@@ -47,7 +49,14 @@ impl Surroundings {
     /// Of this process.
     pub fn of_this_process(flag: &Flag) -> Result<Surroundings, BenchError> {
         let program = std::env::current_exe().map_err(|error| BenchError::host("finding this program's executable", error))?;
-        Ok(Surroundings { program, data_root: std::env::temp_dir(), kafka_libs: None, server_cpus: Vec::new(), flag: Arc::clone(flag) })
+        Ok(Surroundings {
+            program,
+            data_root: std::env::temp_dir(),
+            kafka_libs: None,
+            server_cpus: Vec::new(),
+            server_memory: None,
+            flag: Arc::clone(flag),
+        })
     }
 }
 
@@ -93,6 +102,14 @@ impl Server {
                 local.start()?;
                 local.wait_until_it_serves()
             }
+        }
+    }
+
+    /// Finds out whether it can be had at all: starts it and stops it again, or greets an address.
+    pub fn try_out(&mut self, flag: &Flag) -> Result<(), BenchError> {
+        match self {
+            Server::Local(_) => self.start_fresh().and_then(|()| self.stop()),
+            Server::Remote(address) => crate::run::greet(address, flag),
         }
     }
 

@@ -36,8 +36,8 @@ pub struct Launch {
     pub environment: Vec<(String, String)>,
     /// Where its output goes; appended.
     pub log: PathBuf,
-    /// Directory of a control group that it is put into.
-    pub cgroup: Option<PathBuf>,
+    /// Directories of control groups that it is put into.
+    pub cgroups: Vec<PathBuf>,
     /// Directory that is deleted when this program is gone without having done so.
     pub dir: PathBuf,
     /// CPUs that it is kept on; none are any.
@@ -52,7 +52,7 @@ pub struct Supervisor {
     running: Option<u32>,
     /// The last server, of which the supervisor has not said that it ended.
     unaccounted: Option<u32>,
-    cgroup: Option<PathBuf>,
+    cgroups: Vec<PathBuf>,
     /// Nobody waits for its end.
     is_left: bool,
 }
@@ -62,7 +62,7 @@ impl Supervisor {
     pub fn spawn(program: &Path, launch: &Launch) -> io::Result<Supervisor> {
         let mut command = Command::new(program);
         command.arg("supervise").arg("--log").arg(&launch.log).arg("--dir").arg(&launch.dir);
-        if let Some(cgroup) = &launch.cgroup {
+        for cgroup in &launch.cgroups {
             command.arg("--cgroup").arg(cgroup);
         }
         if !launch.cpus.is_empty() {
@@ -82,7 +82,7 @@ impl Supervisor {
                 }
             }
         });
-        Ok(Supervisor { process, commands, answers, running: None, unaccounted: None, cgroup: launch.cgroup.clone(), is_left: false })
+        Ok(Supervisor { process, commands, answers, running: None, unaccounted: None, cgroups: launch.cgroups.clone(), is_left: false })
     }
 
     /// Starts the server; its process id.
@@ -148,7 +148,7 @@ impl Supervisor {
         if let Some(pid) = self.unaccounted.take() {
             let _ = killpg(Pid::from_raw(pid as i32), Signal::SIGKILL);
         }
-        if let Some(cgroup) = &self.cgroup {
+        for cgroup in self.cgroups.iter().filter(|cgroup| cgroup.join("cgroup.kill").exists()) {
             let _ = std::fs::write(cgroup.join("cgroup.kill"), "1");
         }
     }
@@ -176,8 +176,8 @@ impl Drop for Supervisor {
 pub struct Orders {
     /// Where the server's output goes.
     pub log: PathBuf,
-    /// Control group to join.
-    pub cgroup: Option<PathBuf>,
+    /// Control groups to join.
+    pub cgroups: Vec<PathBuf>,
     /// Deleted at the end.
     pub dir: Option<PathBuf>,
     /// CPUs to keep it on; none are any.
@@ -192,7 +192,7 @@ pub fn serve(orders: &Orders) -> io::Result<()> {
     let _ = nix::sys::prctl::set_child_subreaper(true);
     // The server is started by this thread and inherits them.
     cpus::keep_on(&orders.cpus)?;
-    if let Some(cgroup) = &orders.cgroup {
+    for cgroup in &orders.cgroups {
         std::fs::write(cgroup.join("cgroup.procs"), "0\n")?;
     }
     let group: Arc<Mutex<Option<Pid>>> = Arc::default();
@@ -217,11 +217,13 @@ pub fn serve(orders: &Orders) -> io::Result<()> {
     if let Some(dir) = &orders.dir {
         let _ = std::fs::remove_dir_all(dir);
     }
-    if let Some(cgroup) = &orders.cgroup {
+    for cgroup in &orders.cgroups {
         // Everything in it (what left the process group is still in here), and this process with it if it may not leave before.
         let parent = cgroup.parent().map(|parent| parent.join("cgroup.procs"));
         let left = parent.is_some_and(|parent| std::fs::write(parent, "0\n").is_ok());
-        let _ = std::fs::write(cgroup.join("cgroup.kill"), "1");
+        if cgroup.join("cgroup.kill").exists() {
+            let _ = std::fs::write(cgroup.join("cgroup.kill"), "1");
+        }
         if left {
             crate::cost::remove_group(cgroup);
         }

@@ -1,6 +1,7 @@
-//! The command line: `run`, `slo`, `compare`, `list`, `host`, `schema`. Fixed: scripts depend on it. Exit codes are those of `error.rs`.
+//! The command line: `run`, `slo`, `compare`, `history`, `list`, `host`, `schema`. Fixed: scripts depend on it. Exit codes are those of `error.rs`.
 
 mod compare;
+mod history;
 mod progress;
 mod run;
 mod slo;
@@ -15,11 +16,11 @@ use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 
 use crate::adapter::{Server, Spec, Surroundings, supervise};
-use crate::cpus;
 use crate::error::{BenchError, EXIT_INTERRUPTED, EXIT_OK};
 use crate::interrupt::Flag;
 use crate::scenario::{self, Overrides, Scenario};
 use crate::session::Around;
+use crate::{cost, cpus};
 
 /// Of what is written as JSON.
 const SCHEMA: &str = include_str!("../../schema/result-v1.json");
@@ -41,6 +42,8 @@ enum Command {
     Slo(slo::Arguments),
     /// Measures two targets in interleaved blocks and says which is better, where the run can tell.
     Compare(compare::Arguments),
+    /// Lists results over time and says where a figure moved.
+    History(history::Arguments),
     /// Names the committed scenarios.
     List {
         /// Shows the keys of scenario files instead.
@@ -62,16 +65,16 @@ struct HostArguments {
     #[arg(long, value_name = "RATE", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pacing: Option<u32>,
     /// Seconds of it.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    #[arg(long, requires = "pacing", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3_600))]
     seconds: u32,
     /// As the scenarios' generator.spin_us.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, requires = "pacing", default_value_t = 50, value_parser = clap::value_parser!(u64).range(0..=1_000_000))]
     spin_us: u64,
     /// As generator.cpus.
-    #[arg(long, default_value = "")]
+    #[arg(long, requires = "pacing", default_value = "")]
     cpus: String,
     /// As generator.realtime.
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=99))]
+    #[arg(long, requires = "pacing", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=99))]
     realtime: u32,
 }
 
@@ -89,7 +92,7 @@ struct SuperviseArguments {
     #[arg(long)]
     log: PathBuf,
     #[arg(long)]
-    cgroup: Option<PathBuf>,
+    cgroup: Vec<PathBuf>,
     #[arg(long)]
     dir: Option<PathBuf>,
     #[arg(long, default_value = "")]
@@ -138,6 +141,9 @@ struct ServerArguments {
     /// CPUs that servers started here are kept on, such as 0 or 0-1,4; both of a comparison get the same. Default: any.
     #[arg(long, value_name = "LIST")]
     server_cpus: Option<String>,
+    /// Memory that each server started here may use, page cache included, such as 4g; both of a comparison get the same. Default: no bound.
+    #[arg(long, value_name = "SIZE", value_parser = cost::parse_size)]
+    server_memory: Option<u64>,
     /// Count the servers' system calls with perf; costs each call a little.
     #[arg(long)]
     syscalls: bool,
@@ -163,6 +169,7 @@ impl ServerArguments {
             around.server_cpus = cpus::parse(list).map_err(|why| BenchError::Config(format!("--server-cpus: {why}")))?;
             cpus::check(&around.server_cpus).map_err(|error| BenchError::host("--server-cpus", error))?;
         }
+        around.server_memory = self.server_memory;
         Ok(around)
     }
 
@@ -197,12 +204,13 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Slo(arguments) => slo::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
+        Command::History(arguments) => history::run(&arguments),
         Command::List { keys: false } => list(),
         Command::List { keys: true } => print(&scenario::key_table()),
         Command::Host(arguments) => host(&arguments),
         Command::Schema => print(SCHEMA),
         Command::Supervise(SuperviseArguments { log, cgroup, dir, cpus, argv }) => {
-            let serve = |cpus| supervise::serve(&supervise::Orders { log, cgroup, dir, cpus, argv });
+            let serve = |cpus| supervise::serve(&supervise::Orders { log, cgroups: cgroup, dir, cpus, argv });
             cpus::parse(&cpus)
                 .map_err(BenchError::Config)
                 .and_then(|cpus| serve(cpus).map_err(|error| BenchError::host("supervising a server", error)))
@@ -244,8 +252,12 @@ fn to_json(value: &impl Serialize) -> Result<String, BenchError> {
     serde_json::to_string(value).map_err(|error| BenchError::host("writing JSON", error.into()))
 }
 
-/// Refuses an output file that cannot be written before anything is measured, not after.
+/// Refuses an output file that cannot be written, or that another output would overwrite, before anything is measured, not after.
 fn check_writable(paths: &[&Option<PathBuf>]) -> Result<(), BenchError> {
+    let given: Vec<&PathBuf> = paths.iter().filter_map(|path| path.as_ref()).collect();
+    if let Some(path) = given.iter().enumerate().find_map(|(i, path)| given[..i].contains(path).then_some(path)) {
+        return Err(BenchError::Config(format!("{}: two outputs cannot go to the same file", path.display())));
+    }
     for path in paths.iter().filter_map(|path| path.as_ref()) {
         let was_there = path.exists();
         let opened = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(path);

@@ -8,7 +8,7 @@ use super::progress::Live;
 use super::{ScenarioArguments, ServerArguments, check_writable, interrupt, print, spec, to_json, write_files};
 use crate::error::{BenchError, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_OK, EXIT_TARGET};
 use crate::report::{hdr, html, omb, openmetrics, terminal};
-use crate::{run as runs, session};
+use crate::{probe, run as runs, session};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -41,6 +41,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, BenchError> {
     check_writable(&[&arguments.json, &arguments.html, &arguments.omb, &arguments.hdr, &arguments.openmetrics])?;
     let target = spec(&arguments.target)?;
     let flag = interrupt()?;
+    // Read before anything is measured, and not while somebody waits for the end.
+    let _ = probe::own_sha256();
     let mut live = Live::new(arguments.server.quiet);
     live.line(&format!("{}: {}\ntarget {}", scenario.name, scenario.title, arguments.target));
     let mut server = None;

@@ -8,6 +8,7 @@ use super::progress::Live;
 use super::{ScenarioArguments, ServerArguments, check_writable, interrupt, print, spec, to_json, write_files};
 use crate::error::{BenchError, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_OK};
 use crate::objective::Objective;
+use crate::probe;
 use crate::report::terminal;
 use crate::run::Progress;
 use crate::slo::{self, Plan, Sure, Trial};
@@ -35,7 +36,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     trial: Option<u32>,
     /// Seconds of warm-up before each trial but the first.
-    #[arg(long, value_name = "SECONDS", default_value_t = 2)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=3_600))]
     trial_warmup: u32,
     #[command(flatten)]
     server: ServerArguments,
@@ -60,10 +61,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, BenchError> {
         trial_s: arguments.trial.or(arguments.scenario.duration).unwrap_or(TRIAL_S),
         warmup_s: arguments.trial_warmup,
     };
+    arguments.at_least.map_or(Ok(0.0), |rate| positive("--at-least", rate))?;
     slo::check(&scenario, &objective, &plan)?;
     check_writable(&[&arguments.json])?;
     let target = spec(&arguments.target)?;
     let flag = interrupt()?;
+    // Read before anything is measured, and not while somebody waits for the end.
+    let _ = probe::own_sha256();
     let live = std::cell::RefCell::new(Live::new(arguments.server.quiet));
     live.borrow_mut().line(&format!("{}: {}\ntarget {}, objective {}", scenario.name, scenario.title, arguments.target, objective.text));
     let mut server = None;

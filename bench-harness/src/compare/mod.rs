@@ -6,7 +6,9 @@
 //! while it runs is then warm in every block. A block that is invalid only because the generator was late says nothing of the server: it is measured
 //! again in its place, a few times at most, and what was put aside is told. Whatever a server did is never repeated away.
 
+mod levels;
 mod order;
+mod rows;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,9 +25,13 @@ use crate::result::{Metric, RunResult, TargetInfo};
 use crate::run::{self, Progress};
 use crate::scenario::Scenario;
 use crate::session::{self, Around};
-use crate::stats::{self, Better, Ratio, Verdict};
+use crate::stats::Better;
 
+pub use levels::{Level, Levels, parse_levels};
 pub use order::{Block, Side, blocks};
+pub use rows::Row;
+
+use rows::{complaints, rows};
 
 /// How a comparison is done.
 #[derive(Clone, Debug)]
@@ -36,6 +42,8 @@ pub struct Plan {
     pub noise_pairs: usize,
     /// Servers live through all blocks; seconds of load that each gets before the first.
     pub keep: Option<u32>,
+    /// Percent of the slower target's capacity to measure at, ascending; none measures the scenario as it is.
+    pub levels: Vec<u32>,
     /// How often a block is measured again when nothing spoke against it but that the generator was late.
     pub repeat_late: usize,
     /// Seed of the resampling.
@@ -66,23 +74,19 @@ pub struct Measured {
     pub repeated: bool,
 }
 
-/// One figure of both targets.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Row {
-    /// Name and unit.
-    pub figure: String,
-    /// Which way better lies.
-    pub better: Better,
-    /// Geometric mean over A's blocks in whole pairs, so that B / A is the ratio; the median of all its blocks where there is no ratio.
-    pub a: Option<f64>,
-    /// The same of B.
-    pub b: Option<f64>,
-    /// B / A.
-    pub ratio: Option<Ratio>,
-    /// A / A.
-    pub noise: Option<Ratio>,
-    /// What that says.
-    pub verdict: Verdict,
+impl Measured {
+    /// A block of which nothing is known yet.
+    fn of(block: Block) -> Measured {
+        Measured {
+            block,
+            figures: BTreeMap::new(),
+            verdict: Default::default(),
+            errors: BTreeMap::new(),
+            started_unix_ms: 0,
+            steal_s: None,
+            repeated: false,
+        }
+    }
 }
 
 /// A finished comparison.
@@ -112,11 +116,20 @@ pub struct CompareResult {
     pub seed: u64,
     /// True when it was cut short.
     pub interrupted: bool,
+    /// Why it ended before its pairs were complete, when a target failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
     /// What speaks against quoting it.
     pub complaints: Vec<String>,
+    /// What a reader should know though it does not make it invalid.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// Capacity of both, and the loads that were measured as shares of it; `None` when the comparison had no levels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub levels: Option<Levels>,
     /// Ratios, in the order of a report.
     pub rows: Vec<Row>,
-    /// Latency of all of A's and all of B's blocks together.
+    /// Latency of all of A's and all of B's blocks together; of a comparison with levels each level has its own.
     pub latency: BTreeMap<Metric, [Latency; 2]>,
     /// Stages of a Coreline in its last block: side and report.
     pub stages: Vec<(Side, serde_json::Value)>,
@@ -125,21 +138,26 @@ pub struct CompareResult {
     /// Blocks that were measured again, in order.
     #[serde(default)]
     pub repeated: Vec<Measured>,
+    /// The first 16 digits of the SHA-256 of this program's executable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_sha256: Option<String>,
     /// Fingerprint of the host.
     pub host: serde_json::Value,
     /// Disk probe before and after.
     pub disk: Option<DiskProbes>,
 }
 
-/// Compares. `tell` hears of every block when it is over. Raising `flag` ends it with the pairs that are complete.
+/// Compares. `tell` hears of every block when it is over, and what it was. Raising `flag` ends it with the pairs that are complete, and so does a
+/// target that fails when some are.
 pub fn run(
     scenario: &Scenario,
     servers: &mut [Server; 2],
     plan: &Plan,
     flag: &Flag,
     progress: &mut dyn FnMut(Progress<'_>),
-    tell: &mut dyn FnMut(&Measured),
+    tell: &mut dyn FnMut(&str, &Measured),
 ) -> Result<CompareResult, BenchError> {
+    check(scenario, plan)?;
     let probe_dir = servers.iter().find_map(Server::local).map_or_else(|| plan.around.probe_dir.clone(), |local| local.place().dir.clone());
     let probe = || plan.probe.and_then(|time| probe::disk_unless(flag, &probe_dir, time));
     let before = probe();
@@ -148,19 +166,31 @@ pub fn run(
     for (target, server) in collected.targets.iter_mut().zip(servers.iter_mut()) {
         target.name = server.target().name();
     }
-    let done = in_turns(scenario, servers, plan, keep, flag, progress, tell, &mut collected);
-    if !matches!(done, Ok(()) | Err(BenchError::Interrupted)) {
-        done?;
+    let done = InTurns { servers, plan, keep, flag, progress, tell }.all(scenario, &mut collected);
+    match done {
+        Ok(()) | Err(BenchError::Interrupted) => {}
+        // What was measured until then is not thrown away.
+        Err(error) if !collected.blocks.is_empty() => collected.ended = Some(error.to_string()),
+        Err(error) => return Err(error),
     }
     let interrupted = interrupt::is_raised(flag);
     for server in servers.iter_mut() {
-        if !interrupted {
-            server.thaw()?;
+        // Of a target that failed nothing more is asked than to be gone.
+        let ended = if interrupted { Ok(()) } else { server.thaw() }.and(server.stop());
+        if collected.ended.is_none() {
+            ended?;
         }
-        server.stop()?;
     }
     let disk = before.map(|before| DiskProbes { before, after: if interrupted { None } else { probe() } });
     Ok(collected.finish(scenario, plan, keep.is_some(), interrupted, disk))
+}
+
+/// Refuses what cannot be compared, before anything is started.
+pub fn check(scenario: &Scenario, plan: &Plan) -> Result<(), BenchError> {
+    match levels::refused(scenario).filter(|_| !plan.levels.is_empty()) {
+        Some(why) => Err(BenchError::Config(format!("--load-levels and scenario {}: {why}", scenario.name))),
+        None => Ok(()),
+    }
 }
 
 /// The comparison that was interrupted before its servers were ready: what was to be compared, and that nothing was measured.
@@ -169,80 +199,142 @@ pub fn interrupted(scenario: &Scenario, targets: [&str; 2], plan: &Plan) -> Comp
     Collected { targets, ..Collected::default() }.finish(scenario, plan, plan.keep.is_some(), true, None)
 }
 
-/// Warms the servers, where they live on, and measures block after block.
-#[allow(clippy::too_many_arguments)]
-fn in_turns(
-    scenario: &Scenario,
-    servers: &mut [Server; 2],
-    plan: &Plan,
+/// Two servers whose blocks take turns.
+struct InTurns<'a> {
+    servers: &'a mut [Server; 2],
+    plan: &'a Plan,
     keep: Option<u32>,
-    flag: &Flag,
-    progress: &mut dyn FnMut(Progress<'_>),
-    tell: &mut dyn FnMut(&Measured),
-    collected: &mut Collected,
-) -> Result<(), BenchError> {
-    if let Some(warm_s) = keep {
-        for server in servers.iter_mut() {
-            warm(scenario, server, warm_s, flag, progress)?;
+    flag: &'a Flag,
+    progress: &'a mut dyn FnMut(Progress<'_>),
+    tell: &'a mut dyn FnMut(&str, &Measured),
+}
+
+impl InTurns<'_> {
+    /// Warms the servers, where they live on, asks for their capacity, where levels are shares of it, and measures block after block.
+    fn all(&mut self, scenario: &Scenario, collected: &mut Collected) -> Result<(), BenchError> {
+        if self.keep.is_none() && scenario.start_up.is_none() {
+            // Its first block may be many minutes away.
+            self.servers[Side::B as usize].try_out(self.flag)?;
         }
-    }
-    for block in blocks(plan.pairs, plan.noise_pairs) {
-        let server = &mut servers[block.side as usize];
-        for attempt in 0.. {
-            interrupt::check(flag)?;
-            let result = match keep {
-                Some(_) => {
-                    server.thaw()?;
-                    let result = session::measure(scenario, server, &plan.around, flag, progress);
-                    server.freeze();
-                    result?
-                }
-                None => session::run_fresh(scenario, server, &Around { probe: None, ..plan.around.clone() }, flag, progress)?,
-            };
-            if result.interrupted {
-                return Err(BenchError::Interrupted);
+        if let Some(warm_s) = self.keep {
+            for side in [Side::A, Side::B] {
+                self.warm(scenario, side, warm_s)?;
             }
-            let again = attempt < plan.repeat_late && run::is_only_late(&result.verdict);
-            tell(collected.add(block, again, result));
+        }
+        if self.plan.levels.is_empty() {
+            return blocks(self.plan.pairs, self.plan.noise_pairs).try_for_each(|block| self.block(scenario, block, collected));
+        }
+        let closed = levels::loaded(scenario, None);
+        for (pair, side) in levels::CAPACITY_ORDER.into_iter().take(2 * self.plan.pairs).enumerate() {
+            let result = self.one(&closed, side)?;
+            let measured = collected.capacity(Block { side, pair: pair / 2, noise: false, level: None }, result);
+            (self.tell)(&format!("capacity {side}"), measured);
+        }
+        let (capacity, slower) = levels::capacity(&collected.capacity_blocks).map_err(|side| {
+            let why = "nothing was acknowledged as fast as it would go, so that there is no capacity of which levels are shares";
+            BenchError::target(&collected.targets[side as usize].name, why)
+        })?;
+        let at = levels::levels_of(capacity[slower as usize], &self.plan.levels);
+        let loads: Vec<(u32, Scenario)> = at.iter().map(|level| (level.percent, levels::loaded(scenario, Some(level.rate)))).collect();
+        collected.levels = Some(Levels { capacity, slower, capacity_blocks: Vec::new(), at });
+        // Every pair at every level before the next pair, so that a drift of the machine falls on all of them.
+        let all: Vec<Block> = blocks(self.plan.pairs, self.plan.noise_pairs).collect();
+        for pair in all.chunks(2) {
+            for (percent, scenario) in &loads {
+                pair.iter().try_for_each(|block| self.block(scenario, Block { level: Some(*percent), ..*block }, collected))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A block, and again while nothing speaks against it but that the generator was late.
+    fn block(&mut self, scenario: &Scenario, block: Block, collected: &mut Collected) -> Result<(), BenchError> {
+        for attempt in 0.. {
+            let result = self.one(scenario, block.side)?;
+            let again = attempt < self.plan.repeat_late && run::is_only_late(&result.verdict);
+            let died = result.target.died.clone().filter(|_| self.keep.is_some());
+            let measured = collected.add(block, again, result);
+            (self.tell)(&block.to_string(), measured);
+            if let Some(why) = died {
+                // Its data and its warmth are gone; a block of a server that was started anew would be of another one.
+                return Err(BenchError::target(&collected.targets[block.side as usize].name, why));
+            }
             if !again {
                 break;
             }
         }
+        Ok(())
     }
-    Ok(())
-}
 
-/// Starts a server, gives it load that nobody measures, and stops it in its tracks.
-fn warm(
-    scenario: &Scenario,
-    server: &mut Server,
-    warm_s: u32,
-    flag: &Flag,
-    progress: &mut dyn FnMut(Progress<'_>),
-) -> Result<(), BenchError> {
-    server.start_fresh()?;
-    if warm_s > 0 {
-        let warm_up = Scenario { warmup_s: 0, warmup_max_s: 0, duration_s: warm_s, ..scenario.clone() };
-        session::measure(&warm_up, server, &Around { probe: None, ..Around::default() }, flag, progress)?;
+    /// One run of one side.
+    fn one(&mut self, scenario: &Scenario, side: Side) -> Result<RunResult, BenchError> {
+        interrupt::check(self.flag)?;
+        let server = &mut self.servers[side as usize];
+        let result = match self.keep {
+            Some(_) => {
+                server.thaw()?;
+                let result = session::measure(scenario, server, &self.plan.around, self.flag, self.progress);
+                server.freeze();
+                result?
+            }
+            None => session::run_fresh(scenario, server, &Around { probe: None, ..self.plan.around.clone() }, self.flag, self.progress)?,
+        };
+        if result.interrupted { Err(BenchError::Interrupted) } else { Ok(result) }
     }
-    server.freeze();
-    interrupt::check(flag)
+
+    /// Starts a server, gives it load that nobody measures, and stops it in its tracks.
+    fn warm(&mut self, scenario: &Scenario, side: Side, warm_s: u32) -> Result<(), BenchError> {
+        let server = &mut self.servers[side as usize];
+        server.start_fresh()?;
+        if warm_s > 0 {
+            let warm_up = Scenario { warmup_s: 0, warmup_max_s: 0, duration_s: warm_s, ..scenario.clone() };
+            session::measure(&warm_up, server, &Around { probe: None, ..Around::default() }, self.flag, self.progress)?;
+        }
+        server.freeze();
+        interrupt::check(self.flag)
+    }
 }
 
 #[derive(Default)]
 struct Collected {
     blocks: Vec<Measured>,
     repeated: Vec<Measured>,
+    capacity_blocks: Vec<Measured>,
+    levels: Option<Levels>,
     targets: [TargetInfo; 2],
     latency: BTreeMap<Metric, [Latency; 2]>,
     stages: BTreeMap<Side, serde_json::Value>,
     better: Vec<(String, Better)>,
     durability: String,
+    ended: Option<String>,
 }
 
 impl Collected {
-    fn add(&mut self, block: Block, repeated: bool, result: RunResult) -> &Measured {
-        let side = block.side as usize;
+    fn add(&mut self, block: Block, repeated: bool, mut result: RunResult) -> &Measured {
+        if !repeated {
+            let level = self.levels.iter_mut().flat_map(|levels| &mut levels.at).find(|level| Some(level.percent) == block.level);
+            let latency = level.map_or(&mut self.latency, |level| &mut level.latency);
+            for (metric, some) in std::mem::take(&mut result.measured.latency) {
+                latency.entry(metric).or_default()[block.side as usize].merge(&some);
+            }
+            if let Some(stages) = result.stages.take() {
+                self.stages.insert(block.side, stages);
+            }
+        }
+        let measured = Measured { repeated, ..self.kept(block, result) };
+        let list = if repeated { &mut self.repeated } else { &mut self.blocks };
+        list.push(measured);
+        &list[list.len() - 1]
+    }
+
+    /// A block that only says what a target can do.
+    fn capacity(&mut self, block: Block, result: RunResult) -> &Measured {
+        let measured = self.kept(block, result);
+        self.capacity_blocks.push(measured);
+        &self.capacity_blocks[self.capacity_blocks.len() - 1]
+    }
+
+    fn kept(&mut self, block: Block, result: RunResult) -> Measured {
         let mut kept = BTreeMap::new();
         for figure in figures::comparable(&result) {
             let name = format!("{} {}", figure.name, figure.unit).trim().to_string();
@@ -251,25 +343,19 @@ impl Collected {
             }
             kept.insert(name, figure.value);
         }
-        if !repeated {
-            for (metric, latency) in result.measured.latency {
-                self.latency.entry(metric).or_default()[side].merge(&latency);
-            }
-            if let Some(stages) = result.stages {
-                self.stages.insert(block.side, stages);
-            }
-        }
         let steal_s = result.server_cost.as_ref().and_then(|cost| cost.get("host")?.get("steal_s")?.as_f64());
-        self.targets[side] = result.target;
+        self.targets[block.side as usize] = result.target;
         self.durability = result.durability;
         let (verdict, errors, started_unix_ms) = (result.verdict, result.errors, result.started_unix_ms);
-        let list = if repeated { &mut self.repeated } else { &mut self.blocks };
-        list.push(Measured { block, figures: kept, verdict, errors, started_unix_ms, steal_s, repeated });
-        &list[list.len() - 1]
+        Measured { figures: kept, verdict, errors, started_unix_ms, steal_s, ..Measured::of(block) }
     }
 
     fn finish(self, scenario: &Scenario, plan: &Plan, kept: bool, interrupted: bool, disk: Option<DiskProbes>) -> CompareResult {
         let rows = rows(&self.blocks, &self.better, plan.seed);
+        let notes = notes(scenario, plan, kept, &self.targets);
+        let mut against = complaints(&self.blocks);
+        against.extend(complaints(&self.capacity_blocks).into_iter().map(|complaint| format!("capacity: {complaint}")));
+        against.extend(self.ended.iter().map(|why| format!("it ended before its pairs were complete: {why}")));
         let [a, b] = self.targets;
         CompareResult {
             schema: 1,
@@ -279,127 +365,79 @@ impl Collected {
             settings: scenario.settings.clone(),
             overrides: scenario.overrides.clone(),
             durability: self.durability,
-            complaints: complaints(&self.blocks),
+            complaints: against,
+            notes,
+            levels: self.levels.map(|levels| Levels { capacity_blocks: self.capacity_blocks, ..levels }),
             a,
             b,
             kept,
             seed: plan.seed,
             interrupted,
+            ended: self.ended,
             rows,
             latency: self.latency,
             stages: self.stages.into_iter().collect(),
             blocks: self.blocks,
             repeated: self.repeated,
+            tool_sha256: probe::own_sha256(),
             host: probe::host(),
             disk,
         }
     }
 }
 
-fn complaints(blocks: &[Measured]) -> Vec<String> {
-    // By side and the words before the figures.
-    let mut all: BTreeMap<(Side, &str), (usize, &str)> = BTreeMap::new();
-    for measured in blocks.iter().filter(|measured| !measured.verdict.valid) {
-        for reason in &measured.verdict.reasons {
-            let kind = reason.split([':', ',']).next().unwrap_or(reason);
-            all.entry((measured.block.side, kind)).or_insert((0, reason)).0 += 1;
-        }
-    }
-    let of = |side: Side| blocks.iter().filter(|measured| measured.block.side == side).count();
-    all.into_iter().map(|((side, _), (count, reason))| format!("{side}, {count} of {} blocks: {reason}", of(side))).collect()
-}
+/// Pairs and seconds of a block that a figure to be argued over needs, and the seconds of load that a virtual machine which compiles needs first.
+const GOOD: (usize, u32, u32) = (10, 20, 60);
 
-/// A ratio per figure from whole pairs only.
-fn rows(blocks: &[Measured], better: &[(String, Better)], seed: u64) -> Vec<Row> {
-    let row = |(figure, better): &(String, Better)| {
-        let value = |measured: &Measured| measured.figures.get(figure).copied();
-        let side = |side: Side| {
-            let values: Vec<f64> = blocks.iter().filter(|m| m.block.side == side).filter_map(value).collect();
-            stats::median(&values)
-        };
-        let pairs = |noise: bool| -> Vec<(f64, f64)> {
-            let mut pairs: BTreeMap<usize, (Vec<f64>, Vec<f64>)> = BTreeMap::new();
-            for measured in blocks.iter().filter(|m| m.block.noise == noise) {
-                let (first, second) = pairs.entry(measured.block.pair).or_default();
-                // Of A and A the order tells which one stands for B.
-                let as_b = if noise { !first.is_empty() } else { measured.block.side == Side::B };
-                if as_b { second.extend(value(measured)) } else { first.extend(value(measured)) }
-            }
-            pairs.values().filter_map(|(a, b)| Some((*a.first()?, *b.first()?))).collect()
-        };
-        let whole = pairs(false);
-        let (ratio, noise) = (stats::ratio(&whole, seed), stats::ratio(&pairs(true), seed));
-        let (a, b): (Vec<f64>, Vec<f64>) = whole.into_iter().unzip();
-        let typical = |values: &[f64], of| if ratio.is_some() { stats::geometric_mean(values) } else { side(of) };
-        Row {
-            figure: figure.clone(),
-            better: *better,
-            a: typical(&a, Side::A),
-            b: typical(&b, Side::B),
-            ratio,
-            noise,
-            verdict: stats::verdict(ratio, noise, *better),
-        }
-    };
-    better.iter().map(row).collect()
+/// What a reader should know of how much was measured.
+fn notes(scenario: &Scenario, plan: &Plan, kept: bool, targets: &[TargetInfo; 2]) -> Vec<String> {
+    if scenario.start_up.is_some() {
+        return Vec::new();
+    }
+    let (pairs, seconds, warm) = GOOD;
+    let mut notes = Vec::new();
+    if plan.pairs < pairs || scenario.duration_s < seconds {
+        notes.push(format!(
+            "{} pairs of {} s: small differences need {pairs} pairs of {seconds} s and more",
+            plan.pairs, scenario.duration_s
+        ));
+    }
+    let before = scenario.warmup_s + plan.keep.filter(|_| kept).unwrap_or(0);
+    if before < warm && targets.iter().any(|target| target.name.starts_with("kafka")) {
+        notes.push(format!(
+            "Apache Kafka had {before} s of load before its first block was measured; a JVM goes on compiling for {warm} s and more"
+        ));
+    }
+    notes
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn measured(block: Block, name: &str, value: f64) -> Measured {
-        let figures = BTreeMap::from([(name.to_string(), value)]);
-        Measured {
-            block,
-            figures,
-            verdict: Default::default(),
-            errors: BTreeMap::new(),
-            started_unix_ms: 0,
-            steal_s: None,
-            repeated: false,
-        }
-    }
-
-    fn compared(pairs: usize, noise_pairs: usize, value: impl Fn(usize, Block) -> f64) -> Row {
-        let all: Vec<Measured> =
-            blocks(pairs, noise_pairs).enumerate().map(|(i, block)| measured(block, "p99 us", value(i, block))).collect();
-        rows(&all, &[("p99 us".into(), Better::Lower)], 1).remove(0)
-    }
+    use crate::scenario::{Overrides, load};
 
     #[test]
-    fn a_drift_of_the_machine_falls_on_both_sides() {
-        // Everything gets 10 % slower from block to block; B is not different.
-        let row = compared(6, 2, |i, _| 100.0 * 1.1_f64.powi(i as i32));
-        assert_eq!(row.verdict, Verdict::CoversOne, "{row:?}");
-        let ratio = row.ratio.expect("pairs").point;
-        assert!((ratio - 1.0).abs() < 1e-9, "{ratio}");
-    }
-
-    #[test]
-    fn a_real_difference_is_called_and_named_for_its_side() {
-        let row = compared(5, 2, |i, block| (if block.side == Side::B { 40.0 } else { 100.0 }) * (1.0 + 0.01 * (i % 3) as f64));
-        assert_eq!(row.verdict, Verdict::B, "{row:?}");
-        let (ratio, noise) = (row.ratio.expect("pairs"), row.noise.expect("pairs"));
-        assert!((ratio.point - 0.4).abs() < 0.02 && ratio.high < 0.5 && noise.pairs == 2, "{row:?}");
-        assert!(row.a.is_some_and(|a| (100.0..103.0).contains(&a)) && row.b.is_some_and(|b| (40.0..41.2).contains(&b)));
-    }
-
-    #[test]
-    fn a_pair_that_was_cut_short_does_not_count() {
-        let mut all: Vec<Measured> = blocks(5, 0).map(|block| measured(block, "x", 1.0)).collect();
-        all.pop();
-        let row = rows(&all, &[("x".into(), Better::Lower)], 1).remove(0);
-        assert_eq!(row.ratio.map(|r| r.pairs), Some(4));
-    }
-
-    #[test]
-    fn invalid_blocks_are_complained_about_once_each_way() {
-        let mut all: Vec<Measured> = blocks(2, 0).map(|block| measured(block, "x", 1.0)).collect();
-        for (i, measured) in all.iter_mut().enumerate() {
-            measured.verdict.valid = measured.block.side == Side::B;
-            measured.verdict.reasons = vec![format!("records were lost: {i}")];
-        }
-        assert_eq!(complaints(&all), ["A, 2 of 2 blocks: records were lost: 0"]);
+    fn what_was_measured_too_shortly_is_said() {
+        let scenario = |duration_s, warmup_s| {
+            load("latency", &Overrides { duration_s: Some(duration_s), warmup_s: Some(warmup_s), ..Overrides::default() })
+                .expect("committed")
+        };
+        let plan = |pairs, keep| Plan {
+            pairs,
+            noise_pairs: 0,
+            keep,
+            levels: Vec::new(),
+            repeat_late: 0,
+            seed: 1,
+            around: Around::default(),
+            probe: None,
+        };
+        let named = |name: &str| TargetInfo { name: name.into(), ..TargetInfo::default() };
+        let targets = [named("kafka,durable"), named("coreline")];
+        assert_eq!(notes(&scenario(20, 60), &plan(10, None), false, &targets), Vec::<String>::new());
+        assert_eq!(notes(&scenario(20, 10), &plan(10, Some(50)), true, &targets), Vec::<String>::new());
+        let short = notes(&scenario(4, 1), &plan(4, Some(8)), true, &targets);
+        assert!(short[0].starts_with("4 pairs of 4 s:") && short[1].contains("had 9 s of load") && short.len() == 2, "{short:?}");
+        assert_eq!(notes(&scenario(20, 1), &plan(10, None), false, &[named("coreline"), named("coreline")]), Vec::<String>::new());
     }
 }

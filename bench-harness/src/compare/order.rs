@@ -28,14 +28,26 @@ pub struct Block {
     pub pair: usize,
     /// True for a pair of A and A.
     pub noise: bool,
+    /// Percent of the slower target's capacity that the load is, in a comparison with levels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<u32>,
+}
+
+impl fmt::Display for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(percent) = self.level {
+            write!(f, "at {percent} %, ")?;
+        }
+        write!(f, "{}pair {} {}", if self.noise { "noise " } else { "" }, self.pair + 1, self.side)
+    }
 }
 
 /// First the pairs A A, then A B, B A, A B, ... so that of four blocks in a row the inner ones are the same side.
 pub fn blocks(pairs: usize, noise_pairs: usize) -> impl Iterator<Item = Block> {
-    let noise = (0..noise_pairs).flat_map(|pair| [Block { side: Side::A, pair, noise: true }; 2]);
+    let noise = (0..noise_pairs).flat_map(|pair| [Block { side: Side::A, pair, noise: true, level: None }; 2]);
     let real = (0..pairs).flat_map(|pair| {
         let order = if pair % 2 == 0 { [Side::A, Side::B] } else { [Side::B, Side::A] };
-        order.map(|side| Block { side, pair, noise: false })
+        order.map(|side| Block { side, pair, noise: false, level: None })
     });
     noise.chain(real)
 }

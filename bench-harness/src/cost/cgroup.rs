@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Prefix of the directories' names; the process id of their maker follows.
-const PREFIX: &str = "coreline-bench-";
+pub(super) const PREFIX: &str = "coreline-bench-";
 
 /// A control group; removed when dropped.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ fn mount_point(mountinfo: &str) -> Option<PathBuf> {
 }
 
 /// Removes the groups of runs that were killed; a group that is still in use cannot be removed.
-fn remove_leftovers(parent: &Path) {
+pub(super) fn remove_leftovers(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let maker = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|rest| rest.split('-').next());

@@ -52,6 +52,20 @@ impl HostCounts {
     }
 }
 
+/// What the hypervisor took so far from these CPUs, of all together where there are none, in ticks of the kernel's (10 ms mostly); `None` where the
+/// host does not tell.
+pub fn steal_ticks(cpus: &[usize]) -> Option<u64> {
+    stolen(&fs::read_to_string("/proc/stat").ok()?, cpus)
+}
+
+fn stolen(stat: &str, cpus: &[usize]) -> Option<u64> {
+    let of = |name: &str| {
+        let line = stat.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+        line.split_whitespace().nth(7)?.parse::<u64>().ok()
+    };
+    if cpus.is_empty() { of("cpu") } else { cpus.iter().map(|cpu| of(&format!("cpu{cpu}"))).sum() }
+}
+
 /// Busy and stolen time of all CPUs together, microseconds.
 fn cpu(stat: &str) -> Option<(u64, u64)> {
     let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
@@ -76,6 +90,10 @@ mod tests {
         let tick_us = 1_000_000 / TICKS_PER_SECOND;
         assert_eq!(cpu("cpu  10 1 20 900 50 2 3 7 0 0\ncpu0 1 1 1 1\n"), Some((36 * tick_us, 7 * tick_us)));
         assert_eq!(cpu("intr 5\n"), None);
+        let stat =
+            "cpu  10 1 20 900 50 2 3 17 0 0\ncpu0 1 1 1 1 1 1 1 5 0 0\ncpu1 1 1 1 1 1 1 1 9 0 0\ncpu11 1 1 1 1 1 1 1 3 0 0\nintr 5\n";
+        assert_eq!((stolen(stat, &[]), stolen(stat, &[1]), stolen(stat, &[0, 11])), (Some(17), Some(9), Some(8)));
+        assert_eq!((stolen(stat, &[2]), stolen("cpu  1 2 3 4\n", &[])), (None, None), "no such CPU, no such column");
         assert_eq!(stalled("some avg10=2.03 avg60=1.51 avg300=2.87 total=5419243973\nfull avg10=0.00 total=0\n"), Some(5_419_243_973));
         assert_eq!(stalled(""), None);
     }

@@ -6,6 +6,7 @@
 
 mod cgroup;
 mod host_counts;
+mod memory_group;
 mod process;
 mod syscalls;
 
@@ -14,7 +15,8 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 pub use cgroup::{Cgroup, remove_group};
-pub use host_counts::{HostCounts, HostLoad};
+pub use host_counts::{HostCounts, HostLoad, steal_ticks};
+pub use memory_group::{MemoryGroup, parse_size};
 pub use process::ProcessCounts;
 pub use syscalls::SyscallCounter;
 

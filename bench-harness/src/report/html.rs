@@ -40,8 +40,7 @@ pub fn run(result: &RunResult) -> String {
 
 fn target(result: &RunResult) -> String {
     let settings: Vec<String> = result.target.settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let version = result.target.version.as_deref().map_or(String::new(), |v| format!(" ({v})"));
-    format!("{}{version} {}", result.target.name, settings.join(", ")).trim_end().to_string()
+    format!("{}{} {}", result.target.name, terminal::version(&result.target), settings.join(", ")).trim_end().to_string()
 }
 
 pub(super) fn head(body: &mut String, title: &str, line: &str) {

@@ -1,6 +1,8 @@
-//! What people and other tools read: tables for the terminal, one HTML file, OpenMessaging Benchmark's JSON, HdrHistogram's log, OpenMetrics.
+//! What people and other tools read: tables for the terminal, one HTML file, OpenMessaging Benchmark's JSON, HdrHistogram's log, OpenMetrics,
+//! results over time.
 
 pub mod hdr;
+pub mod history;
 pub mod html;
 pub mod html_compare;
 pub mod omb;

@@ -228,6 +228,27 @@ pub(super) fn over_time(title: &str, lines: &[Line], shaded: &[(f64, f64)], log:
     canvas.end()
 }
 
+/// Times in nanoseconds over records per second; a point for each load.
+pub(super) fn by_load(title: &str, lines: &[Line]) -> String {
+    let x = Axis::of(lines.iter().flat_map(|line| line.points.iter().map(|p| p.0)), false, true);
+    let y = Axis::of(lines.iter().flat_map(|line| line.points.iter().map(|p| p.1)), true, false);
+    let mut canvas = Canvas::new(title);
+    canvas.caption(title);
+    canvas.grid_y(&y, show_time);
+    for tick in x.ticks() {
+        canvas.grid_x(x.place(tick), &number(tick));
+    }
+    for (i, line) in lines.iter().enumerate() {
+        canvas.line(i, line.points.iter().map(|(load, ns)| (x.place(*load), y.place(*ns))));
+        for (load, ns) in &line.points {
+            let (cx, cy) = (x_at(x.place(*load)), y_at(y.place(*ns)));
+            let _ = write!(canvas.out, "<circle class=\"fill c{}\" cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"3\"/>", i % 6);
+        }
+    }
+    canvas.legend(&lines.iter().map(|line| line.label.as_str()).collect::<Vec<_>>());
+    canvas.end()
+}
+
 /// Rows of shares of a whole, each a label and (name, share).
 pub(super) fn shares(title: &str, rows: &[(String, Vec<(String, f64)>)]) -> String {
     const ROW: f64 = 34.0;
@@ -335,7 +356,7 @@ mod tests {
 
     #[test]
     fn plots_of_nothing_are_still_plots() {
-        for svg in [percentiles("x", &[]), over_time("x", &[], &[], true, number), shares("x", &[]), ratios("x", &[])] {
+        for svg in [percentiles("x", &[]), over_time("x", &[], &[], true, number), shares("x", &[]), ratios("x", &[]), by_load("x", &[])] {
             assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>") && !svg.contains("NaN"), "{svg}");
         }
     }

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::compare::CompareResult;
+use crate::compare::{CompareResult, Levels};
 use crate::cost::ServerCost;
 use crate::figures::server_cost;
 use crate::objective::{percent, share_percent, show_time};
 use crate::probe::{DiskProbes, host_line};
+use crate::quiet::Quiet;
 use crate::report::{metric_name, number};
-use crate::result::{Metric, RunResult};
+use crate::result::{Metric, RunResult, TargetInfo};
 use crate::slo::{SloResult, Sure};
 use crate::stages::StageReport;
 use crate::stats::{Better, Ratio, Verdict};
@@ -21,8 +22,7 @@ pub fn run(result: &RunResult) -> String {
     let mut out = String::new();
     let measured = &result.measured;
     let _ = writeln!(out, "\n{}: {}", result.scenario, result.title);
-    let version = result.target.version.as_deref().map_or(String::new(), |version| format!(" ({version})"));
-    let _ = writeln!(out, "target      {}{version}, {}", result.target.name, result.durability);
+    let _ = writeln!(out, "target      {}{}, {}", result.target.name, version(&result.target), result.durability);
     if !result.target.settings.is_empty() {
         let settings: Vec<String> = result.target.settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let _ = writeln!(out, "            {}", settings.join(", "));
@@ -70,6 +70,9 @@ pub fn run(result: &RunResult) -> String {
             generator.steal_s.map_or(String::new(), |s| format!(", {} CPU-s taken from this host by its hypervisor", number(s)))
         );
     }
+    if let Some(quiet) = &generator.quiet {
+        let _ = writeln!(out, "            {}", quiet_line(quiet, result.settings.get("generator.cpus").map_or("", String::as_str)));
+    }
     if let Some(stages) = result.stages.clone().and_then(|value| serde_json::from_value::<StageReport>(value).ok()) {
         stage_lines(&mut out, &stages);
     }
@@ -78,6 +81,16 @@ pub fn run(result: &RunResult) -> String {
     }
     verdict(&mut out, result);
     out
+}
+
+/// The generator's error where the hypervisor left it alone.
+fn quiet_line(quiet: &Quiet, cpus: &str) -> String {
+    let whose = if cpus.is_empty() { "this host".to_string() } else { format!("CPU {cpus}") };
+    let each = if quiet.window_ms == 1_000 { "seconds".to_string() } else { format!("windows of {} ms", quiet.window_ms) };
+    let late = [(quiet.p50_us, "p50"), (quiet.p99_us, "p99"), (quiet.p999_us, "p99.9")];
+    let late: Vec<String> = late.iter().filter_map(|(us, name)| us.map(|us| format!("{name} {} us", number(us)))).collect();
+    let late = if late.is_empty() { "too few records in them to say how late".to_string() } else { format!("late {}", late.join(", ")) };
+    format!("nothing taken from {whose} in {} of {} {each} and those next to them: {late}", quiet.windows, quiet.of)
 }
 
 /// What the command line changed of the scenario: its title and description speak of the committed one.
@@ -250,13 +263,15 @@ pub fn compare(result: &CompareResult) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "\n{}: {}", result.scenario, result.title);
     for (side, target) in [("A", &result.a), ("B", &result.b)] {
-        let version = target.version.as_deref().map_or(String::new(), |version| format!(" ({version})"));
         let settings: Vec<String> = target.settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        let _ = writeln!(out, "{side}           {}{version} {}", target.name, settings.join(", "));
+        let _ = writeln!(out, "{side}           {}{} {}", target.name, version(target), settings.join(", "));
     }
     let _ = writeln!(out, "durability  {}", result.durability);
     changed(&mut out, &result.overrides);
     let _ = writeln!(out, "host        {}", host_line(&result.host));
+    if let Some(levels) = &result.levels {
+        let _ = writeln!(out, "capacity    {}", capacity_line(levels));
+    }
     let blocks = result.blocks.iter().filter(|m| !m.block.noise).count();
     let kept = if result.kept { ", servers kept" } else { "" };
     let _ = writeln!(
@@ -266,7 +281,12 @@ pub fn compare(result: &CompareResult) -> String {
         result.seed
     );
     let _ = writeln!(out, "{:<34}{:>12}{:>12}   {:<26}{:<18}verdict", "figure (geometric mean)", "A", "B", "B/A [95 % interval]", "A/A");
+    let mut level = None;
     for row in &result.rows {
+        if row.level != level {
+            level = row.level;
+            out.push_str(&level_line(result.levels.as_ref(), level).map_or(String::new(), |line| format!("{line}\n")));
+        }
         let shown = |value: Option<f64>| value.map_or("-".to_string(), number);
         let _ = writeln!(
             out,
@@ -282,6 +302,9 @@ pub fn compare(result: &CompareResult) -> String {
     if let Some(disk) = &result.disk {
         disk_line(&mut out, disk);
     }
+    for note in &result.notes {
+        let _ = writeln!(out, "note        {note}");
+    }
     if result.interrupted {
         let _ = writeln!(out, "INTERRUPTED: ratios are of the pairs that were complete");
     }
@@ -289,6 +312,25 @@ pub fn compare(result: &CompareResult) -> String {
         let _ = writeln!(out, "INVALID, do not quote: {complaint}");
     }
     out
+}
+
+/// What both targets can do.
+pub(super) fn capacity_line(levels: &Levels) -> String {
+    let [a, b] = levels.capacity.map(number);
+    format!("as fast as they take it A {a}, B {b} records/s; levels are shares of {}'s", levels.slower)
+}
+
+/// What a level is.
+pub(super) fn level_line(levels: Option<&Levels>, percent: Option<u32>) -> Option<String> {
+    let level = levels?.at.iter().find(|level| Some(level.percent) == percent)?;
+    Some(format!("at {} %, {} records/s", level.percent, number(level.rate)))
+}
+
+/// Its version and the sum of what ran.
+pub(super) fn version(target: &TargetInfo) -> String {
+    let sum = target.sha256.as_ref().map(|digits| format!("sha256 {digits}"));
+    let parts: Vec<String> = target.version.iter().cloned().chain(sum).collect();
+    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
 }
 
 /// A ratio with its interval.

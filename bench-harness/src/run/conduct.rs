@@ -14,13 +14,14 @@ use super::{Progress, SecondSeen};
 use crate::client::admin::Admin;
 use crate::client::topology::Topology;
 use crate::clock::{now_ns, own_cpu_seconds};
-use crate::cost::HostCounts;
+use crate::cost::{HostCounts, steal_ticks};
 use crate::cpus;
 use crate::error::BenchError;
 use crate::interrupt::{self, Flag};
 use crate::load::cells::Part;
 use crate::load::shared::{Plan, Shared};
 use crate::load::worker::{Job, Report, Worker};
+use crate::quiet::Sieve;
 use crate::result::Phase;
 use crate::scenario::Restart;
 use crate::steady::{self, is_steady};
@@ -51,6 +52,8 @@ pub(super) struct Outcome {
     pub(super) threads: Vec<(f64, f64)>,
     /// CPU seconds of it that the hypervisor took from this host.
     pub(super) steal_s: Option<f64>,
+    /// What was taken from the load threads' CPUs, read when each second began.
+    pub(super) sieve: Sieve,
     pub(super) down_ns: u64,
     pub(super) first_ack_ns: u64,
     pub(super) ended_ns: u64,
@@ -192,6 +195,7 @@ impl<'a> Conductor<'a> {
         let now = now_ns();
         let start = self.shared.start_ns();
         let second = (now.saturating_sub(start) / SECOND) as u32;
+        self.read_steal(second, now.saturating_sub(start) % SECOND);
         // A second is shown a moment after it is over, once the threads have handed it over.
         while self.shown < second && now > start + u64::from(self.shown + 1) * SECOND + SECOND / 10 {
             let (counts, latency) = self.out.timeline.second(self.shown);
@@ -222,6 +226,15 @@ impl<'a> Conductor<'a> {
             return false;
         }
         true
+    }
+
+    /// Reads the steal counter once a second, when it has begun: `into_ns` ago. What was not read in time stays unread.
+    fn read_steal(&mut self, second: u32, into_ns: u64) {
+        let sieve = &mut self.out.sieve;
+        while sieve.readings() <= second as usize {
+            let in_time = sieve.readings() == second as usize && into_ns < SECOND / 2;
+            sieve.reading(if in_time { steal_ticks(&self.plan.scenario.generator.cpus) } else { None });
+        }
     }
 
     /// Asks for the leaders again. Failing is no harm: whoever misses one says so again.

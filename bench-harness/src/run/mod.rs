@@ -91,7 +91,7 @@ pub fn run(
     if let Err(e) = cleaned {
         outcome.notes.push(format!("the topics were not deleted: {e}"));
     }
-    let mut result = compose(scenario, &plan, &outcome, preload);
+    let mut result = compose(scenario, &plan, &mut outcome, preload);
     result.started_unix_ms = started_unix_ms;
     result.run_id = run_id;
     result.target = TargetInfo {
@@ -106,11 +106,16 @@ pub fn run(
     Ok(result)
 }
 
+/// Connects to a target and says no more, to know that it is there.
+pub fn greet(target: &mut dyn Target, flag: &Flag) -> Result<(), BenchError> {
+    setup::connect(target, flag).map(drop)
+}
+
 /// The result of a run that was interrupted before it had begun: what was to be run, and that nothing was measured.
 pub fn interrupted(scenario: &Scenario, target: &str) -> RunResult {
-    let (outcome, plan, preload) = cut_short(scenario, 0);
+    let (mut outcome, plan, preload) = cut_short(scenario, 0);
     let target = TargetInfo { name: target.to_string(), ..Default::default() };
-    RunResult { started_unix_ms: unix_ms(), target, ..compose(scenario, &plan, &outcome, preload) }
+    RunResult { started_unix_ms: unix_ms(), target, ..compose(scenario, &plan, &mut outcome, preload) }
 }
 
 fn cut_short(scenario: &Scenario, run_id: u32) -> (Outcome, Plan, Vec<Sent>) {
@@ -288,13 +293,15 @@ impl Run<'_> {
 }
 
 /// Puts everything together.
-fn compose(scenario: &Scenario, plan: &Plan, outcome: &Outcome, preload: Vec<Sent>) -> RunResult {
+fn compose(scenario: &Scenario, plan: &Plan, outcome: &mut Outcome, preload: Vec<Sent>) -> RunResult {
+    let quiet = verdict::quiet(outcome);
+    let outcome = &*outcome;
     let (from, to) = outcome.measured;
     let mut measured = outcome.timeline.between(from, to);
     measured.generator_cpu_s = outcome.cpu_s;
     let (sent, mut delivery) = verdict::streams(plan, outcome, preload);
     verdict::delivery(plan, outcome, &sent, &mut delivery);
-    let generator = verdict::generator(scenario, &measured, &outcome.threads, outcome.steal_s);
+    let generator = verdict::generator(scenario, &measured, outcome, quiet);
     let errors = verdict::errors(outcome);
     let mut verdict = verdict::judge(scenario, outcome, &measured, &delivery, &generator, &errors);
     if scenario.start_up.is_some() {

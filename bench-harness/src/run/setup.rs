@@ -17,6 +17,8 @@ use crate::target::Target;
 const SERVE_WAIT: Duration = Duration::from_secs(120);
 /// How long a target that should be there already may take to answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
+/// How long a target that the harness started may take connections and answer nothing that a Kafka listener says.
+const NO_KAFKA_WAIT: Duration = Duration::from_secs(15);
 /// How long topics may take to have leaders.
 const LEADER_WAIT: Duration = Duration::from_secs(300);
 /// How long leaders may take to know that they lead.
@@ -35,10 +37,11 @@ pub(super) fn connect(target: &mut dyn Target, flag: &Flag) -> Result<(Admin, So
     let address = resolve(&name, flag).map_err(|e| failed(&name, flag, format!("no such address: {e}")))?;
     let wait = if target.pid().is_some() { SERVE_WAIT } else { ANSWER_WAIT };
     let begun = Instant::now();
+    let mut no_kafka: Option<Instant> = None;
     loop {
         match Admin::connect(address, flag) {
             Ok(admin) => return Ok((admin, address)),
-            Err(e) if begun.elapsed() > wait || interrupt::is_raised(flag) => {
+            Err(e) if begun.elapsed() > wait || interrupt::is_raised(flag) || is_no_kafka(&e, &mut no_kafka) => {
                 return Err(failed(&name, flag, format!("cannot be reached: {e}")));
             }
             Err(_) => {
@@ -49,6 +52,16 @@ pub(super) fn connect(target: &mut dyn Target, flag: &Flag) -> Result<(Admin, So
             }
         }
     }
+}
+
+/// Whether what answers has not been a Kafka listener for so long that it will not become one: `Admin` makes an error of its own of such answers,
+/// while nobody listening is one of the system's.
+fn is_no_kafka(error: &std::io::Error, since: &mut Option<Instant>) -> bool {
+    if error.kind() != std::io::ErrorKind::Other {
+        *since = None;
+        return false;
+    }
+    since.get_or_insert_with(Instant::now).elapsed() > NO_KAFKA_WAIT
 }
 
 /// Creates the topics of a run and waits until every partition has a leader. Every name is in `created` before it is asked for, so that it can be

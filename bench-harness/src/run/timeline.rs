@@ -52,6 +52,11 @@ impl Timeline {
         all
     }
 
+    /// A metric's histograms of the seconds from one to before another.
+    pub(super) fn each(&self, metric: Metric, from: u32, to: u32) -> impl Iterator<Item = (u32, &Latency)> {
+        self.seconds.range(from..to.max(from)).filter_map(move |(second, (_, latency))| Some((*second, latency.get(&metric)?)))
+    }
+
     /// The whole time line in windows of so many seconds.
     pub(super) fn windows(&self, seconds: u32) -> Vec<Window> {
         let Some(last) = self.seconds.last_key_value().map(|(s, _)| *s) else { return Vec::new() };

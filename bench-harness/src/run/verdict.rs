@@ -8,6 +8,7 @@ use crate::delivery::Sent;
 use crate::load::reader::ReaderSet;
 use crate::load::shared::Plan;
 use crate::objective::{percent, share_percent};
+use crate::quiet::Quiet;
 use crate::result::{Counts, Delivery, GeneratorCheck, Measured, Metric, Verdict};
 use crate::scenario::{Acks, Scenario};
 
@@ -51,7 +52,8 @@ pub(super) fn delivery(plan: &Plan, outcome: &Outcome, sent: &[Sent], delivery: 
 }
 
 /// The generator's check of itself.
-pub(super) fn generator(scenario: &Scenario, measured: &Measured, threads: &[(f64, f64)], steal_s: Option<f64>) -> GeneratorCheck {
+pub(super) fn generator(scenario: &Scenario, measured: &Measured, outcome: &Outcome, quiet: Option<Quiet>) -> GeneratorCheck {
+    let (threads, steal_s) = (&outcome.threads, outcome.steal_s);
     let g = &scenario.generator;
     let late = measured.latency.get(&Metric::Lateness);
     let us = |ns: u64| ns as f64 / 1e3;
@@ -74,7 +76,20 @@ pub(super) fn generator(scenario: &Scenario, measured: &Measured, threads: &[(f6
         busiest_thread: threads.iter().map(|(ran, _)| ran / measured.seconds).filter(|share| share.is_finite()).reduce(f64::max),
         steal_s,
         waited_for_cpu_s: (!threads.is_empty()).then(|| threads.iter().map(|(_, waited)| waited).sum()),
+        quiet,
     }
+}
+
+/// The intended-time error of the measured seconds in which the hypervisor took nothing; `None` where nothing was timed.
+pub(super) fn quiet(outcome: &mut Outcome) -> Option<Quiet> {
+    let (from, to) = outcome.measured;
+    let mut sieve = std::mem::take(&mut outcome.sieve);
+    let mut timed = false;
+    for (second, errors) in outcome.timeline.each(Metric::Lateness, from, to) {
+        sieve.window(second as usize, errors.clone());
+        timed = true;
+    }
+    sieve.finish(1_000).filter(|_| timed)
 }
 
 fn sent_share(scenario: &Scenario, c: &Counts) -> f64 {

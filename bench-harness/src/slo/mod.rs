@@ -2,6 +2,8 @@
 
 mod search;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::adapter::Server;
@@ -79,6 +81,18 @@ pub struct SloResult {
     pub interrupted: bool,
     /// Every trial in order.
     pub trials: Vec<Trial>,
+    /// When it began, milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_unix_ms: Option<i64>,
+    /// What the command line changed of the scenario.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub overrides: BTreeMap<String, String>,
+    /// As of a run's target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_sha256: Option<String>,
+    /// The first 16 digits of the SHA-256 of this program's executable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_sha256: Option<String>,
     /// Fingerprint of the host.
     pub host: serde_json::Value,
 }
@@ -133,6 +147,7 @@ pub fn run(
     tell: &mut dyn FnMut(&Trial),
 ) -> Result<SloResult, BenchError> {
     check(scenario, objective, plan)?;
+    let begun = interrupted_before(scenario, objective, &server.target().name());
     // Below this rate a trial would take longer than anybody waits.
     let floor = plan.floor.max(seconds_for(objective, 1.0) / TRIAL_SECONDS_MAX);
     let mut search = Search::new(scenario.load.rate.unwrap_or(plan.floor.max(1000.0)), floor, plan.ceiling);
@@ -154,7 +169,8 @@ pub fn run(
         tell(&trial);
         trials.push(trial);
     };
-    Ok(SloResult { durability, answer, interrupted, trials, ..interrupted_before(scenario, objective, &server.target().name()) })
+    let target_sha256 = server.local().and_then(|local| local.sha256()).map(str::to_string);
+    Ok(SloResult { durability, answer, interrupted, trials, target_sha256, ..begun })
 }
 
 fn no_answer() -> Answer {
@@ -173,6 +189,10 @@ pub fn interrupted_before(scenario: &Scenario, objective: &Objective, target: &s
         answer: no_answer(),
         interrupted: true,
         trials: Vec::new(),
+        started_unix_ms: Some(crate::clock::unix_ms()),
+        overrides: scenario.overrides.clone(),
+        target_sha256: None,
+        tool_sha256: crate::probe::own_sha256(),
         host: crate::probe::host(),
     }
 }
