@@ -82,7 +82,8 @@ pub fn measure(
 ) -> Result<RunResult, BenchError> {
     let watch = server.local().map(|local| local.watch()).unwrap_or_default();
     let mut observer = Observer {
-        admin: around.admin.clone().or_else(|| watch.admin().map(str::to_string)),
+        // What is told of a server elsewhere is none of one that was started here.
+        admin: if server.local().is_some() { watch.admin().map(str::to_string) } else { around.admin.clone() },
         watch,
         flag: Arc::clone(flag),
         ..Observer::default()

@@ -59,15 +59,31 @@ fn what_every_command_writes_is_as_the_schema_has_it() {
         let levels = ["compare", "end-to-end", "--a", &fake, "--b", &fake, "--pairs", "1", "--noise-pairs", "0", "--load-levels", "20"];
         let closed: Vec<&str> = SHORT.iter().copied().filter(|word| !["--rate", "2000"].contains(word)).collect();
         let levels = scope.spawn(move || of(&[&levels[..], &closed].concat(), true));
+        // Answers twenty batches and no more: the trial finds it dead, and the search ends with what it has.
+        let mute = Fake::start(Fault::Mute(20)).address();
+        let failing = scope.spawn(move || {
+            let rates = ["--min-rate", "500", "--max-rate", "500", "--trial", "60", "--set", "generator.dead_after_s=1"];
+            let slo = ["slo", "end-to-end", "--target", &mute, "--objective", "errors == 0"];
+            of(&[&slo[..], &rates, &SHORT].concat(), true)
+        });
         let run = run.join().expect("ran");
         hold("run", &run);
         assert!(run["measured"]["latency"]["lateness_own"]["gap_count"].as_array().is_some_and(|all| !all.is_empty()));
         let slo = slo.join().expect("ran");
         hold("slo", &slo);
         assert!(slo["trials"].as_array().is_some_and(|trials| !trials.is_empty()), "{slo}");
+        let failing = failing.join().expect("ran");
+        hold("slo", &failing);
+        let ended = failing["ended"].as_str().is_some_and(|why| why.contains("no answer for 1 s"));
+        assert!(ended && failing["trials"].as_array().map(Vec::len) == Some(1), "{failing}");
         let compare = compare.join().expect("ran");
         hold("compare", &compare);
         assert_eq!(compare["blocks"].as_array().map(Vec::len), Some(2));
+        let has =
+            |result: &Value, figure: &str| result["rows"].as_array().is_some_and(|rows| rows.iter().any(|row| row["figure"] == figure));
+        for figure in ["acknowledged records/s", "produce p50 us", "e2e p99 us"] {
+            assert!(has(&compare, figure), "{figure}: {}", compare["rows"]);
+        }
         let sum = compare["tool_sha256"].as_str().unwrap_or_default();
         assert!(sum.len() == 16 && run["tool_sha256"] == sum && slo["tool_sha256"] == sum, "{sum}");
         let levels = levels.join().expect("ran");
@@ -76,6 +92,7 @@ fn what_every_command_writes_is_as_the_schema_has_it() {
         let capacity = &levels["levels"]["capacity"][usize::from(levels["levels"]["slower"] == "B")];
         let fifth = capacity.as_f64().map(|capacity| (capacity * 0.2).round());
         assert!(at["percent"] == 20 && at["rate"].as_f64() == fifth && at["latency"]["produce_response"].is_array(), "{at}, {capacity}");
+        assert!(has(&levels, "produce p50 us"), "{}", levels["rows"]);
         assert_eq!(levels["levels"]["capacity_blocks"].as_array().map(Vec::len), Some(2));
         for list in ["blocks", "rows"] {
             let all = levels[list].as_array().expect("a list");

@@ -61,6 +61,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, BenchError> {
     let levels = arguments.load_levels.as_deref().map_or(Ok(Vec::new()), compare::parse_levels);
     let levels = levels.map_err(|why| BenchError::Config(format!("--load-levels: {why}")))?;
     let targets = [spec(&arguments.a)?, spec(&arguments.b)?];
+    arguments.server.check(&[&targets[0], &targets[1]])?;
     let plan = Plan {
         pairs: arguments.pairs,
         noise_pairs: arguments.noise_pairs,

@@ -188,6 +188,23 @@ impl ServerArguments {
         self.around().probe
     }
 
+    /// Refuses what would be given for nothing: settings of servers that are started here where none is, and the metrics of one that runs already
+    /// where it is not one.
+    fn check(&self, targets: &[&Spec]) -> Result<(), BenchError> {
+        let refuse = |what: &str| Err(BenchError::Config(what.to_string()));
+        let elsewhere = targets.iter().filter(|target| matches!(target, Spec::Address(_))).count();
+        match () {
+            () if self.server_memory.is_some() && elsewhere > 0 => {
+                refuse("--server-memory: a server that runs already is not started here")
+            }
+            () if self.server_cpus.is_some() && elsewhere > 0 => refuse("--server-cpus: a server that runs already is not started here"),
+            () if self.admin.is_some() && elsewhere != 1 => {
+                refuse("--admin is for one target HOST:PORT; the metrics of a server started here are known")
+            }
+            () => Ok(()),
+        }
+    }
+
     fn prepare(&self, target: &Spec, flag: &Flag) -> Result<Server, BenchError> {
         Server::prepare(target, &self.surroundings(flag)?)
     }

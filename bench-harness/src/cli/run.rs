@@ -40,6 +40,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, BenchError> {
     let scenario = arguments.scenario.load()?;
     check_writable(&[&arguments.json, &arguments.html, &arguments.omb, &arguments.hdr, &arguments.openmetrics])?;
     let target = spec(&arguments.target)?;
+    arguments.server.check(&[&target])?;
     let flag = interrupt()?;
     // Read before anything is measured, and not while somebody waits for the end.
     let _ = probe::own_sha256();

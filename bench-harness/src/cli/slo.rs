@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::progress::Live;
 use super::{ScenarioArguments, ServerArguments, check_writable, interrupt, print, spec, to_json, write_files};
-use crate::error::{BenchError, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_OK};
+use crate::error::{BenchError, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_OK, EXIT_TARGET};
 use crate::objective::Objective;
 use crate::probe;
 use crate::report::terminal;
@@ -65,6 +65,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, BenchError> {
     slo::check(&scenario, &objective, &plan)?;
     check_writable(&[&arguments.json])?;
     let target = spec(&arguments.target)?;
+    arguments.server.check(&[&target])?;
     let flag = interrupt()?;
     // Read before anything is measured, and not while somebody waits for the end.
     let _ = probe::own_sha256();
@@ -89,6 +90,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, BenchError> {
     write_files(&[(&arguments.json, &|| to_json(&result))])?;
     Ok(match result.answer.rate {
         _ if result.interrupted => EXIT_INTERRUPTED,
+        _ if result.ended.is_some() => EXIT_TARGET,
         Some(rate) if result.answer.sure != Sure::Never && arguments.at_least.is_none_or(|least| rate >= least) => EXIT_OK,
         _ => EXIT_INVALID,
     })

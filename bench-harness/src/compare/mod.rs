@@ -310,18 +310,18 @@ struct Collected {
 }
 
 impl Collected {
-    fn add(&mut self, block: Block, repeated: bool, mut result: RunResult) -> &Measured {
+    fn add(&mut self, block: Block, repeated: bool, result: RunResult) -> &Measured {
+        let measured = Measured { repeated, ..self.kept(block, &result) };
         if !repeated {
             let level = self.levels.iter_mut().flat_map(|levels| &mut levels.at).find(|level| Some(level.percent) == block.level);
             let latency = level.map_or(&mut self.latency, |level| &mut level.latency);
-            for (metric, some) in std::mem::take(&mut result.measured.latency) {
+            for (metric, some) in result.measured.latency {
                 latency.entry(metric).or_default()[block.side as usize].merge(&some);
             }
-            if let Some(stages) = result.stages.take() {
+            if let Some(stages) = result.stages {
                 self.stages.insert(block.side, stages);
             }
         }
-        let measured = Measured { repeated, ..self.kept(block, result) };
         let list = if repeated { &mut self.repeated } else { &mut self.blocks };
         list.push(measured);
         &list[list.len() - 1]
@@ -329,14 +329,14 @@ impl Collected {
 
     /// A block that only says what a target can do.
     fn capacity(&mut self, block: Block, result: RunResult) -> &Measured {
-        let measured = self.kept(block, result);
+        let measured = self.kept(block, &result);
         self.capacity_blocks.push(measured);
         &self.capacity_blocks[self.capacity_blocks.len() - 1]
     }
 
-    fn kept(&mut self, block: Block, result: RunResult) -> Measured {
+    fn kept(&mut self, block: Block, result: &RunResult) -> Measured {
         let mut kept = BTreeMap::new();
-        for figure in figures::comparable(&result) {
+        for figure in figures::comparable(result) {
             let name = format!("{} {}", figure.name, figure.unit).trim().to_string();
             if !self.better.iter().any(|(known, _)| *known == name) {
                 self.better.push((name.clone(), figure.better));
@@ -344,9 +344,9 @@ impl Collected {
             kept.insert(name, figure.value);
         }
         let steal_s = result.server_cost.as_ref().and_then(|cost| cost.get("host")?.get("steal_s")?.as_f64());
-        self.targets[block.side as usize] = result.target;
-        self.durability = result.durability;
-        let (verdict, errors, started_unix_ms) = (result.verdict, result.errors, result.started_unix_ms);
+        self.targets[block.side as usize] = result.target.clone();
+        self.durability.clone_from(&result.durability);
+        let (verdict, errors, started_unix_ms) = (result.verdict.clone(), result.errors.clone(), result.started_unix_ms);
         Measured { figures: kept, verdict, errors, started_unix_ms, steal_s, ..Measured::of(block) }
     }
 

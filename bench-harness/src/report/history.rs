@@ -6,7 +6,8 @@ use super::number;
 use crate::history::{By, Change, Figure, History, Line, RESULTS_MIN, Series};
 use crate::stats::Better;
 
-/// All series; of the figures whose names hold `only` every result. Writing to a `String` cannot fail.
+/// All series; of the figures whose names hold `only` every result. Without it what A and B of a comparison had is shown where it moved: the ratio
+/// is what two days have in common. Writing to a `String` cannot fail.
 pub fn text(history: &History, only: Option<&str>) -> String {
     let mut out = String::new();
     for series in &history.series {
@@ -15,11 +16,16 @@ pub fn text(history: &History, only: Option<&str>) -> String {
             continue;
         }
         head(&mut out, series);
+        if only.is_none() && series.results.len() < 2 {
+            continue;
+        }
         if only.is_none() {
             let _ = writeln!(out, "{:<44}{:>12}{:>12}   moved", "figure", "first", "last");
         }
         for line in lines {
+            let of_one_side = line.figure.ends_with(", A") || line.figure.ends_with(", B");
             match only {
+                None if of_one_side && line.changes.is_empty() => {}
                 None => summary(&mut out, series, line),
                 Some(_) => every(&mut out, series, line),
             }
@@ -38,13 +44,15 @@ fn head(out: &mut String, series: &Series) {
     let results = &series.results;
     let invalid = results.iter().filter(|result| !result.valid).count();
     let left_out = if invalid > 0 { format!(" ({invalid} of them not to be quoted; they tell no change)") } else { String::new() };
-    let days: Vec<String> = [results.first(), results.last()].into_iter().flatten().map(|r| day(r.started_unix_ms)).collect();
+    let mut days: Vec<String> = [results.first(), results.last()].into_iter().flatten().map(|r| day(r.started_unix_ms)).collect();
+    days.dedup();
     let _ = writeln!(out, "\n{}", series.of);
-    let _ = writeln!(out, "{} results{left_out}, {}", results.len(), days.join(" to "));
+    let plural = if results.len() == 1 { "" } else { "s" };
+    let _ = writeln!(out, "{} result{plural}{left_out}, {}", results.len(), days.join(" to "));
     let carry = series.figures.iter().flat_map(|line| line.values.iter().flatten()).any(|value| value.interval.is_some());
     let usable = results.len() - invalid;
-    if usable < 2 || (!carry && usable < RESULTS_MIN) {
-        let needed = if carry { 2 } else { RESULTS_MIN };
+    let needed = if carry { 2 } else { RESULTS_MIN };
+    if usable < needed {
         let _ = writeln!(out, "too few to tell a change: {needed} that may be quoted are the least");
     }
 }
@@ -149,5 +157,9 @@ mod tests {
         let one = text(&history, Some("p99"));
         assert!(one.contains("9 [8.1, 9.9]") && one.contains("ab12") && one.contains("not to be quoted") && one.contains("MOVED"), "{one}");
         assert!(text(&history, Some("p50")).contains("no figure is called so"));
+        let mut alone = history.clone();
+        alone.series[0].results.truncate(1);
+        let said = text(&alone, None);
+        assert!(said.contains("1 result, 1970-01-02\n") && said.contains("too few") && !said.contains("B/A"), "{said}");
     }
 }

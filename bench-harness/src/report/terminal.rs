@@ -255,6 +255,9 @@ pub fn slo(result: &SloResult) -> String {
     if result.interrupted {
         let _ = writeln!(out, "INTERRUPTED");
     }
+    if let Some(why) = &result.ended {
+        let _ = writeln!(out, "ENDED: {why}");
+    }
     out
 }
 

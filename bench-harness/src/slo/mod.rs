@@ -79,6 +79,9 @@ pub struct SloResult {
     pub answer: Answer,
     /// True when the search was cut short.
     pub interrupted: bool,
+    /// Why it ended before there was an answer, when the target failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
     /// Every trial in order.
     pub trials: Vec<Trial>,
     /// When it began, milliseconds since 1970.
@@ -136,7 +139,7 @@ fn seconds_for(objective: &Objective, rate: f64) -> f64 {
 }
 
 /// Searches. The server must serve; it goes on serving throughout. `tell` hears of every trial when it is over. Raising `flag` ends it with the
-/// trials that are complete.
+/// trials that are complete, and so does a target that fails after the first.
 pub fn run(
     scenario: &Scenario,
     objective: &Objective,
@@ -153,28 +156,38 @@ pub fn run(
     let mut search = Search::new(scenario.load.rate.unwrap_or(plan.floor.max(1000.0)), floor, plan.ceiling);
     let around = Around { probe: None, ..Around::default() };
     let (mut trials, mut durability) = (Vec::new(), String::new());
-    let (answer, interrupted) = loop {
+    let (answer, interrupted, ended) = loop {
         let (rate, purpose) = match search.next() {
-            Step::Done(answer) => break (answer, false),
+            Step::Done(answer) => break (answer, false, None),
             Step::Try { rate, purpose } => (rate, purpose),
         };
         let scenario = at_rate(scenario, rate, objective, plan, trials.is_empty());
-        let result = session::measure(&scenario, server, &around, flag, progress)?;
+        let result = match session::measure(&scenario, server, &around, flag, progress) {
+            Err(error) if !trials.is_empty() && !interrupt::is_raised(flag) => break (no_answer(FAILED), false, Some(error.to_string())),
+            result => result?,
+        };
         durability.clone_from(&result.durability);
         if result.interrupted || interrupt::is_raised(flag) {
-            break (no_answer(), true);
+            break (no_answer(INTERRUPTED), true, None);
         }
         let trial = judge(&result, objective, rate, purpose);
         search.record(rate, purpose, trial.met);
         tell(&trial);
         trials.push(trial);
+        if let Some(why) = result.target.died {
+            // Every further trial would only find that nobody is there.
+            break (no_answer(FAILED), false, Some(format!("the target died: {why}")));
+        }
     };
     let target_sha256 = server.local().and_then(|local| local.sha256()).map(str::to_string);
-    Ok(SloResult { durability, answer, interrupted, trials, target_sha256, ..begun })
+    Ok(SloResult { durability, answer, interrupted, ended, trials, target_sha256, ..begun })
 }
 
-fn no_answer() -> Answer {
-    Answer { rate: None, sure: Sure::Unsteady, confirmed: Vec::new(), why: "interrupted before the search was over".to_string() }
+const INTERRUPTED: &str = "interrupted before the search was over";
+const FAILED: &str = "the target failed before the search was over";
+
+fn no_answer(why: &str) -> Answer {
+    Answer { rate: None, sure: Sure::Unsteady, confirmed: Vec::new(), why: why.to_string() }
 }
 
 /// The search that was interrupted before its server was ready: what was to be searched, and no trial.
@@ -186,8 +199,9 @@ pub fn interrupted_before(scenario: &Scenario, objective: &Objective, target: &s
         durability: String::new(),
         target: target.to_string(),
         objective: objective.text.clone(),
-        answer: no_answer(),
+        answer: no_answer(INTERRUPTED),
         interrupted: true,
+        ended: None,
         trials: Vec::new(),
         started_unix_ms: Some(crate::clock::unix_ms()),
         overrides: scenario.overrides.clone(),
