@@ -111,13 +111,17 @@ pub fn supervise(
     }
 }
 
-/// Blocks SIGTERM and SIGINT for all threads started later and starts the one that waits for them.
+/// Blocks SIGTERM and SIGINT for all threads started later and starts the one that waits for them. SIGXFSZ is blocked for good: a write beyond the
+/// limit of a file's size (`ulimit -f`) is answered by an error then, which counts as a full disk, and does not end the process.
 pub fn watch_signals(lifecycle: Arc<Lifecycle>) -> Result<(), Fatal> {
     let refused = |error: &dyn std::fmt::Display| Fatal::new(format!("signals cannot be watched: {error}"));
     let mut set = SigSet::empty();
     set.add(Signal::SIGTERM);
     set.add(Signal::SIGINT);
     set.thread_block().map_err(|error| refused(&error))?;
+    let mut ignored = SigSet::empty();
+    ignored.add(Signal::SIGXFSZ);
+    ignored.thread_block().map_err(|error| refused(&error))?;
     let watch = move || {
         while let Ok(signal) = set.wait() {
             lifecycle.report(Event::Signal(signal.as_str()));

@@ -1,5 +1,5 @@
 //! `__consumer_offsets` of a real process: it is compacted while groups commit, a killed broker knows the same groups and offsets from what is
-//! left, and the offsets of a deleted topic are gone.
+//! left, the offsets of a deleted topic are gone, and on a full disk who commits is answered in time.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)] // A client may sleep between two questions.
 
 mod common;
@@ -7,6 +7,7 @@ mod common;
 use std::io::Write;
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -66,6 +67,11 @@ fn connect(broker: &Broker) -> TcpStream {
 }
 
 fn commit(stream: &mut TcpStream, name: &str, topic: &str, from: i64, metadata: &str, member: Option<(&StrBytes, i32)>) {
+    assert_eq!(try_commit(stream, name, topic, from, metadata, member), 0);
+}
+
+/// Commits offsets for all partitions; the code of all of them.
+fn try_commit(stream: &mut TcpStream, name: &str, topic: &str, from: i64, metadata: &str, member: Option<(&StrBytes, i32)>) -> i16 {
     let partition = |p: i32| {
         oc::OffsetCommitRequestPartition::default()
             .with_partition_index(p)
@@ -79,7 +85,9 @@ fn commit(stream: &mut TcpStream, name: &str, topic: &str, from: i64, metadata: 
         request = request.with_member_id(member.clone()).with_generation_id_or_member_epoch(generation);
     }
     let answer = ask(stream, 8, &request);
-    assert!(answer.topics[0].partitions.iter().all(|p| p.error_code == 0), "{answer:?}");
+    let code = answer.topics[0].partitions[0].error_code;
+    assert!(answer.topics[0].partitions.iter().all(|p| p.error_code == code), "{answer:?}");
+    code
 }
 
 /// Bytes of all segments below a directory.
@@ -163,5 +171,56 @@ fn the_offsets_topic_is_compacted_and_a_killed_broker_knows_the_same_groups() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert!(seen(&mut stream).contains("name: \"t\""));
+    broker.stop();
+}
+
+/// The most bytes that a file of a running broker may have from now on: its disk is as if it were full.
+fn limit_files(broker: &Broker, bytes: &str) {
+    let pid = broker.pid().to_string();
+    let done = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}:unlimited")]).status().expect("prlimit runs");
+    assert!(done.success(), "prlimit: {done}");
+}
+
+#[test]
+fn on_a_full_disk_without_a_reserve_commits_are_refused_in_time_and_taken_when_there_is_room() {
+    let dir = common::dir();
+    // Files may have as much as one of the journal has, and the segment of the offsets is to be larger.
+    let small = [
+        "offsets.topic.num.partitions=1",
+        "offsets.topic.segment.bytes=104857600",
+        "journal.file.bytes=1048576",
+        "journal.max.bytes=3145728",
+        "log.dir.free.min.bytes=0",
+        "offsets.commit.timeout.ms=1000",
+    ];
+    let settings: Vec<&str> = ["--shards", "1"].into_iter().chain(small.into_iter().flat_map(|setting| ["--set", setting])).collect();
+    let broker = Broker::start(dir.path(), &settings);
+    let mut stream = connect(&broker);
+    let topic = ct::CreatableTopic::default().with_name(TopicName(s("t"))).with_num_partitions(PARTITIONS).with_replication_factor(1);
+    let created = ask(&mut stream, 7, &CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(60_000));
+    assert_eq!(created.topics[0].error_code, 0, "{created:?}");
+    limit_files(&broker, "1048576");
+    let metadata = "x".repeat(3_000);
+    let full = "the disk is full";
+    let (mut taken, deadline) = (0, Instant::now() + PATIENCE);
+    // The journal takes some, of 150 KiB each.
+    loop {
+        match try_commit(&mut stream, "g", "t", taken + 1, &metadata, None) {
+            0 => taken += 1,
+            15 if broker.log.text().contains(full) => break,
+            // A slow moment of the machine.
+            15 => {}
+            other => panic!("{other} in place of COORDINATOR_NOT_AVAILABLE:\n{}", broker.log.text()),
+        }
+        assert!(Instant::now() < deadline, "never refused, {taken} taken:\n{}", broker.log.text());
+    }
+    limit_files(&broker, "unlimited");
+    let deadline = Instant::now() + PATIENCE;
+    while try_commit(&mut stream, "g", "t", taken + 2, "end", None) != 0 {
+        assert!(Instant::now() < deadline, "not taken although there is room:\n{}", broker.log.text());
+    }
+    let all = of::OffsetFetchRequestGroup::default().with_group_id(group("g")).with_topics(None);
+    let fetched = ask(&mut stream, 8, &OffsetFetchRequest::default().with_groups(vec![all]));
+    assert_eq!(fetched.groups[0].topics[0].partitions.iter().find(|p| p.partition_index == 0).map(|p| p.committed_offset), Some(taken + 2));
     broker.stop();
 }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::claims::Claims;
 use crate::io::Poison;
 use crate::journal::{JournalConfig, SyncMode};
 use crate::limits::JOURNAL_FILE_BYTES_MIN;
@@ -218,13 +219,14 @@ impl StoreConfig {
 
 impl StoreConfig {
     /// The journal's part of it.
-    pub(crate) fn journal(&self, poison: Poison) -> JournalConfig {
+    pub(crate) fn journal(&self, poison: Poison, claims: Claims) -> JournalConfig {
         let file_bytes = self.journal_file_bytes.max(JOURNAL_FILE_BYTES_MIN).next_multiple_of(64 << 10);
         JournalConfig {
             file_bytes,
             journal_bytes_max: self.journal_bytes_max.max(3 * file_bytes),
             sync_mode: self.journal_sync_mode,
             poison,
+            claims,
             ..JournalConfig::default()
         }
     }

@@ -18,6 +18,7 @@ macro_rules! planted {
 
 pub mod checkpoint;
 mod checkpointer;
+pub mod claims;
 pub mod compaction;
 pub mod config;
 pub mod data_dir;
@@ -42,6 +43,7 @@ pub mod snapshot_file;
 pub mod store;
 pub mod verify;
 
+pub use claims::Claims;
 pub use config::{LogConfig, StoreConfig};
 pub use error::StorageError;
 pub use loader::{RecoveryReport, SegmentListing, begin_empty, recover};

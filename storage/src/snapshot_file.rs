@@ -104,6 +104,11 @@ impl SnapshotFile {
         Ok((file, newest))
     }
 
+    /// A file of which nothing is known, not even whether it is there: to be removed before it is written.
+    pub fn absent(dir: &Path, name: &str, kind: SnapshotKind, version_max: u32) -> SnapshotFile {
+        SnapshotFile { dir: dir.to_path_buf(), name: name.to_string(), kind, version_max, sequence: 0 }
+    }
+
     /// Writes `bytes` as the next generation. Durable when it returns; until then the newest earlier one stays readable.
     pub async fn write<D: Disk>(&mut self, disk: &D, version: u32, bytes: &[u8]) -> StorageResult<()> {
         assert!(version <= self.version_max, "writing version {version}, which this version cannot read");

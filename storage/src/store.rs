@@ -15,6 +15,7 @@ use futures_util::future::{Either, select};
 use futures_util::lock::Mutex;
 
 use crate::checkpoint::{BASE_NAME, CheckpointFile, CheckpointTable, checkpoint_dir, journal_table_name};
+use crate::claims::Claims;
 use crate::config::{DurabilityClass, LogConfig, StoreConfig};
 use crate::data_dir::{DataDir, JournalId};
 use crate::error::StorageError;
@@ -177,16 +178,17 @@ impl<D: Disk> Store<D> {
     /// Opens the shard's journal (its content was recovered before) and the checkpoint. `recover` must have run in this process.
     /// Device errors poison this store alone: see `open_sharing`.
     pub async fn open(disk: D, dir: &DataDir, journal: JournalId, config: StoreConfig) -> Result<Self, StorageError> {
-        Store::open_sharing(disk, dir, journal, config, Poison::new()).await
+        Store::open_sharing(disk, dir, journal, config, Poison::new(), Claims::default()).await
     }
 
-    /// As `open`, with a place for device errors that all stores of a data directory share.
+    /// As `open`, with a place for device errors, and a count of what is taken of the disk's room, that all stores of a data directory share.
     pub async fn open_sharing(
         disk: D,
         dir: &DataDir,
         journal: JournalId,
         config: StoreConfig,
         poison: Poison,
+        claims: Claims,
     ) -> Result<Self, StorageError> {
         config.validate().map_err(|why| StorageError::InvalidConfig { name: "store", value: 0, why })?;
         let (base, recovered) = CheckpointFile::open(&disk, dir, BASE_NAME).await?;
@@ -195,8 +197,9 @@ impl<D: Disk> Store<D> {
         let (mut table, _) = CheckpointFile::open(&disk, dir, &journal_table_name(journal)).await?;
         table.start_after(base.sequence());
         let journal_id = journal;
-        let journal_config = JournalConfig { base_table: base.sequence(), ..config.journal(poison.clone()) };
+        let journal_config = JournalConfig { base_table: base.sequence(), ..config.journal(poison.clone(), claims.clone()) };
         let journal = Journal::open(disk.clone(), dir.journal(journal_id), journal_config).await?;
+        let without_reserve = config.free_bytes_min == Some(0);
         let inner = StoreInner {
             pool: ChunkPool::new(config.tail_budget_bytes),
             flush_buffers: RefCell::new(Buffers::new(
@@ -233,7 +236,7 @@ impl<D: Disk> Store<D> {
             checkpoints: Cell::new(0),
             segment_bytes_written: Cell::new(0),
             backpressure: Cell::new(0),
-            room: Room::default(),
+            room: Room::new(claims, without_reserve),
             damaged: RefCell::default(),
             damaged_blocks: Cell::new(0),
             sidecars_rebuilt: Cell::new(0),
@@ -299,11 +302,17 @@ impl<D: Disk> Store<D> {
 
     /// Waits until the journal and the tail budget take an append of `bytes` again. Somebody else may take the place first: try, and wait again.
     pub async fn wait_space(&self, bytes: usize) -> Result<(), StorageError> {
+        /// Also a wait that is given up is over.
+        struct Waiter<'a>(&'a Cell<usize>);
+        impl Drop for Waiter<'_> {
+            fn drop(&mut self) {
+                self.0.set(self.0.get() - 1);
+            }
+        }
         let inner = &self.inner;
         inner.space_waiters.set(inner.space_waiters.get() + 1);
-        let result = inner.wait_space(bytes).await;
-        inner.space_waiters.set(inner.space_waiters.get() - 1);
-        result
+        let _waiter = Waiter(&inner.space_waiters);
+        inner.wait_space(bytes).await
     }
 
     /// Waits until a ticket is durable.
@@ -413,6 +422,7 @@ impl<D: Disk> StoreInner<D> {
     /// Notes an append: its log is dirty and waits for its ticket.
     pub(crate) fn note_append(&self, log: &Rc<LogInner<D>>, ticket: Ticket, end_offset: i64, bytes: usize, class: DurabilityClass) {
         self.unflushed_bytes.set(self.unflushed_bytes.get() + bytes as u64);
+        self.room.accepted(bytes as u64);
         if self.unflushed_bytes.get() >= self.wake_at.get() {
             self.wake_at.set(u64::MAX);
             self.wake_flusher.notify();

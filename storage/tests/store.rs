@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use coreline_storage::data_dir::{DataDir, JournalId, Meta};
 use coreline_storage::io::sim::{CrashMode, Fault, SimDisk};
-use coreline_storage::io::{Disk, IoOp};
+use coreline_storage::io::{Disk, IoOp, Poison};
 use coreline_storage::journal::SyncMode;
 use coreline_storage::{
-    AppendContext, AppendError, AppendOrigin, Appended, Log, LogConfig, ReadError, ReadSpan, StorageError, Store, StoreConfig, begin_empty,
-    recover,
+    AppendContext, AppendError, AppendOrigin, Appended, Claims, Log, LogConfig, ReadError, ReadSpan, StorageError, Store, StoreConfig,
+    begin_empty, recover,
 };
 use coreline_wire::record::{BatchBuilder, BatchHeader, Origin, RawBatch, TimestampType, ValidBatch};
 use coreline_wire::{TopicId, TopicPartition};
@@ -357,6 +357,33 @@ fn deleted_records_free_whole_segments() {
     });
 }
 
+/// An append that waits for room in the journal needs a checkpoint, which must not wait until very many deleted logs are removed.
+#[test]
+fn the_removal_of_many_logs_keeps_no_append_waiting() {
+    const DELETED: i32 = 300;
+    block_on(async {
+        let disk = disk();
+        let store = open(&disk).await;
+        beside(&store, async {
+            let log = store.open_log(tp(0), LogConfig::default()).await.unwrap();
+            for partition in 1..=DELETED {
+                append(&store.open_log(tp(partition), LogConfig::default()).await.unwrap(), 10).await;
+            }
+            until(|| store.stats().dirty_logs == 0).await;
+            // All at once, so that the flusher finds both.
+            for partition in 1..=DELETED {
+                store.delete_log(tp(partition)).await.unwrap();
+            }
+            while log.append(&batch(10_000), CLIENT).is_ok() {}
+            store.wait_space(20_000).await.unwrap();
+            let removed = store.stats().cleaned.logs_removed;
+            assert!(removed <= 128, "{removed} logs were removed first");
+            until(|| store.stats().cleaned.logs_removed == DELETED as u64).await;
+        })
+        .await;
+    });
+}
+
 #[test]
 fn epochs_are_kept_through_a_restart() {
     block_on(async {
@@ -427,6 +454,63 @@ fn a_full_disk_refuses_appends_until_space_is_freed() {
                 until(|| store.stats().dirty_logs == 0).await;
             })
             .await;
+        });
+    }
+}
+
+/// Two stores that fill one file system, with journals that could grow and segments that reserve space ahead, leave the reserve alone together.
+#[test]
+fn stores_of_one_directory_leave_the_reserve_alone_together() {
+    const MIN: u64 = 4 << 20;
+    for seed in 0..2 {
+        block_on(async {
+            let disk = SimDisk::new(seed);
+            disk.mkdir(ROOT);
+            recover(&disk, &dir(), &|_| true, 0).await.unwrap();
+            let config = StoreConfig {
+                journal_bytes_max: 8 << 20,
+                flush_interval: Duration::from_millis(100 * seed + 5),
+                free_bytes_min: Some(MIN),
+                free_bytes_resume: Some(MIN),
+                ..config()
+            };
+            let used = |disk: &SimDisk| -> u64 { disk.files().iter().map(|path| disk.peek(path).unwrap().len() as u64).sum() };
+            let capacity = used(&disk) + (24 << 20);
+            disk.set_capacity(Some(capacity));
+            let claims = Claims::default();
+            let open = async |journal: u64| {
+                Store::open_sharing(disk.clone(), &dir(), JournalId(journal), config.clone(), Poison::new(), claims.clone()).await.unwrap()
+            };
+            let (one, other) = (open(1).await, open(2).await);
+            let filling = async {
+                let log_config = LogConfig { segment_bytes: 4 << 20, ..LogConfig::default() };
+                let logs = [one.open_log(tp(0), log_config.clone()).await.unwrap(), other.open_log(tp(1), log_config).await.unwrap()];
+                let mut least = u64::MAX;
+                let (mut taken, mut refused) = (0, 0);
+                // Refused again and again: what is given back meanwhile is not taken twice either.
+                while refused < 200 {
+                    for log in &logs {
+                        match log.append(&batch(60_000), CLIENT) {
+                            Ok(_) => (taken, refused) = (taken + 1, 0),
+                            Err(AppendError::DiskFull { .. }) => refused += 1,
+                            Err(AppendError::Backpressure) => {}
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                    disk.sleep(Duration::from_millis(1)).await;
+                    least = least.min(capacity - used(&disk));
+                }
+                until(|| one.stats().dirty_logs + other.stats().dirty_logs == 0).await;
+                least = least.min(capacity - used(&disk));
+                // Tables, checksums and the last block of each segment are the broker's own.
+                assert!(least >= MIN - (256 << 10), "seed {seed}: {least} bytes were left of {MIN}");
+                assert!(
+                    capacity - used(&disk) < MIN + (8 << 20),
+                    "seed {seed}: {taken} appends only, {} bytes free",
+                    capacity - used(&disk)
+                );
+            };
+            beside(&one, beside(&other, filling)).await;
         });
     }
 }

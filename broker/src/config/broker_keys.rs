@@ -241,6 +241,9 @@ settings! {
         /// How often the group coordinator looks for offsets that have expired and for groups that nobody needs any more.
         offsets_retention_check_interval_ms: i64 =
             "offsets.retention.check.interval.ms" => Spec::new("600000").at_least(1).unit(Unit::Ms);
+        /// How long an offset commit, and every other request that the group coordinator answers when a write is durable, waits for that write;
+        /// then it is answered COORDINATOR_NOT_AVAILABLE, which clients try again. The write goes on and counts when it is durable after all.
+        offsets_commit_timeout_ms: i32 = "offsets.commit.timeout.ms" => Spec::new("5000").at_least(1).unit(Unit::Ms);
         /// Longest metadata text of a committed offset.
         offset_metadata_max_bytes: i32 = "offset.metadata.max.bytes" => Spec::new("4096").at_least(0).unit(Unit::Bytes);
 

@@ -55,6 +55,8 @@ pub struct GroupConfig {
     pub consumer_assignors: Vec<Assignor>,
     /// `group.consumer.migration.policy`. Default both ways.
     pub migration: MigrationPolicy,
+    /// `offsets.commit.timeout.ms`: who waits for a write that takes longer is answered `COORDINATOR_NOT_AVAILABLE`. Default 5 s.
+    pub write_timeout_ms: i64,
     /// How long the driver waits after a failed read of the log before it tries again. Default 500 ms.
     pub load_retry: Duration,
 }
@@ -84,6 +86,7 @@ impl Default for GroupConfig {
             consumer_max_size: 1_000,
             consumer_assignors: vec![Assignor::Uniform, Assignor::Range],
             migration: MigrationPolicy::Bidirectional,
+            write_timeout_ms: 5_000,
             load_retry: Duration::from_millis(500),
         }
     }
@@ -147,6 +150,7 @@ impl From<&Config> for GroupConfig {
             offset_metadata_max_bytes: usize::try_from(config.offset_metadata_max_bytes).unwrap_or(0),
             offsets_retention_ms: i64::from(config.offsets_retention_minutes) * 60_000,
             compression: codec(config.offsets_topic_compression_codec),
+            write_timeout_ms: i64::from(config.offsets_commit_timeout_ms),
             retention_check_interval_ms: config.offsets_retention_check_interval_ms,
             consumer_session_timeout_ms: config.group_consumer_session_timeout_ms,
             consumer_min_session_timeout_ms: config.group_consumer_min_session_timeout_ms,

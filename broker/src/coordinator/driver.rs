@@ -14,6 +14,7 @@ use std::time::Duration;
 use coreline_wire::TopicId;
 use coreline_wire::error_code::ErrorCode;
 use futures_channel::oneshot;
+use futures_util::future::Either;
 use hashbrown::HashMap;
 
 use super::batch::{self, Encoded, Skipped};
@@ -50,10 +51,18 @@ struct Inner<L, R> {
     timer_loop: RefCell<Option<Waker>>,
     disturbed: Cell<bool>,
     /// Writes by partition; a partition with an entry has a writer task.
-    queues: RefCell<BTreeMap<i32, VecDeque<(WriteId, Rc<Vec<Record>>)>>>,
+    queues: RefCell<BTreeMap<i32, VecDeque<Queued>>>,
     /// Who waits for the topic to be created; a task creates it while this is not empty.
     locating: RefCell<Vec<oneshot::Sender<ErrorCode>>>,
     stopped: Cell<bool>,
+}
+
+/// A write that waits for its batch.
+struct Queued {
+    write: WriteId,
+    records: Rc<Vec<Record>>,
+    /// When it was decided, in ticks.
+    since_ms: i64,
 }
 
 /// Deadlines nearer than this wait for it, so that many of them share one wake-up.
@@ -213,7 +222,7 @@ impl<L: OffsetsLog, R: Runtime> Inner<L, R> {
     fn enqueue(self: &Rc<Self>, write: WriteId, partition: i32, records: Rc<Vec<Record>>) {
         let mut queues = self.queues.borrow_mut();
         let has_writer = queues.contains_key(&partition);
-        queues.entry(partition).or_default().push_back((write, records));
+        queues.entry(partition).or_default().push_back(Queued { write, records, since_ms: self.runtime.now().ticks_ms });
         if !has_writer {
             let inner = self.clone();
             self.runtime.spawn(Box::pin(async move { inner.write(partition).await }));
@@ -227,7 +236,7 @@ impl<L: OffsetsLog, R: Runtime> Inner<L, R> {
                 continue;
             }
             let outcome = match batch::encode(&records, self.config.compression, self.runtime.now().wall_ms) {
-                Ok(batch) => self.log.append(partition, batch).await.map(|_| ()),
+                Ok(batch) => self.watch(partition, &writes, self.log.append(partition, batch)).await.map(|_| ()),
                 Err(error) => {
                     tracing::error!(partition, %error, "a batch of the offsets topic does not encode");
                     Err(ErrorCode::UnknownServerError)
@@ -236,7 +245,7 @@ impl<L: OffsetsLog, R: Runtime> Inner<L, R> {
             if let Err(error) = outcome {
                 tracing::warn!(partition, %error, writes = writes.len(), "an append to the offsets topic failed");
             }
-            for write in writes {
+            for (write, _) in writes {
                 self.apply(match outcome {
                     Ok(()) => Event::Appended(write),
                     Err(error) => Event::AppendFailed(write, error),
@@ -245,8 +254,51 @@ impl<L: OffsetsLog, R: Runtime> Inner<L, R> {
         }
     }
 
-    /// The writes that go into the next batch, and their records. Ends the writer when there are none.
-    fn next_batch(self: &Rc<Self>, partition: i32) -> Option<(Vec<WriteId>, Vec<Encoded>)> {
+    /// Waits for an append, however long it takes: only its outcome says what the log holds. Whose write is not durable in time is told meanwhile, first
+    /// of `writes`, which are in the append, then of what waits behind them.
+    async fn watch<T>(self: &Rc<Self>, partition: i32, writes: &[(WriteId, i64)], append: impl Future<Output = T>) -> T {
+        let mut append = std::pin::pin!(append);
+        let timeout_ms = self.config.write_timeout_ms;
+        // So many of them were told. Nothing but this writer takes writes off the queue, so that they keep their places.
+        let mut told = 0;
+        loop {
+            let now_ms = self.runtime.now().ticks_ms;
+            let (overdue, next_ms) = self.look_for_overdue(partition, writes, told, now_ms);
+            if told == 0 && !overdue.is_empty() {
+                tracing::warn!(
+                    partition,
+                    timeout_ms,
+                    "an append to the offsets topic is not durable in time; who waits for it is told to come again"
+                );
+            }
+            told += overdue.len();
+            for write in overdue {
+                self.apply(Event::Overdue(write));
+            }
+            let wait = Duration::from_millis(u64::try_from(next_ms.saturating_sub(now_ms)).unwrap_or(0)).max(TIMER_STEP);
+            match futures_util::future::select(append.as_mut(), self.runtime.sleep(wait)).await {
+                Either::Left((outcome, _)) => return outcome,
+                Either::Right(_) => {}
+            }
+        }
+    }
+
+    /// Which of the writes to a partition are not durable in time, behind the first `told` of them; and when to look again.
+    fn look_for_overdue(&self, partition: i32, writes: &[(WriteId, i64)], told: usize, now_ms: i64) -> (Vec<WriteId>, i64) {
+        let timeout_ms = self.config.write_timeout_ms;
+        let queues = self.queues.borrow();
+        let queued = queues.get(&partition).into_iter().flatten().map(|queued| (queued.write, queued.since_ms));
+        let mut waiting = writes.iter().copied().chain(queued).skip(told).peekable();
+        let mut overdue = Vec::new();
+        while let Some((write, _)) = waiting.next_if(|(_, since_ms)| since_ms.saturating_add(timeout_ms) <= now_ms) {
+            overdue.push(write);
+        }
+        let oldest_ms = waiting.peek().map_or(now_ms, |(_, since_ms)| *since_ms);
+        (overdue, oldest_ms.saturating_add(timeout_ms))
+    }
+
+    /// The writes that go into the next batch, with the time since when they wait, and their records. Ends the writer when there are none.
+    fn next_batch(self: &Rc<Self>, partition: i32) -> Option<(Vec<(WriteId, i64)>, Vec<Encoded>)> {
         let mut queues = self.queues.borrow_mut();
         let queue = queues.get_mut(&partition)?;
         if queue.is_empty() {
@@ -255,18 +307,19 @@ impl<L: OffsetsLog, R: Runtime> Inner<L, R> {
         }
         let (mut writes, mut encoded, mut bytes) = (Vec::new(), Vec::new(), 0);
         let mut failed = Vec::new();
-        while let Some((write, records)) = queue.pop_front() {
+        while let Some(queued) = queue.pop_front() {
+            let Queued { write, records, since_ms } = &queued;
             let Ok(mut one) = records.iter().map(Record::encode).collect::<Result<Vec<Encoded>, _>>() else {
-                failed.push(write);
+                failed.push(*write);
                 continue;
             };
             let one_bytes: usize = one.iter().map(batch::size_bytes).sum();
             if bytes > 0 && bytes + one_bytes > self.config.append_batch_max_bytes {
-                queue.push_front((write, records));
+                queue.push_front(queued);
                 break;
             }
             bytes += one_bytes;
-            writes.push(write);
+            writes.push((*write, *since_ms));
             encoded.append(&mut one);
         }
         drop(queues);

@@ -317,6 +317,46 @@ fn an_offset_commit_is_answered_when_it_is_durable() {
 }
 
 #[test]
+fn a_commit_that_is_not_durable_in_time_is_told_so_and_counts_when_it_is() {
+    let broker = Broker::located();
+    broker.log.0.held.set(true);
+    let first = broker.start_call(broker.commit("g", 1));
+    broker.world.advance(3_000);
+    let second = broker.start_call(broker.commit("g", 2));
+    broker.world.advance(1_999);
+    assert_eq!((*first.borrow(), *second.borrow()), (None, None));
+    broker.world.advance(20);
+    assert_eq!((first.take(), *second.borrow()), (Some(ErrorCode::CoordinatorNotAvailable), None));
+    broker.world.advance(3_000);
+    assert_eq!(second.take(), Some(ErrorCode::CoordinatorNotAvailable), "also behind the append that takes so long");
+    let third = broker.start_call(broker.commit("g", 3));
+    assert_eq!(broker.fetch("g"), Ok(-1), "what is not durable is not told");
+    broker.log.0.held.set(false);
+    broker.world.advance(0);
+    assert_eq!((third.take(), broker.fetch("g")), (Some(ErrorCode::None), Ok(3)));
+    assert_eq!(broker.log.0.batches(), 2, "nothing that was late is missing: the first alone, the others together");
+}
+
+#[test]
+fn members_do_not_wait_for_an_assignment_that_is_not_durable_in_time() {
+    let broker = Broker::located();
+    let joined = broker.start_call(broker.join("g", ""));
+    broker.world.advance(3_100);
+    let member = joined.take().expect("joined").member_id;
+    broker.log.0.held.set(true);
+    let late = Some((ErrorCode::CoordinatorNotAvailable, Bytes::new()));
+    let synced = broker.start_call(broker.sync("g", &member));
+    broker.world.advance(4_900);
+    assert_eq!(*synced.borrow(), None);
+    broker.world.advance(200);
+    assert_eq!(synced.take(), late);
+    assert_eq!(broker.now(broker.sync("g", &member)), late, "who comes again is told at once");
+    broker.log.0.held.set(false);
+    broker.world.advance(0);
+    assert_eq!(broker.now(broker.sync("g", &member)), Some((ErrorCode::None, Bytes::from_static(b"all"))));
+}
+
+#[test]
 fn commits_that_wait_for_the_same_partition_share_a_batch_and_keep_their_order() {
     let broker = Broker::located();
     broker.log.0.held.set(true);

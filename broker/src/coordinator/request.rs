@@ -272,6 +272,16 @@ pub struct CommitAnswer {
     pub topics: Vec<(String, Vec<(i32, ErrorCode)>)>,
 }
 
+impl CommitAnswer {
+    /// Every partition gets `error`, except that those which were refused already keep their own code.
+    #[must_use]
+    pub fn refuse(mut self, error: ErrorCode) -> CommitAnswer {
+        let codes = self.topics.iter_mut().flat_map(|(_, partitions)| partitions).map(|(_, code)| code);
+        codes.filter(|code| code.is_ok()).for_each(|code| *code = error);
+        self
+    }
+}
+
 /// Which committed offsets of a group are wanted.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct OffsetFetch {

@@ -14,6 +14,7 @@ use crate::controller::record::{MetadataRecord, decode_batch};
 use crate::quorum::driver::shorter_than_snapshot;
 use crate::quorum::frame::{self, ScanError};
 use crate::quorum::log_content::{FrameError, LogContent};
+use crate::quorum::mark::{self, shorter_than_mark};
 use crate::quorum::snapshot::{CONTENT_BYTES_MAX, CONTENT_VERSION, SnapshotContent};
 use crate::quorum::stored::{FrameBody, StoredPayload};
 use crate::quorum::types::LogId;
@@ -50,6 +51,7 @@ impl Found {
 pub(crate) async fn read(dir: &DataDir, found: &mut Found) {
     let (disk, quorum) = (OfflineDisk, dir.quorum());
     let snapshot = snapshot(&disk, &quorum, found).await;
+    let mark = mark(&disk, &quorum, found).await;
     let mut content = LogContent::default();
     let before = found.findings.len();
     let entries = match disk.list_dir(&quorum).await {
@@ -104,7 +106,10 @@ pub(crate) async fn read(dir: &DataDir, found: &mut Found) {
     // What a start would say of files that are good one by one.
     let lost = found.findings[before..].iter().any(|finding| finding.severity == Severity::Damage);
     if let Some(last) = snapshot.filter(|_| !lost)
-        && let Some(why) = contradiction(&content, last)
+        && let Some(why) = contradiction(&content, last).or_else(|| {
+            let durable = mark?;
+            (content.last().map_or(0, |last| last.index) < durable).then(|| shorter_than_mark(content.last(), durable))
+        })
     {
         found.damage(&quorum, None, why);
     }
@@ -128,6 +133,22 @@ fn contradiction(log: &LogContent, snapshot: Option<LogId>) -> Option<String> {
         return Some("there is a metadata snapshot and no metadata log: the log files were lost".to_owned());
     }
     (log.last() < snapshot).then(|| shorter_than_snapshot(log.last(), snapshot))
+}
+
+/// The entry that the log must have; `None` where nothing says so.
+async fn mark(disk: &OfflineDisk, quorum: &Path, found: &mut Found) -> Option<u64> {
+    match mark::look(disk, quorum).await {
+        Ok((_, index)) => index,
+        Err(error @ StorageError::Corrupt { .. }) => {
+            let why = format!("the mark of the metadata log cannot be read, and is begun anew: {error}");
+            found.findings.push(Finding { severity: Severity::Repairable, path: quorum.to_path_buf(), position: None, why });
+            None
+        }
+        Err(error) => {
+            found.error(quorum, &error);
+            None
+        }
+    }
 }
 
 /// The last entry in the newest snapshot, where there is one; `None` when it cannot be read.

@@ -42,21 +42,27 @@ pub async fn produce(
     appender: Appender,
     stamps: &mut StageStamps,
 ) -> Vec<Produced> {
-    stamps.mark(Stage::ShardHop, monotonic_us());
+    let began_us = monotonic_us();
+    stamps.mark(Stage::ShardHop, began_us);
+    let deadline = Duration::from_millis(timeout_ms.max(OWN_DISK_MIN_MS) as u64);
+    // Who asks for no answer is held back instead, as long as it takes.
+    let patience = Patience { began_us, limit: (acks != Acks::None).then_some(deadline) };
     // Taken before the first wait: whoever comes later queues behind this request, even when it has to wait for room.
-    let inside = shard.partitions.appends.enter().await;
+    let entering = shard.partitions.appends.enter();
+    let Some(inside) = patience.bound(entering).await else {
+        return parts.iter().map(|_| Produced::failed(ErrorCode::RequestTimedOut, None)).collect();
+    };
     planted(Stage::ShardHop, stamps).await;
     let mut placed = Vec::with_capacity(parts.len());
     let mut pace = Pace::new();
     for part in parts {
-        placed.push(place(shard, part, acks, appender).await);
+        placed.push(place(shard, part, acks, appender, &patience).await);
         // Inside the turnstile: nobody's batch comes between those of this request.
         pace.steps(STEPS_OF_AN_APPEND).await;
     }
     drop(inside);
     stamps.mark(Stage::Validate, monotonic_us());
     planted(Stage::Validate, stamps).await;
-    let deadline = Duration::from_millis(timeout_ms.max(OWN_DISK_MIN_MS) as u64);
     if clock::within(deadline, wait_all(&placed, acks)).await.is_some() && acks != Acks::None {
         charge_wait(stamps, shard.partitions.frame_cost.get());
         for stage in [Stage::JournalWait, Stage::DeviceWrite, Stage::Flush] {
@@ -71,10 +77,28 @@ pub async fn produce(
     produced
 }
 
+/// How long a request waits for its place in the log, which it may not get while a disk is full: what has none by then is refused, and nothing of it is
+/// seen later.
+struct Patience {
+    began_us: u64,
+    /// `None`: as long as it takes.
+    limit: Option<Duration>,
+}
+
+impl Patience {
+    /// `None` when the time is over first.
+    async fn bound<F: Future>(&self, wait: F) -> Option<F::Output> {
+        match self.limit {
+            None => Some(wait.await),
+            Some(limit) => clock::within(limit.saturating_sub(Duration::from_micros(monotonic_us() - self.began_us)), wait).await,
+        }
+    }
+}
+
 /// An append takes about so many steps of a loop that only looks something up.
 const STEPS_OF_AN_APPEND: usize = 4;
 
-async fn place(shard: &Shard, part: ProducePart, acks: Acks, appender: Appender) -> Result<Placed, Produced> {
+async fn place(shard: &Shard, part: ProducePart, acks: Acks, appender: Appender, patience: &Patience) -> Result<Placed, Produced> {
     let refuse = |code: ErrorCode| Produced::failed(code, None);
     let partition = shard.partitions.get(part.partition).map_err(refuse)?;
     partition.check_epoch(-1).map_err(refuse)?;
@@ -111,8 +135,10 @@ async fn place(shard: &Shard, part: ProducePart, acks: Acks, appender: Appender)
             }
             Err(AppendError::Backpressure) => {
                 // Nothing was placed; the line behind us waits too, so the order of a producer's batches holds.
-                if let Err(error) = shard.partitions.store().wait_space(batch.size_bytes()).await {
-                    return Err(refuse(storage_error_code(&error)));
+                match patience.bound(shard.partitions.store().wait_space(batch.size_bytes())).await {
+                    None => return Err(refuse(ErrorCode::RequestTimedOut)),
+                    Some(Err(error)) => return Err(refuse(storage_error_code(&error))),
+                    Some(Ok(())) => {}
                 }
                 if partition.high_watermark.is_closed() {
                     return Err(refuse(ErrorCode::UnknownTopicOrPartition));

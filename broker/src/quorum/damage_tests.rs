@@ -106,9 +106,18 @@ fn last_frame(bytes: &[u8]) -> usize {
     frame::scan(bytes, None).expect("a good file").frames.last().map_or(0, |frame| frame.position as usize)
 }
 
-fn damage_everything(all_in_snapshot: bool) {
+/// As a kill may leave it before the log's newest entries are marked.
+fn forget_mark(root: &Path) {
+    let marks = files(root).into_iter().filter(|path| path.file_stem().is_some_and(|stem| stem == "mark"));
+    assert!(marks.map(|path| fs::remove_file(path).expect("removed")).count() > 0, "there was a mark");
+}
+
+fn damage_everything(all_in_snapshot: bool, marked: bool) {
     let root = tempfile::tempdir().expect("a temporary directory");
     let images = filled(root.path(), all_in_snapshot);
+    if !marked {
+        forget_mark(root.path());
+    }
     let newest = images.last().expect("some");
     let all = files(root.path());
     let last_log = all.iter().filter(|path| path.extension().is_some_and(|e| e == "log")).max().expect("a log").clone();
@@ -121,12 +130,14 @@ fn damage_everything(all_in_snapshot: bool) {
         if is_log {
             positions.extend([last_frame(&bytes), last_frame(&bytes) + 40]);
         }
+        positions.retain(|at| *at < bytes.len());
         for at in positions {
             let mut changed = bytes.clone();
             changed[at] ^= 0x10;
             let what = format!("byte {at} of {name}, all in the snapshot: {all_in_snapshot}");
             let Some(image) = tried(root.path(), path, Some(&changed), &what) else { continue };
-            // The last frame is like one that was being written when the power went: what it says is lost, what was before it is not.
+            // Where no mark says that it was durable, the last frame is like one that was being written when the power went: what it says is lost, what was
+            // before it is not.
             let torn = *path == last_log && at >= last_frame(&bytes);
             assert!(image == *newest || (torn && images[images.len() - 2] == image), "{what}: another image");
         }
@@ -139,11 +150,34 @@ fn damage_everything(all_in_snapshot: bool) {
     }
 }
 
-/// What a log that was cut behind a whole frame says by itself is good; the snapshot knows that it was longer.
+/// What a log that was cut behind a whole frame says by itself is good; the mark knows that it was longer.
+#[test]
+fn a_log_that_ends_before_its_mark_is_refused() {
+    let root = tempfile::tempdir().expect("a temporary directory");
+    let images = filled(root.path(), false);
+    let (mut refused, mut started) = (0, 0);
+    let log = files(root.path()).into_iter().filter(|path| path.extension().is_some_and(|e| e == "log")).max().expect("a log");
+    let bytes = fs::read(&log).expect("reads");
+    for frame in frame::scan(&bytes, None).expect("a good file").frames.iter().skip(1) {
+        let mut cut = bytes.clone();
+        cut[frame.position as usize..].fill(0);
+        match tried(root.path(), &log, Some(&cut), &format!("cut at {}", frame.position)) {
+            None => refused += 1,
+            Some(image) => {
+                assert!(image == images[images.len() - 1], "cut at {}: an entry is missing", frame.position);
+                started += 1;
+            }
+        }
+    }
+    assert!(refused > 5, "{refused} refused, {started} started");
+}
+
+/// The same without a mark: the snapshot knows that it was longer.
 #[test]
 fn a_log_that_ends_before_its_snapshot_is_refused() {
     let root = tempfile::tempdir().expect("a temporary directory");
     let images = filled(root.path(), false);
+    forget_mark(root.path());
     let (mut refused, mut started) = (0, 0);
     for path in files(root.path()).iter().filter(|path| path.extension().is_some_and(|e| e == "log")) {
         let bytes = fs::read(path).expect("reads");
@@ -165,10 +199,15 @@ fn a_log_that_ends_before_its_snapshot_is_refused() {
 
 #[test]
 fn damage_to_log_and_snapshots_is_named_or_harmless() {
-    damage_everything(false);
+    damage_everything(false, false);
+}
+
+#[test]
+fn damage_to_a_log_and_its_mark_is_named_or_harmless() {
+    damage_everything(false, true);
 }
 
 #[test]
 fn damage_to_a_log_of_the_vote_alone_is_named_or_harmless() {
-    damage_everything(true);
+    damage_everything(true, false);
 }

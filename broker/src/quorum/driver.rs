@@ -19,6 +19,7 @@ use openraft::impls::BasicNode;
 use openraft::{Raft, ServerState, SnapshotPolicy};
 
 use super::log_file::LogFileConfig;
+use super::mark::{Mark, shorter_than_mark};
 use super::network::NoPeers;
 use super::state_machine::{MetadataState, StateMachine};
 use super::store::{LogReader, LogStore};
@@ -100,6 +101,7 @@ pub struct QuorumHandle<D: Disk> {
     bytes_written: Rc<Cell<u64>>,
     bytes_at_snapshot: Rc<Cell<u64>>,
     snapshot_bytes: u64,
+    mark: Mark<D>,
 }
 
 impl<D: Disk> Clone for QuorumHandle<D> {
@@ -111,6 +113,7 @@ impl<D: Disk> Clone for QuorumHandle<D> {
             bytes_written: Rc::clone(&self.bytes_written),
             bytes_at_snapshot: Rc::clone(&self.bytes_at_snapshot),
             snapshot_bytes: self.snapshot_bytes,
+            mark: self.mark.clone(),
         }
     }
 }
@@ -124,7 +127,7 @@ impl<D: Disk> QuorumHandle<D> {
     pub async fn start(disk: D, dir: &Path, config: QuorumConfig) -> Result<QuorumHandle<D>, QuorumError> {
         let node = u64::try_from(config.node_id).map_err(|_| QuorumError::Failed(format!("node id {} is negative", config.node_id)))?;
         let mut store = LogStore::open(disk.clone(), dir, node, config.salt, config.log).await?;
-        let machine = StateMachine::open(disk, dir).await?;
+        let machine = StateMachine::open(disk.clone(), dir).await?;
         let (log, state) = (store.reader(), machine.state());
         check_together(dir, &log, &machine)?;
         store.set_sole_voter(is_sole_voter(&log, &machine, node));
@@ -133,6 +136,10 @@ impl<D: Disk> QuorumHandle<D> {
         let fresh = log.with(|content| content.vote.is_none() && content.last().is_none());
         if let Some(why) = config.founded.as_ref().filter(|_| fresh) {
             return Err(StorageError::corrupt(dir, None, why.clone()).into());
+        }
+        let (mark, durable) = Mark::open(disk, dir).await?;
+        if log.last().map_or(0, |last| last.index) < durable {
+            return Err(StorageError::corrupt(dir, None, shorter_than_mark(log.last(), durable)).into());
         }
         let settings = library_config(&config)?;
         let raft = Raft::new(node, Arc::new(settings), NoPeers, store, machine).await.map_err(fatal)?;
@@ -147,8 +154,10 @@ impl<D: Disk> QuorumHandle<D> {
             bytes_written,
             bytes_at_snapshot: Rc::new(Cell::new(0)),
             snapshot_bytes: config.snapshot_bytes,
+            mark,
         };
         handle.lead(fresh).await?;
+        handle.mark.reached(handle.state.last_applied());
         handle.state.set_controller(config.node_id);
         Ok(handle)
     }
@@ -221,6 +230,7 @@ impl<D: Disk> QuorumHandle<D> {
             Err(RaftError::APIError(error)) => return Err(QuorumError::Failed(error.to_string())),
             Err(RaftError::Fatal(error)) => return Err(fatal(error)),
         }
+        self.mark.reached(self.state.last_applied());
         if self.bytes_written.get() - self.bytes_at_snapshot.get() > self.snapshot_bytes {
             self.snapshot().await?;
         }
@@ -246,6 +256,7 @@ impl<D: Disk> MetadataLog for QuorumHandle<D> {
             if let Err(error) = self.raft.shutdown().await {
                 tracing::error!(%error, "the metadata quorum did not stop cleanly");
             }
+            self.mark.write().await;
         })
     }
 }

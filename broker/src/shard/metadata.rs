@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use coreline_storage::StorageError;
 use coreline_storage::data_dir::{DataDir, JournalId};
 use coreline_storage::io::{HostDisk, Poison};
+use coreline_storage::{Claims, StorageError};
 use coreline_wire::TopicPartition;
 
 use super::start::Boot;
@@ -113,7 +113,15 @@ pub(super) async fn open(
         journals.push(JournalId(getrandom::u64().map_err(no_randomness)?));
     }
     Ok((
-        Boot { image, journals, segments: Arc::new(report.segments), removed, directory_id, poison: Poison::new() },
+        Boot {
+            image,
+            journals,
+            segments: Arc::new(report.segments),
+            removed,
+            directory_id,
+            poison: Poison::new(),
+            claims: Claims::default(),
+        },
         Metadata { controller, running },
     ))
 }

@@ -102,7 +102,7 @@ impl OffsetsLog for PartitionsLog {
 
     async fn append(&self, partition: i32, batch: Bytes) -> Result<i64, ErrorCode> {
         let id = self.locate(partition)?;
-        // No deadline: an append that timed out could still be seen later, and the coordinator has to know.
+        // No deadline: an append that timed out could still be seen later, and the coordinator has to know. It answers its own clients in time.
         let request = PartitionRequest::Produce {
             acks: Acks::All,
             timeout_ms: i32::MAX,

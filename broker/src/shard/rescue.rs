@@ -1,11 +1,16 @@
 //! The rescue thread: wakes a shard that has work and does not turn, and ends the process when one is dead.
 //!
-//! glommio can park an executor that has runnable tasks (its preempt timer fires between being armed and the first task: seen on
-//! contended CPUs). A wake from another thread always frees it. So every shard counts its turns (polls of its tasks) and its
+//! glommio can park an executor that has runnable tasks: when something completes on its latency ring between its look at the rings and its first task, it
+//! runs none, and when what completed woke nobody it then sleeps. That may be a preempt timer (ours never fires), or the eventfd by which another
+//! thread wakes it: who has taken the sleeper's flag and loses its CPU before it writes to the eventfd does so when the sleeper was long awake. So it takes
+//! contended CPUs, and a wake from another thread always frees it.
+//!
+//! So every shard counts its turns (polls of its tasks) and its
 //! outstanding work (requests it runs, waits that were woken, messages that others sent it). A shard with work that has not turned for
-//! [`POKE_AFTER`] and whose thread sleeps is poked: its poke task is woken from this thread. If other tasks ran in that turn they had been
-//! runnable: it was a rescue, counted and logged. A shard that only waits for its CPU is left alone, and so is an idle one; the thread sleeps while nobody
-//! has work.
+//! [`POKE_AFTER`] and whose thread is parked is poked: its poke task is woken from this thread. If other tasks ran in that turn they had been
+//! runnable: it was a rescue, counted and logged. A shard that only waits for its CPU, or that waits for something inside a task or for the disk, is left
+//! alone, and so is an idle one; the thread sleeps while nobody has work. What is no work (a connection that is readable) may lie for as long as a shard
+//! sleeps: not longer than its flusher's pause, 250 ms.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,6 +43,8 @@ pub struct Pulse {
     /// Set by a poke, cleared by the poke task: it holds the turns seen at the poke, plus one.
     poked_at: AtomicU64,
     ended: AtomicBool,
+    /// A task of the shard is being polled.
+    inside: AtomicBool,
     /// Thread id of the shard, 0 until it runs.
     tid: AtomicI32,
     sleeper: Arc<Sleeper>,
@@ -105,12 +112,27 @@ impl Pulse {
         self.tid.store(nix::unistd::gettid().as_raw(), Ordering::Relaxed);
     }
 
-    /// Whether the shard's thread sleeps. One that runs, or waits for its CPU, is not parked: waking it would change nothing.
-    fn sleeps(&self) -> bool {
+    /// Whether the shard's thread is parked: it sleeps, and not inside a task. One that runs, or waits for its CPU or (state D) for the disk, is not: waking
+    /// it would change nothing.
+    fn is_parked(&self) -> bool {
+        if self.inside.load(Ordering::Relaxed) {
+            return false;
+        }
         let stat = std::fs::read(format!("/proc/self/task/{}/stat", self.tid.load(Ordering::Relaxed))).unwrap_or_default();
         // The state is the letter after the name, which is in parentheses.
         let state = stat.iter().rposition(|b| *b == b')').and_then(|at| stat.get(at + 2));
-        state.is_none_or(|state| *state != b'R')
+        state.is_none_or(|state| *state == b'S')
+    }
+
+    /// A task of the shard is polled now. Called on the shard only; `turn_ends` follows.
+    pub fn turn_begins(&self) {
+        self.inside.store(true, Ordering::Relaxed);
+        self.turn();
+    }
+
+    /// It was.
+    pub fn turn_ends(&self) {
+        self.inside.store(false, Ordering::Relaxed);
     }
 
     /// One turn: a task of the shard ran. Called on the shard only.
@@ -331,7 +353,7 @@ fn watch_all(pulses: &[Arc<Pulse>], watchdog: Duration, stop: &AtomicBool, dead:
             busy |= work > 0;
             match watch.look(elapsed, pulse.turns(), work) {
                 Verdict::Fine => {}
-                Verdict::Poke if pulse.sleeps() => pulse.poke_from_outside(),
+                Verdict::Poke if pulse.is_parked() => pulse.poke_from_outside(),
                 Verdict::Poke => {}
                 Verdict::Dead => dead(ShardId(i as u16)),
             }
@@ -367,6 +389,40 @@ mod tests {
         drop(guard);
         lane.taken();
         assert_eq!(pulses[1].work_outstanding(), 0);
+    }
+
+    /// What waits inside a task (for a lock, for a full pipe, for a page) did not miss a wake-up.
+    #[test]
+    fn a_shard_that_sleeps_inside_a_task_is_not_taken_for_parked() {
+        let pulse = Pulse::for_shards(1).remove(0);
+        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        let shard = {
+            let pulse = Arc::clone(&pulse);
+            std::thread::spawn(move || {
+                pulse.on_this_thread();
+                pulse.turn_begins();
+                wait.recv().expect("the test goes on");
+                pulse.turn_ends();
+                wait.recv().expect("the test goes on");
+            })
+        };
+        let asleep = || {
+            let stat = std::fs::read_to_string(format!("/proc/self/task/{}/stat", pulse.tid.load(Ordering::Relaxed))).unwrap_or_default();
+            stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" S"))
+        };
+        let until = |what: &dyn Fn() -> bool| {
+            let began = Instant::now();
+            while !what() {
+                assert!(began.elapsed() < Duration::from_secs(60), "it never comes to rest");
+                std::thread::yield_now();
+            }
+        };
+        until(&|| pulse.inside.load(Ordering::Relaxed) && asleep());
+        assert!(!pulse.is_parked());
+        go_on.send(()).expect("it waits");
+        until(&|| pulse.is_parked());
+        go_on.send(()).expect("it waits");
+        shard.join().expect("it ends");
     }
 
     #[test]

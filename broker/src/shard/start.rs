@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use coreline_storage::data_dir::{CleanShutdown, DataDir, JournalId, Meta};
 use coreline_storage::io::{HostDisk, Poison};
-use coreline_storage::{SegmentListing, StorageError, StoreConfig};
+use coreline_storage::{Claims, SegmentListing, StorageError, StoreConfig};
 use coreline_wire::TopicPartition;
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use socket2::Socket;
@@ -183,6 +183,7 @@ pub(super) struct Boot {
     pub(super) directory_id: [u8; 16],
     /// The first failure of the data directory's device, for all shards: after it nobody acknowledges anything.
     pub(super) poison: Poison,
+    pub(super) claims: Claims,
 }
 
 /// A shard's thread, from its executor's birth to its end. Every way out is reported.
@@ -374,7 +375,7 @@ async fn identify(config: &Config, disk: &HostDisk, dir: &DataDir) -> Result<(bo
 
 /// Every shard, after `Recovered`.
 async fn open_store(id: ShardId, config: StoreConfig, disk: HostDisk, dir: &DataDir, boot: &Boot) -> Result<ShardStore, Fatal> {
-    ShardStore::open_sharing(disk, dir, boot.journals[id.index()], config, boot.poison.clone())
+    ShardStore::open_sharing(disk, dir, boot.journals[id.index()], config, boot.poison.clone(), boot.claims.clone())
         .await
         .map_err(|error| preflight::judge_storage(&error).of(format!("shard {id}: opening the store")))
 }

@@ -120,10 +120,11 @@ impl<F: Future> Future for Counted<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        self.pulse.turn();
+        self.pulse.turn_begins();
         let began = self.stalls.turn();
         let polled = self.future.as_mut().poll(cx);
         self.stalls.turn_over(began, self.queue);
+        self.pulse.turn_ends();
         polled
     }
 }

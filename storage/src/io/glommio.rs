@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::ops::Range;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use crate::room::DiskSpace;
 
 use super::probe::{DiskProbe, FLUSH_FILE};
-use super::{DirEntry, Disk, DiskBuffer, DiskFile, IoError, IoOp, IoResult, OpenMode, ReactorTurn, Sleep, regular};
+use super::{DirEntry, Disk, DiskBuffer, DiskFile, IoError, IoOp, IoResult, OpenMode, ReactorTurn, Sleep, closer, regular};
 
 /// Largest single read submitted to the ring, in bytes.
 const READ_BYTES_MAX: usize = 1 << 20;
@@ -68,6 +68,19 @@ struct FileInner {
     file: DmaFile,
     path: Arc<Path>,
     disk: Rc<Inner>,
+    /// Its name is gone, or about to be.
+    removed: Cell<bool>,
+}
+
+impl Drop for FileInner {
+    /// The executor closes it on this thread at its next turn. Where that would free the space of a removed file, a copy of the descriptor outlasts it.
+    fn drop(&mut self) {
+        if self.removed.get()
+            && let Ok(copy) = self.file.as_fd().try_clone_to_owned()
+        {
+            closer::close_later(copy);
+        }
+    }
 }
 
 impl DiskBuffer for DmaBuffer {
@@ -101,6 +114,8 @@ impl GlommioDisk {
                 _ => e,
             })?;
             let probe = DiskProbe::of(&path)?;
+            // From a thread of the pool, which is bound to no processor.
+            closer::start();
             Ok((probe, dir, flush_file))
         })
         .await?;
@@ -187,7 +202,7 @@ impl Disk for GlommioDisk {
             Err(_) => Err(IoError::new(IoOp::Open, path, None, io::Error::other("the file vanished while it was opened"))),
         };
         let file = self.count(opened, 0)?;
-        Ok(GlommioFile(Rc::new(FileInner { file, path: Arc::from(path), disk: self.0.clone() })))
+        Ok(GlommioFile(Rc::new(FileInner { file, path: Arc::from(path), disk: self.0.clone(), removed: Cell::new(false) })))
     }
 
     async fn open_for_send(&self, path: &Path) -> IoResult<Arc<OwnedFd>> {
@@ -470,6 +485,10 @@ impl DiskFile for GlommioFile {
 
     fn path(&self) -> &Path {
         &self.0.path
+    }
+
+    fn will_be_removed(&self) {
+        self.0.removed.set(true);
     }
 }
 

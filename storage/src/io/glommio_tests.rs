@@ -2,11 +2,16 @@
 
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use coreline_wire::ids::TopicPartition;
 use futures_lite::future::zip;
 
+use crate::io::closer::tests::{closed, inode};
 use crate::io::{Disk, DiskBuffer, DiskFile, GlommioDisk, IoOp, OpenMode};
+use crate::log::SendFile;
+use crate::segment::files::FileCache;
 
 fn on_glommio(body: impl AsyncFnOnce(GlommioDisk, std::path::PathBuf) + Send + 'static) {
     let dir = tempfile::tempdir().unwrap();
@@ -142,4 +147,39 @@ fn a_loop_that_gives_way_lets_reads_of_other_queues_complete() {
         reading.await;
     });
     shard.unwrap().join().unwrap();
+}
+
+/// The last descriptor of a removed file frees its space when it closes, which takes long for a large one: it closes on a thread of its own, whether the
+/// cache of files held it last or a reader.
+#[test]
+fn removed_files_are_closed_elsewhere() {
+    on_glommio(async |disk, root| {
+        let name = |n: usize| root.join(format!("file-{n}"));
+        let mut files = FileCache::<GlommioDisk>::new(8);
+        for (n, read) in [false, true, false, true].into_iter().enumerate() {
+            let path = name(n);
+            let key = (TopicPartition::default(), n as i64);
+            let file = disk.open(&path, OpenMode::CreateNew).await.unwrap();
+            file.write_at(filled(&disk, 4096, 1), 0).await.unwrap();
+            let sent = disk.open_for_send(&path).await.unwrap();
+            // A number that a removed file of another test may have had.
+            let (inode, before) = (inode(&sent), closed(inode(&sent)));
+            let reader = read.then(|| file.clone());
+            files.put_direct(key, file);
+            files.put_send(key, Arc::new(SendFile::new(sent)));
+            let expected = if n < 2 {
+                // Not removed: only the one for `sendfile` goes that way, which does not know.
+                files.clear();
+                drop(reader);
+                1
+            } else {
+                files.remove(key);
+                disk.remove_file(&path).await.unwrap();
+                assert_eq!(closed(inode) - before, if read { 1 } else { 2 }, "a reader holds its own: {read}");
+                drop(reader);
+                2
+            };
+            assert_eq!(closed(inode) - before, expected, "file {n}");
+        }
+    });
 }

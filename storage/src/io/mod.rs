@@ -15,6 +15,7 @@ use crate::room::DiskSpace;
 
 pub mod aligned;
 pub(crate) mod buffers;
+pub(crate) mod closer;
 pub mod glommio;
 #[cfg(test)]
 mod glommio_tests;
@@ -171,6 +172,8 @@ pub trait DiskFile: Clone + 'static {
     fn truncate(&self, size: u64) -> impl Future<Output = IoResult<()>>;
     /// Path it was opened by (a rename since then does not show).
     fn path(&self) -> &Path;
+    /// Its name is about to be removed: the space that its last clone frees when it closes is not to be freed on this thread.
+    fn will_be_removed(&self) {}
 }
 
 /// A file system below a data directory.

@@ -106,7 +106,8 @@ impl<D: Disk> Journal<D> {
         config.validate()?;
         let opened = recycle::open(&disk, &dir, &config).await?;
         let files_max = config.journal_bytes_max / config.file_bytes;
-        let space = Space::new(disk.alignment(), config.file_bytes, files_max, config.frame_bytes_max());
+        let mut space = Space::new(disk.alignment(), config.file_bytes, files_max, config.frame_bytes_max());
+        space.set_files_now(opened.files.countable());
         let state = State {
             frames: FrameQueue::new(space, config.pending_bytes_max),
             files: opened.files,
@@ -325,6 +326,9 @@ impl<D: Disk> Inner<D> {
         let bytes_max = state.frames.entry_bytes_max();
         if bytes as u64 > bytes_max {
             return Err(StorageError::EntryTooLarge { bytes: bytes as u64, bytes_max });
+        }
+        while !state.frames.has_files_for(bytes) && state.files.claim_another() {
+            state.frames.space.set_files_now(state.files.countable());
         }
         if !state.frames.has_files_for(bytes) {
             if !state.space_refused {

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use super::costs::Costs;
 use super::{Identity, Inner, JournalConfig, JournalStats, SyncMode};
+use crate::claims::Claims;
 use crate::error::{StorageError, StorageResult};
 use crate::io::{Disk, DiskBuffer, DiskFile, OpenMode, Poison};
-use crate::limits::{JOURNAL_FILES_MAX, SMALL_FILE_BYTES_MAX};
+use crate::limits::{JOURNAL_FILES_MAX, JOURNAL_FILES_MIN, SMALL_FILE_BYTES_MAX};
 use crate::snapshot_file::{SnapshotFile, SnapshotKind};
 
 /// First step of writing zeros, in bytes: the first append waits for no more than this.
@@ -62,6 +63,9 @@ pub(super) struct Files<D: Disk> {
     /// Released, waiting for the released mark to be durable.
     retired: Vec<Rc<JournalFile<D>>>,
     total: u64,
+    /// Files that may be made: the room for them is taken.
+    claimed: u64,
+    claims: Claims,
     next_number: u64,
     /// The journal state on the disk knows frames up to here as durable (or could not be written for want of space).
     reached: u64,
@@ -179,6 +183,8 @@ pub(super) async fn open<D: Disk>(disk: &D, dir: &Path, config: &JournalConfig) 
         free: VecDeque::new(),
         retired: Vec::new(),
         total: 0,
+        claimed: 0,
+        claims: config.claims.clone(),
         next_number: found.iter().map(|f| f.0 + 1).max().unwrap_or(0),
         reached: 0,
     };
@@ -213,6 +219,10 @@ pub(super) async fn open<D: Disk>(disk: &D, dir: &Path, config: &JournalConfig) 
         let file = JournalFile::new(disk, file, prewritten, mode).await?;
         files.free.push_back(Rc::new(file));
         files.total += 1;
+    }
+    // While one is written the other waits for the flusher.
+    while files.countable() < JOURNAL_FILES_MIN {
+        files.claim();
     }
     poison.guard(disk.sync_dir(dir).await)?;
     Ok(Opened { identity: Identity { journal, generation }, state_file, files, mode, stats, costs })
@@ -308,6 +318,34 @@ impl<D: Disk> Files<D> {
         create(disk, &file_path(dir, number), self.file_bytes, poison).await
     }
 
+    /// Files that there are or may be made.
+    pub(super) fn countable(&self) -> u64 {
+        self.total + self.claimed
+    }
+
+    /// Whether one more may be made: takes the room for it.
+    pub(super) fn claim_another(&mut self) -> bool {
+        // As much again stays for what is written to segments.
+        let may = self.countable() < self.files_max && self.claims.take(self.file_bytes, self.file_bytes);
+        if may {
+            self.claim();
+        }
+        may
+    }
+
+    fn claim(&mut self) {
+        self.claimed += 1;
+        self.claims.claim(0, self.file_bytes);
+    }
+
+    /// A file for which room was taken has it now.
+    fn settle(&mut self) {
+        if self.claimed > 0 {
+            self.claimed -= 1;
+            self.claims.claim(self.file_bytes, 0);
+        }
+    }
+
     /// The file of `slot`: gives it a free one if it is the next to get one. `None`: none is free yet.
     pub(super) fn bind(&mut self, slot: u64) -> Option<Rc<JournalFile<D>>> {
         let index = (slot - self.first_bound) as usize;
@@ -347,11 +385,17 @@ impl<D: Disk> Files<D> {
         }
         let slots_bound = self.first_bound + self.bound.len() as u64;
         let wanted = head_slot >= slots_bound || (half_full && head_slot + 1 == slots_bound);
-        if wanted && self.free.is_empty() && self.total < self.files_max {
+        if wanted && self.free.is_empty() && (self.claimed > 0 || self.claim_another()) {
             self.next_number += 1;
             return Some(Job::Create(self.next_number - 1));
         }
         None
+    }
+}
+
+impl<D: Disk> Drop for Files<D> {
+    fn drop(&mut self) {
+        self.claims.claim(self.claimed * self.file_bytes, 0);
     }
 }
 
@@ -389,7 +433,9 @@ impl<D: Disk> Inner<D> {
                 }
                 let space = &state.frames.space;
                 let completed = state.marks.completed();
-                state.files.next_job(space.head_slot(), space.head_first(), space.head_is_half_full(), completed).map(Some)
+                let job = state.files.next_job(space.head_slot(), space.head_first(), space.head_is_half_full(), completed);
+                state.frames.space.set_files_now(state.files.countable());
+                job.map(Some)
             });
             let Some(job) = job.await else {
                 return self.mark_released(state_file).await;
@@ -495,6 +541,7 @@ impl<D: Disk> Inner<D> {
         let state = &mut *self.state.borrow_mut();
         state.files.free.push_back(Rc::new(file));
         state.files.total += 1;
+        state.files.settle();
         state.stats.files_created += 1;
         Ok(())
     }

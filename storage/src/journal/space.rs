@@ -27,6 +27,8 @@ pub(super) struct Space {
     alignment: usize,
     file_bytes: u64,
     files_max: u64,
+    /// Files that there are, or may be made, when something is pushed; at most `files_max`.
+    files_now: u64,
     frame_bytes_max: usize,
     /// Oldest slot alive.
     oldest_slot: u64,
@@ -50,6 +52,7 @@ impl Space {
             alignment,
             file_bytes,
             files_max,
+            files_now: files_max,
             frame_bytes_max,
             oldest_slot: 0,
             head_slot: 0,
@@ -90,12 +93,17 @@ impl Space {
     pub(super) fn has_room(&self, len: usize, behind: u64) -> bool {
         let fragments = self.fragments(len) as u64;
         let rest = self.file_bytes - (self.head_position + behind).min(self.file_bytes);
-        let slots_free = self.files_max - (self.head_slot + 1 - self.oldest_slot);
+        let slots_free = self.files_now.saturating_sub(self.head_slot + 1 - self.oldest_slot);
         if fragments == 1 {
             return self.padded(FRAME_HEADER_BYTES + entry_bytes(len)) as u64 <= rest || slots_free > 0;
         }
         let more = fragments.saturating_sub(rest / self.frame_bytes_max as u64);
         more.div_ceil(self.frames_per_file()) <= slots_free
+    }
+
+    /// No more than so many files are counted on from now on; at least two.
+    pub(super) fn set_files_now(&mut self, files: u64) {
+        self.files_now = files.max(2).min(self.files_max);
     }
 
     /// The place of the next frame, which needs at least `len_min` bytes; moves to the next slot if need be. `None`: no slot is free.
@@ -234,6 +242,24 @@ mod tests {
         space.release(13);
         assert_eq!(space.bytes_used(), 0, "all released");
         assert_eq!((space.retire(), space.retire(), space.retire()), (Some(1), Some(2), None), "the head slot stays");
+    }
+
+    #[test]
+    fn files_that_may_not_be_made_are_no_room() {
+        let mut space = space();
+        space.set_files_now(1);
+        while space.has_room(200_000, 0) {
+            put(&mut space, 256 * 1024).unwrap();
+        }
+        assert_eq!(space.bytes_used(), 2 * MIB, "two there are in any case");
+        space.set_files_now(9);
+        assert!(space.has_room(200_000, 0));
+        put(&mut space, 256 * 1024).unwrap();
+        space.set_files_now(2);
+        assert!(space.has_room(200_000, 0) == (3 * MIB - space.bytes_used() >= 256 * 1024), "what is there already is used");
+        space.release(9);
+        while space.retire().is_some() {}
+        assert!(space.has_room(200_000, 0));
     }
 
     #[test]

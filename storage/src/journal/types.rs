@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use coreline_wire::ids::TopicPartition;
 
+use crate::claims::Claims;
 use crate::error::{StorageError, StorageResult};
 use crate::io::Poison;
 use crate::limits::{
@@ -71,6 +72,8 @@ pub struct JournalConfig {
     pub sync_mode: SyncMode,
     /// Where device errors are remembered; share one per data directory.
     pub poison: Poison,
+    /// What is taken of the disk's room; share one per data directory. Two files there are in any case, more only as far as there is room to take.
+    pub claims: Claims,
     /// Sequence of the checkpoint table `base` that has everything of earlier generations; noted in the journal, so that a start finds an older table out. 0: none.
     pub base_table: u64,
 }
@@ -84,6 +87,7 @@ impl Default for JournalConfig {
             pending_bytes_max: 16 << 20,
             sync_mode: SyncMode::Probe,
             poison: Poison::new(),
+            claims: Claims::default(),
             base_table: 0,
         }
     }

@@ -84,10 +84,10 @@ fn try_append<D: Disk>(log: &Rc<LogInner<D>>, store: &StoreInner<D>, batch: &Val
         AppendPlan::Duplicate(mark) => return Ok(duplicate(state, &mark)),
         AppendPlan::Append(place) => place,
     };
-    if ctx.origin == AppendOrigin::Client && store.room.is_low() {
+    let bytes = batch.size_bytes();
+    if ctx.origin == AppendOrigin::Client && !store.room.admits(bytes as u64, store.unflushed_bytes.get()) {
         return Err(AppendError::DiskFull { free_bytes: store.room.free_bytes() }.into());
     }
-    let bytes = batch.size_bytes();
     if !store.journal.try_reserve(store.journal_bytes(bytes)) {
         return Err(AppendError::Backpressure.into());
     }

@@ -13,6 +13,7 @@ use super::state::{BlockHead, LogState};
 use crate::error::StorageError;
 use crate::io::{Disk, DiskBuffer, DiskFile, OpenMode};
 use crate::journal::Ticket;
+use crate::room;
 use crate::segment::name;
 use crate::store::StoreInner;
 
@@ -126,6 +127,7 @@ pub(crate) async fn flush_log<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<
             written => written?,
         }
         store.segment_bytes_written.set(store.segment_bytes_written.get() + written);
+        room::refresh(store).await;
         let mut state = log.state.borrow_mut();
         let whole_block = !step.partial;
         let Some(segment) = state.segments.get_mut(step.segment_base) else { return Ok(()) };
@@ -216,11 +218,14 @@ async fn reserve_space<D: Disk>(store: &StoreInner<D>, log: &LogInner<D>, file: 
         Some(segment) => (segment.allocated, segment.sealed),
         None => return,
     };
-    if sealed || store.room.is_low() || end <= allocated || end < RESERVE_FROM_BYTES || store.config.preallocate_step_bytes == 0 {
+    if sealed || end <= allocated || end < RESERVE_FROM_BYTES || store.config.preallocate_step_bytes == 0 {
         return;
     }
     let limit = u64::from(log.config.borrow().segment_bytes).next_multiple_of(store.disk.alignment() as u64);
     let target = (end + end.min(store.config.preallocate_step_bytes)).next_multiple_of(RESERVE_FROM_BYTES).min(limit.max(end));
+    if !store.room.may_reserve(target - end) {
+        return;
+    }
     match file.allocate(allocated, target - allocated).await {
         Ok(()) => {
             if let Some(segment) = log.state.borrow_mut().segments.get_mut(step.segment_base) {

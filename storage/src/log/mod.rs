@@ -29,7 +29,7 @@ use coreline_wire::record::ValidBatch;
 
 use crate::config::{DurabilityClass, LogConfig};
 use crate::error::StorageError;
-use crate::io::Disk;
+use crate::io::{Disk, closer};
 use crate::journal::Ticket;
 use crate::notify::Notify;
 use crate::producer_state::ActiveProducer;
@@ -183,30 +183,33 @@ pub enum ReadError {
 /// A segment opened through the page cache, for `sendfile` of ranges that never change again.
 #[derive(Debug)]
 pub struct SendFile {
-    fd: Arc<OwnedFd>,
+    /// `None` while it is dropped.
+    fd: Option<Arc<OwnedFd>>,
 }
 
 impl SendFile {
     /// Takes a read-only descriptor whose bytes never change where spans name them.
     pub fn new(fd: Arc<OwnedFd>) -> SendFile {
-        SendFile { fd }
+        SendFile { fd: Some(fd) }
+    }
+
+    fn held(&self) -> &Arc<OwnedFd> {
+        self.fd.as_ref().expect("held until it is dropped")
     }
 }
 
 impl Drop for SendFile {
-    /// The last descriptor of a file that was removed frees its space when it closes, which may take long: not on the thread of a shard.
+    /// The last descriptor of a file that was removed frees its space when it closes: never on the thread of a shard.
     fn drop(&mut self) {
-        if nix::sys::stat::fstat(&*self.fd).is_ok_and(|file| file.st_nlink == 0) {
-            let fd = Arc::clone(&self.fd);
-            // Without a thread it closes here.
-            let _ = std::thread::Builder::new().name("close-removed".into()).spawn(move || drop(fd));
+        if let Some(fd) = self.fd.take() {
+            closer::close(fd);
         }
     }
 }
 
 impl AsFd for SendFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.held().as_fd()
     }
 }
 

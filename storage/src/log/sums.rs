@@ -98,7 +98,7 @@ async fn found<D: Disk>(
     let file = if store.send_supported.get() { reader::send_file(store, log, base).await? } else { None };
     let (sums, bytes) = match file {
         Some(file) => {
-            store.disk.block_sums(&file.fd, &log.path(&name::log_file(base)), u64::from(from)..u64::from(end), SUM_BLOCK_BYTES).await?
+            store.disk.block_sums(file.held(), &log.path(&name::log_file(base)), u64::from(from)..u64::from(end), SUM_BLOCK_BYTES).await?
         }
         None if store.send_supported.get() => return Ok(None),
         None => {

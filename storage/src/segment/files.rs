@@ -9,7 +9,7 @@ use std::sync::Arc;
 use coreline_wire::ids::TopicPartition;
 use hashbrown::HashMap;
 
-use crate::io::Disk;
+use crate::io::{Disk, DiskFile};
 use crate::log::SendFile;
 
 /// Names a segment within a shard.
@@ -74,17 +74,21 @@ impl<D: Disk> FileCache<D> {
         self.put((key, Kind::Send), Open::Send(file));
     }
 
-    /// Closes a segment's files.
+    /// Closes a segment's files, whose names go.
     pub(crate) fn remove(&mut self, key: SegmentKey) {
+        self.tell(&(key, Kind::Direct));
         self.close(&(key, Kind::Direct));
         self.close(&(key, Kind::Send));
     }
 
-    /// Closes all files of a partition.
+    /// Closes all files of a partition, whose names go.
     pub(crate) fn remove_partition(&mut self, tp: TopicPartition) {
         let all: RangeInclusive<_> = ((tp, i64::MIN), Kind::Direct)..=((tp, i64::MAX), Kind::Send);
         let gone: Vec<_> = self.open.range(all).map(|(key, _)| *key).collect();
-        gone.iter().for_each(|key| self.close(key));
+        for key in &gone {
+            self.tell(key);
+            self.close(key);
+        }
     }
 
     /// Closes everything.
@@ -113,6 +117,13 @@ impl<D: Disk> FileCache<D> {
         self.tick += 1;
         self.open.insert(key, (file, self.tick));
         self.idle.insert(self.tick, key);
+    }
+
+    /// A reader, or the executor, may have the last hold of it when its name is gone. (A file for `sendfile` needs not be told.)
+    fn tell(&self, key: &(SegmentKey, Kind)) {
+        if let Some((Open::Direct(file), _)) = self.open.get(key) {
+            file.will_be_removed();
+        }
     }
 
     fn close(&mut self, key: &(SegmentKey, Kind)) {

@@ -313,6 +313,32 @@ fn a_write_that_fails_changes_nothing_and_says_so() {
     group.machine.check_against_images();
 }
 
+#[test]
+fn who_waits_for_a_write_that_takes_too_long_is_told_and_comes_again() {
+    let mut group = Group::new(GroupConfig::default());
+    let ask = |group: &mut Group, token: u64, member: &str| {
+        let request = GroupRequest::ConsumerHeartbeat(Box::new(join(member)));
+        group.machine.apply(Event::Request { token: Token(token), request, nonce: [token as u8; 16] }, group.now)
+    };
+    let refused = |actions: &[Action], token: u64| {
+        let late = |answer: &ConsumerHeartbeatAnswer| answer.error == ErrorCode::CoordinatorNotAvailable;
+        let told = |a: &&Action| matches!(a, Action::Answer(t, GroupResponse::ConsumerHeartbeat(x)) if *t == Token(token) && late(x));
+        actions.iter().filter(told).count()
+    };
+    let actions = ask(&mut group, 1, "a");
+    let write =
+        actions.iter().find_map(|action| if let Action::Append { write, .. } = action { Some(*write) } else { None }).expect("a write");
+    assert_eq!(ask(&mut group, 2, "b"), [], "it waits");
+    let told = group.machine.apply(Event::Overdue(write), group.now);
+    assert_eq!((refused(&told, 1), refused(&told, 2), told.len()), (1, 1, 2), "{told:?}");
+    assert_eq!(refused(&ask(&mut group, 3, "b"), 3), 1, "nobody waits behind it");
+    assert_eq!(group.machine.apply(Event::Overdue(write), group.now), [], "told once");
+    let done = group.machine.apply(Event::Appended(write), group.now);
+    assert!(!done.iter().any(|action| matches!(action, Action::Answer(..))), "{done:?}");
+    assert_eq!(group.describe().members.len(), 1, "the member that was late is in");
+    group.machine.check_against_images();
+}
+
 fn classic_join(member: &str) -> JoinGroup {
     JoinGroup {
         group_id: "g".into(),

@@ -30,6 +30,8 @@ pub(super) struct Seen {
     pub(super) revoked: u64,
     pub(super) fenced: u64,
     pub(super) failed: u64,
+    /// Requests whose write was overdue.
+    pub(super) late: u64,
     pub(super) restarts: u64,
     pub(super) upgrades: u64,
     pub(super) downgrades: u64,
@@ -43,6 +45,7 @@ impl Seen {
         self.revoked += other.revoked;
         self.fenced += other.fenced;
         self.failed += other.failed;
+        self.late += other.late;
         self.restarts += other.restarts;
         self.upgrades += other.upgrades;
         self.downgrades += other.downgrades;
@@ -97,6 +100,8 @@ pub(super) struct World {
     position: u64,
     committed: BTreeMap<Key, i64>,
     pub(super) calm: bool,
+    /// A write is told to be overdue just now.
+    late: bool,
     pub(super) seen: Seen,
 }
 
@@ -128,6 +133,7 @@ impl World {
             position: 1,
             committed: BTreeMap::new(),
             calm: false,
+            late: false,
             seen: Seen::default(),
         };
         // Half of the histories have members of the classic protocol too.
@@ -252,6 +258,9 @@ impl World {
     }
 
     fn conclude(&mut self) {
+        if !self.calm && self.chance(10) {
+            self.overdue();
+        }
         let Some((write, partition, records)) = self.in_flight.pop_front() else { return };
         if self.calm || self.chance(90) {
             self.durable(partition, &records);
@@ -260,6 +269,17 @@ impl World {
             self.seen.failed += 1;
             self.apply(Event::AppendFailed(write, ErrorCode::KafkaStorageError));
         }
+    }
+
+    /// A write takes so long that its clients are told to come again: to them it is as if the answer were lost.
+    fn overdue(&mut self) {
+        if self.in_flight.is_empty() {
+            return;
+        }
+        let nth = self.draw(self.in_flight.len() as u64) as usize;
+        self.late = true;
+        self.apply(Event::Overdue(self.in_flight[nth].0));
+        self.late = false;
     }
 
     fn searched(&mut self) {
@@ -357,6 +377,10 @@ impl World {
 
     fn answered(&mut self, token: Token, response: GroupResponse) {
         let Some((who, request)) = self.asked.remove(&token) else { return };
+        if self.late {
+            self.seen.late += 1;
+            return self.lost(who);
+        }
         self.clients[who].waits = None;
         let ids = self.topics.iter().map(|(name, (number, _))| ((*name).to_owned(), TopicId([*number; 16]))).collect::<BTreeMap<_, _>>();
         let client = &mut self.clients[who];

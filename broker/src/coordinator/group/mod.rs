@@ -143,6 +143,8 @@ pub enum Event {
     Appended(WriteId),
     /// A write failed and will never be seen in the log.
     AppendFailed(WriteId, ErrorCode),
+    /// A write takes longer than clients are to wait for it. It goes on: `Appended` or `AppendFailed` follows.
+    Overdue(WriteId),
     /// Topics, or the settings of groups, are not what they were.
     Published(ClusterChange),
     /// A search has ended.
@@ -254,7 +256,8 @@ impl GroupCoordinator {
         GroupCoordinator { config, slots: Vec::new(), writes: Writes::default(), cluster: Cluster::default(), regexes: Regexes::default() }
     }
 
-    /// Takes in one event. Every request is answered exactly once, now or by a later event, unless it is cancelled.
+    /// Takes in one event. Every request is answered exactly once, now or by a later event, unless it is cancelled; one whose write was overdue may be
+    /// answered again by the end of that write, to nobody.
     #[must_use = "the actions are the machine's only effect"]
     pub fn apply(&mut self, event: Event, now: Now) -> Vec<Action> {
         match event {
@@ -273,6 +276,7 @@ impl GroupCoordinator {
             Event::TopicsDeleted { partition, topics } => self.topics_deleted(partition, &topics, now),
             Event::Appended(write) => self.written(write, Ok(()), now),
             Event::AppendFailed(write, error) => self.written(write, Err(error), now),
+            Event::Overdue(write) => self.overdue(write, now),
             Event::Published(change) => self.published(change),
             Event::Searched { pattern, version, found } => self.searched(&pattern, version, found, now),
         }

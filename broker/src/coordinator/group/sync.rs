@@ -33,6 +33,9 @@ impl ClassicGroup {
             ClassicState::PreparingRebalance => refuse(ctx, token, ErrorCode::RebalanceInProgress),
             ClassicState::CompletingRebalance => {
                 self.note_sync(ctx, &request.member_id);
+                if self.assignment_write.is_some_and(|write| ctx.writes.is_overdue(write)) {
+                    return refuse(ctx, token, append_error(ErrorCode::RequestTimedOut));
+                }
                 let Some(member) = self.members.get_mut(request.member_id.as_str()) else { return };
                 if let Some(superseded) = member.awaiting_sync.replace(token) {
                     refuse(ctx, superseded, ErrorCode::RebalanceInProgress);
@@ -79,6 +82,14 @@ impl ClassicGroup {
         let value = self.to_value(&assignments, ctx.now.wall_ms);
         let record = Record::Group { group: self.id.to_string(), value: Some(value.clone()) };
         self.assignment_write = Some(ctx.append(vec![record], PendingWrite::Assignment(Box::new(value))));
+    }
+
+    /// The write of the assignment takes too long: who has sent SyncGroup is told to come again.
+    pub(super) fn assignment_overdue(&mut self, ctx: &mut Context<'_>, write: WriteId, refusal: ErrorCode) {
+        if self.assignment_write == Some(write) {
+            let waiting = self.members.values_mut().filter_map(|member| member.awaiting_sync.take());
+            waiting.for_each(|token| refuse(ctx, token, refusal));
+        }
     }
 
     /// The assignment is durable: the group is stable. If it could not be written everybody joins again, as in Kafka.

@@ -12,7 +12,7 @@ use super::state::ClassicState;
 use super::{Action, ClassicGroup, Context, DeletedTopic, Group, GroupCoordinator, Slot, Token, WriteId, append_error};
 use crate::coordinator::Now;
 use crate::coordinator::record::{GroupValue, Record};
-use crate::coordinator::request::{CommitAnswer, GroupResponse, OffsetDeleteAnswer};
+use crate::coordinator::request::{CommitAnswer, GroupResponse, JoinAnswer, OffsetDeleteAnswer};
 
 /// What waits for a write.
 #[derive(Debug)]
@@ -45,6 +45,20 @@ impl PendingWrite {
             PendingWrite::Deleted { error, .. } => *error = refusal,
             PendingWrite::Consumer(write) => write.refuse(refusal),
             _ => {}
+        }
+    }
+
+    /// The answers of who waits for it, when it takes too long. It stays what it is.
+    fn refuse_who_waits(&mut self, refusal: ErrorCode) -> Vec<(Token, GroupResponse)> {
+        match self {
+            PendingWrite::Commit { token, answer } => vec![(*token, GroupResponse::Commit(answer.clone().refuse(refusal)))],
+            PendingWrite::DeletedOffsets { token, .. } => {
+                vec![(*token, GroupResponse::DeletedOffsets(OffsetDeleteAnswer { error: refusal, topics: Vec::new() }))]
+            }
+            PendingWrite::Deleted { token, .. } => vec![(*token, GroupResponse::Deleted(refusal))],
+            PendingWrite::StaticRejoin(rejoin) => vec![(rejoin.token, GroupResponse::Join(JoinAnswer::error(refusal, "")))],
+            PendingWrite::Consumer(write) => write.refuse_who_waits(refusal),
+            PendingWrite::Assignment(_) | PendingWrite::State | PendingWrite::Tombstone | PendingWrite::Offsets(_) => Vec::new(),
         }
     }
 
@@ -86,6 +100,8 @@ struct Write {
     pending: PendingWrite,
     /// What the writes before it that belong to it have come to.
     parts: Option<Parts>,
+    /// It has taken longer than clients are to wait.
+    overdue: bool,
 }
 
 /// All writes on their way, in the order in which they were decided.
@@ -96,6 +112,8 @@ pub(super) struct Writes {
     by_group: BTreeMap<String, usize>,
     /// Of those, the ones that change the group itself.
     states_by_group: BTreeMap<String, usize>,
+    /// How many are overdue.
+    overdue: usize,
 }
 
 impl Writes {
@@ -108,7 +126,7 @@ impl Writes {
                 *self.states_by_group.entry(first.group().to_owned()).or_default() += 1;
             }
         }
-        self.in_flight.insert(write, Write { partition, records, pending, parts });
+        self.in_flight.insert(write, Write { partition, records, pending, parts, overdue: false });
         write
     }
 
@@ -138,6 +156,17 @@ impl Writes {
         self.states_by_group.contains_key(group_id)
     }
 
+    /// Whether this write is overdue.
+    pub(super) fn is_overdue(&self, write: WriteId) -> bool {
+        self.overdue > 0 && self.in_flight.get(&write).is_some_and(|write| write.overdue)
+    }
+
+    /// Whether a write of the group itself is overdue.
+    pub(super) fn is_state_overdue(&self, group_id: &str) -> bool {
+        let of_group = |write: &&Write| write.records.first().is_some_and(|record| record.group() == group_id);
+        self.overdue > 0 && self.in_flight.values().filter(of_group).any(|write| write.overdue && write.pending.is_state())
+    }
+
     /// The client of a request that goes on behind a write is gone.
     pub(super) fn cancel(&mut self, token: Token) {
         for write in self.in_flight.values_mut() {
@@ -149,6 +178,7 @@ impl Writes {
 
     fn end(&mut self, write: WriteId) -> Option<Write> {
         let ended = self.in_flight.remove(&write)?;
+        self.overdue -= usize::from(ended.overdue);
         if let Some(first) = ended.records.first() {
             one_less(&mut self.by_group, first.group());
             if ended.pending.is_state() {
@@ -171,7 +201,7 @@ fn one_less(counts: &mut BTreeMap<String, usize>, group_id: &str) {
 impl GroupCoordinator {
     /// A write is durable, or failed for good. Durable records are replayed whatever became of the group since.
     pub(super) fn written(&mut self, write: WriteId, outcome: Result<(), ErrorCode>, now: Now) -> Vec<Action> {
-        let Some(Write { partition, records, mut pending, parts }) = self.writes.end(write) else { return Vec::new() };
+        let Some(Write { partition, records, mut pending, parts, .. }) = self.writes.end(write) else { return Vec::new() };
         let is_full = self.group_count() >= self.config.max_groups;
         let Some((slot, mut ctx)) = self.open(partition, now) else { return Vec::new() };
         if outcome.is_ok() {
@@ -185,6 +215,28 @@ impl GroupCoordinator {
         slot.conclude(&mut ctx, &group_id, write, pending, outcome);
         slot.go_on(&mut ctx, &group_id, is_full);
         slot.settle(&mut ctx, &group_id);
+        ctx.actions
+    }
+}
+
+impl GroupCoordinator {
+    /// A write takes too long: who waits for it, or behind it, is told to come again. What it does to the group is decided by its end.
+    pub(super) fn overdue(&mut self, id: WriteId, now: Now) -> Vec<Action> {
+        let refusal = append_error(ErrorCode::RequestTimedOut);
+        let Some(write) = self.writes.in_flight.get_mut(&id).filter(|write| !write.overdue) else { return Vec::new() };
+        write.overdue = true;
+        self.writes.overdue += 1;
+        let (partition, is_state) = (write.partition, write.pending.is_state());
+        let answers = write.pending.refuse_who_waits(refusal);
+        let Some(group_id) = write.records.first().map(|record| record.group().to_owned()) else { return Vec::new() };
+        let Some((slot, mut ctx)) = self.open(partition, now) else { return Vec::new() };
+        answers.into_iter().for_each(|(token, response)| ctx.answer(token, response));
+        if let Some(group) = slot.classic_mut(&group_id) {
+            group.assignment_overdue(&mut ctx, id, refusal);
+        }
+        if is_state {
+            slot.refuse_waiting(&mut ctx, &group_id, refusal);
+        }
         ctx.actions
     }
 }
@@ -247,9 +299,7 @@ impl Slot {
                 ErrorCode::UnknownServerError => ErrorCode::InvalidCommitOffsetSize,
                 other => other,
             };
-            // Partitions that were refused before the write keep their own code.
-            let codes = answer.topics.iter_mut().flat_map(|(_, partitions)| partitions).map(|(_, code)| code);
-            codes.filter(|code| code.is_ok()).for_each(|code| *code = error);
+            answer = answer.refuse(error);
         } else if !self.groups.contains_key(group_id) {
             let group = ClassicGroup::new(Rc::from(group_id), ctx.now.wall_ms);
             self.groups.insert(group.id.clone(), Group::Classic(group));

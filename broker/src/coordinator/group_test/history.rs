@@ -63,7 +63,8 @@ fn live_state_is_what_the_log_says_in_every_history() {
                 && seen.forgotten > 100
                 && seen.of_deleted_topics > 100
                 && seen.refused_deletes > 100
-                && seen.retried > 10,
+                && seen.retried > 10
+                && seen.late > 100,
             "{seen:?}"
         );
     }
@@ -75,6 +76,8 @@ pub(super) struct Seen {
     pub(super) committed: u64,
     pub(super) static_returns: u64,
     pub(super) failed: u64,
+    /// Requests whose write was overdue.
+    pub(super) late: u64,
     pub(super) restarts: u64,
     /// Offsets that expired.
     pub(super) expired: u64,
@@ -96,6 +99,7 @@ impl Seen {
         self.committed += other.committed;
         self.static_returns += other.static_returns;
         self.failed += other.failed;
+        self.late += other.late;
         self.restarts += other.restarts;
         self.expired += other.expired;
         self.deleted += other.deleted;
@@ -143,6 +147,8 @@ pub(super) struct World {
     /// Deleted topics of which such a write failed since the start, by partition.
     pub(super) owed: BTreeSet<(i32, DeletedTopic)>,
     pub(super) seen: Seen,
+    /// A write is told to be overdue just now.
+    late: bool,
 }
 
 impl World {
@@ -180,6 +186,7 @@ impl World {
             removals: BTreeMap::new(),
             owed: BTreeSet::new(),
             seen: Seen::default(),
+            late: false,
         };
         world.start();
         world
@@ -264,6 +271,7 @@ impl World {
     }
 
     fn conclude(&mut self) {
+        self.overdue();
         let Some((write, partition, records)) = self.in_flight.pop_front() else { return };
         if self.chance(85) {
             self.durable(partition, &records);
@@ -275,6 +283,15 @@ impl World {
             let error = errors[self.draw(3) as usize];
             self.owed.extend(self.removals.remove(&write).map(|topic| (partition, topic)));
             self.apply(Event::AppendFailed(write, error));
+        }
+    }
+
+    /// Now and then a write takes so long that who waits for it is told to come again.
+    fn overdue(&mut self) {
+        if let Some((write, ..)) = self.in_flight.back().filter(|(write, ..)| write.0.is_multiple_of(7)) {
+            self.late = true;
+            self.apply(Event::Overdue(*write));
+            self.late = false;
         }
     }
 
@@ -452,7 +469,9 @@ impl World {
     }
 
     fn answered(&mut self, token: Token, response: GroupResponse) {
-        let asked = self.asked.remove(&token);
+        // A commit that is late may become durable all the same, and is answered again then.
+        let asked = if self.late { self.asked.get(&token).cloned() } else { self.asked.remove(&token) };
+        self.seen.late += u64::from(self.late);
         if let (GroupResponse::Commit(answer), Some(asked)) = (&response, asked) {
             for ((key, offset), (_, error)) in asked.into_iter().zip(&answer.topics[0].1) {
                 if error.is_ok() {

@@ -10,6 +10,7 @@ use coreline_wire::ids::{TopicId, TopicPartition};
 use futures_lite::future::{block_on, or, yield_now, zip};
 
 use super::*;
+use crate::claims::Claims;
 use crate::io::SimDisk;
 use crate::io::sim::{CrashMode, Fault, Rng};
 
@@ -35,6 +36,7 @@ fn config(mode: SyncMode) -> JournalConfig {
         pending_bytes_max: 1 << 20,
         sync_mode: mode,
         poison: Poison::new(),
+        claims: Claims::default(),
         base_table: 0,
     }
 }

@@ -63,6 +63,13 @@ impl ConsumerWrite {
         self.then.take_if(|(waiting, _, _)| *waiting == token);
     }
 
+    /// The answers of who waits, when the write takes too long; nobody waits for it from then on.
+    pub(in crate::coordinator::group) fn refuse_who_waits(&mut self, error: ErrorCode) -> Vec<(Token, GroupResponse)> {
+        let answer = self.answer.take().map(|(token, response)| (token, refusal(&response, error)));
+        let then = self.then.take().map(|(token, request, _)| (token, request.refuse(error)));
+        answer.into_iter().chain(then).collect()
+    }
+
     /// Who waits is refused, whatever becomes of the write.
     pub(in crate::coordinator::group) fn refuse(&mut self, error: ErrorCode) {
         if let Some((_, response)) = &mut self.answer {
@@ -491,12 +498,27 @@ impl Slot {
     }
 
     pub(super) fn wait(&mut self, ctx: &mut Context<'_>, group_id: &Rc<str>, waiting: Waiting) {
-        let queue = self.waiting.entry(group_id.clone()).or_default();
+        let full = self.waiting.get(group_id).is_some_and(|queue| queue.len() >= ctx.config.max_pending_writes);
         match waiting {
-            Waiting::Request { token, request, .. } if queue.len() >= ctx.config.max_pending_writes => {
+            Waiting::Request { token, request, .. } if full || ctx.writes.is_state_overdue(group_id) => {
                 ctx.answer(token, request.refuse(ErrorCode::CoordinatorNotAvailable));
             }
-            waiting => queue.push_back(waiting),
+            waiting => self.waiting.entry(group_id.clone()).or_default().push_back(waiting),
+        }
+    }
+
+    /// Requests that wait for a write of their group wait no longer; deadlines do.
+    pub(in crate::coordinator::group) fn refuse_waiting(&mut self, ctx: &mut Context<'_>, group_id: &str, error: ErrorCode) {
+        let Some(queue) = self.waiting.get_mut(group_id) else { return };
+        queue.retain(|waiting| match waiting {
+            Waiting::Request { token, request, .. } => {
+                ctx.answer(*token, request.refuse(error));
+                false
+            }
+            Waiting::Expired(_) => true,
+        });
+        if queue.is_empty() {
+            self.waiting.remove(group_id);
         }
     }
 
