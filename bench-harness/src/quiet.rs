@@ -17,7 +17,7 @@ use crate::latency::Latency;
 pub struct Quiet {
     /// Windows in which nothing was taken.
     pub windows: u64,
-    /// Of so many; the first one and the last one never count, because a neighbour is not known.
+    /// Of so many.
     pub of: u64,
     /// Milliseconds of each.
     pub window_ms: u64,

@@ -59,9 +59,13 @@ fn a_sound_server_gets_a_valid_result_with_every_record_accounted_for() {
         let open = r.latency(Metric::ProduceResponse).expect("timed");
         assert_eq!(open.count(), r.measured.latency[&Metric::ProduceService].count(), "both sides of the same records");
         assert_eq!(r.measured.latency[&Metric::E2eResponse].count(), r.delivery.consumers.iter().map(|c| c.received).sum::<u64>());
+        assert!(!set.contains(&"load.rate=max") || r.generator.quiet.is_none(), "a closed loop has nothing to be late for");
         if !set.contains(&"load.rate=max") {
             assert_eq!(r.delivery.produced, 2000, "{set:?}: an open schedule is kept whatever happens");
             assert_eq!(open.count(), 2000, "{set:?}");
+            // All of the one second or nothing of it; a host that tells nothing of steal has none.
+            let quiet = r.generator.quiet.clone().unwrap_or_default();
+            assert!(quiet.windows <= quiet.of && quiet.of <= 1 && quiet.deadlines == quiet.windows * 2000, "{set:?}: {quiet:?}");
         }
         let windows: u64 = r.timeline.iter().filter_map(|w| w.latency.get(&Metric::ProduceResponse)).map(|l| l.count()).sum();
         assert_eq!(windows, r.delivery.acked, "{set:?}: the time line holds every record");

@@ -50,6 +50,16 @@ fn what_every_command_writes_is_as_the_schema_has_it() {
         written(dir.path(), arguments, to_file)
     };
     std::thread::scope(|scope| {
+        scope.spawn(|| hold("host", &of(&["host"], false)));
+        scope.spawn(|| hold("pacing", &of(&["host", "--pacing", "1000", "--seconds", "1"], false)));
+        scope.spawn(|| {
+            let dir = tempfile::tempdir().expect("a directory");
+            let out = dir.path().join("history.json");
+            let mut history = Command::new(env!("CARGO_BIN_EXE_coreline-bench"));
+            history.args(["history", concat!(env!("CARGO_MANIFEST_DIR"), "/baseline"), "--json"]).arg(&out);
+            assert!(history.output().expect("the binary runs").status.success());
+            hold("history", &serde_json::from_slice(&std::fs::read(&out).expect("written")).expect("JSON"));
+        });
         let run = scope.spawn(|| of(&[&["run", "end-to-end", "--target", &fake][..], &SHORT].concat(), true));
         let rates = ["--min-rate", "500", "--max-rate", "500", "--trial", "1", "--trial-warmup", "0"];
         let slo = ["slo", "end-to-end", "--target", &fake, "--objective", "p50(e2e) <= 10s and errors == 0"];
@@ -100,14 +110,6 @@ fn what_every_command_writes_is_as_the_schema_has_it() {
             assert!(!all.is_empty() && all.iter().all(|one| level(one) == 20), "{list}: {levels}");
         }
     });
-    let dir = tempfile::tempdir().expect("a directory");
-    let out = dir.path().join("history.json");
-    let mut history = Command::new(env!("CARGO_BIN_EXE_coreline-bench"));
-    history.args(["history", concat!(env!("CARGO_MANIFEST_DIR"), "/baseline"), "--json"]).arg(&out);
-    assert!(history.output().expect("the binary runs").status.success());
-    hold("history", &serde_json::from_slice(&std::fs::read(&out).expect("written")).expect("JSON"));
-    hold("host", &of(&["host"], false));
-    hold("pacing", &of(&["host", "--pacing", "1000", "--seconds", "1"], false));
     let printed = of(&["schema"], false);
     assert_eq!(printed, serde_json::from_str::<Value>(schema_check::TEXT).expect("JSON"), "`schema` prints the committed file");
 }

@@ -62,6 +62,9 @@ pub(super) struct Outcome {
     pub(super) preload_errors: BTreeMap<String, u64>,
 }
 
+/// Nanoseconds of the drain that are enough of a neighbour for the last second: several ticks, at which steal is counted.
+const NEIGHBOUR_NS: u64 = 50_000_000;
+
 /// How long a run goes on.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Length {
@@ -173,6 +176,7 @@ impl<'a> Conductor<'a> {
                 return Err(BenchError::target(self.target.bootstrap(), why));
             }
         }
+        self.out.sieve.reading(steal_ticks(&self.plan.scenario.generator.cpus));
         self.shared.start_at(now_ns() + LEAD_NS);
         self.shared.answered_ns.store(now_ns() + LEAD_NS, Ordering::Relaxed);
         Ok(())
@@ -195,7 +199,9 @@ impl<'a> Conductor<'a> {
         let now = now_ns();
         let start = self.shared.start_ns();
         let second = (now.saturating_sub(start) / SECOND) as u32;
-        self.read_steal(second, now.saturating_sub(start) % SECOND);
+        if now >= start {
+            self.read_steal(second, (now - start) % SECOND);
+        }
         // A second is shown a moment after it is over, once the threads have handed it over.
         while self.shown < second && now > start + u64::from(self.shown + 1) * SECOND + SECOND / 10 {
             let (counts, latency) = self.out.timeline.second(self.shown);
@@ -228,11 +234,12 @@ impl<'a> Conductor<'a> {
         true
     }
 
-    /// Reads the steal counter once a second, when it has begun: `into_ns` ago. What was not read in time stays unread.
+    /// Reads the steal counter once a second, when it has begun: `into_ns` ago. What was not read in time stays unread. The first reading of all was
+    /// before the first second, so that the window in front of that one is the lead.
     fn read_steal(&mut self, second: u32, into_ns: u64) {
         let sieve = &mut self.out.sieve;
-        while sieve.readings() <= second as usize {
-            let in_time = sieve.readings() == second as usize && into_ns < SECOND / 2;
+        while sieve.readings() <= second as usize + 1 {
+            let in_time = sieve.readings() == second as usize + 1 && into_ns < SECOND / 2;
             sieve.reading(if in_time { steal_ticks(&self.plan.scenario.generator.cpus) } else { None });
         }
     }
@@ -340,6 +347,10 @@ impl<'a> Conductor<'a> {
         self.enter(if go_on { "drain" } else { "" }, if go_on { to } else { now });
         if go_on {
             self.drain(at(to) + u64::from(s.drain_s) * SECOND);
+            if self.out.sieve.readings() == to as usize + 2 && now_ns() >= at(to) + NEIGHBOUR_NS {
+                // What was taken in the last second has shown by now.
+                self.out.sieve.reading(steal_ticks(&s.generator.cpus));
+            }
             let now = self.second_now();
             self.enter("", now.max(to));
         }

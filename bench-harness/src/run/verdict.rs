@@ -86,7 +86,8 @@ pub(super) fn quiet(outcome: &mut Outcome) -> Option<Quiet> {
     let mut sieve = std::mem::take(&mut outcome.sieve);
     let mut timed = false;
     for (second, errors) in outcome.timeline.each(Metric::Lateness, from, to) {
-        sieve.window(second as usize, errors.clone());
+        // Before the first second there was the lead.
+        sieve.window(second as usize + 1, errors.clone());
         timed = true;
     }
     sieve.finish(1_000).filter(|_| timed)
