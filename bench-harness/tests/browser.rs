@@ -134,7 +134,7 @@ fn sample_levels() -> CompareResult {
     result.blocks = percents.iter().flat_map(|percent| result.blocks.iter().map(|block| on(block, *percent)).collect::<Vec<_>>()).collect();
     let latency = std::mem::take(&mut result.latency);
     let at = percents.map(|percent| Level { percent, rate: f64::from(percent) * 1234.0, latency: latency.clone() }).to_vec();
-    result.levels = Some(Levels { capacity: [123_400.0, 234_500.0], slower: Side::A, capacity_blocks: Vec::new(), at });
+    result.levels = Some(Levels { capacity: [123_400.0, 234_500.0], slower: Side::A, at });
     result.notes = vec!["4 pairs of 4 s".into()];
     result
 }
@@ -182,6 +182,7 @@ fn sample_compare() -> CompareResult {
         complaints: Vec::new(),
         notes: Vec::new(),
         levels: None,
+        capacity_blocks: Vec::new(),
         tool_sha256: None,
         rows: vec![row("produce p99 us", Better::Lower), row("acknowledged records/s", Better::Higher)],
         latency: BTreeMap::from([(Metric::ProduceResponse, [latency(1000, 5000), latency(300, 5000)])]),

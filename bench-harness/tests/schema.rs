@@ -103,7 +103,7 @@ fn what_every_command_writes_is_as_the_schema_has_it() {
         let fifth = capacity.as_f64().map(|capacity| (capacity * 0.2).round());
         assert!(at["percent"] == 20 && at["rate"].as_f64() == fifth && at["latency"]["produce_response"].is_array(), "{at}, {capacity}");
         assert!(has(&levels, "produce p50 us"), "{}", levels["rows"]);
-        assert_eq!(levels["levels"]["capacity_blocks"].as_array().map(Vec::len), Some(2));
+        assert_eq!(levels["capacity_blocks"].as_array().map(Vec::len), Some(2));
         for list in ["blocks", "rows"] {
             let all = levels[list].as_array().expect("a list");
             let level = |one: &Value| if list == "rows" { one["level"].clone() } else { one["block"]["level"].clone() };

@@ -24,12 +24,10 @@ pub(super) const CAPACITY_ORDER: [Side; 4] = [Side::A, Side::B, Side::B, Side::A
 /// What the targets can do, and what they were loaded with.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Levels {
-    /// Records per second that A and B acknowledged in a closed loop: geometric means of the blocks below.
+    /// Records per second that A and B acknowledged in a closed loop: geometric means of `capacity_blocks` of the comparison.
     pub capacity: [f64; 2],
     /// The target with the smaller one.
     pub slower: Side,
-    /// The blocks of it.
-    pub capacity_blocks: Vec<Measured>,
     /// The loads, ascending.
     pub at: Vec<Level>,
 }

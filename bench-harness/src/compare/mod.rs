@@ -127,6 +127,9 @@ pub struct CompareResult {
     /// Capacity of both, and the loads that were measured as shares of it; `None` when the comparison had no levels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub levels: Option<Levels>,
+    /// The blocks that told the capacity, in order; they count nowhere else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capacity_blocks: Vec<Measured>,
     /// Ratios, in the order of a report.
     pub rows: Vec<Row>,
     /// Latency of all of A's and all of B's blocks together; of a comparison with levels each level has its own.
@@ -236,7 +239,7 @@ impl InTurns<'_> {
         })?;
         let at = levels::levels_of(capacity[slower as usize], &self.plan.levels);
         let loads: Vec<(u32, Scenario)> = at.iter().map(|level| (level.percent, levels::loaded(scenario, Some(level.rate)))).collect();
-        collected.levels = Some(Levels { capacity, slower, capacity_blocks: Vec::new(), at });
+        collected.levels = Some(Levels { capacity, slower, at });
         // Every pair at every level before the next pair, so that a drift of the machine falls on all of them.
         let all: Vec<Block> = blocks(self.plan.pairs, self.plan.noise_pairs).collect();
         for pair in all.chunks(2) {
@@ -367,7 +370,8 @@ impl Collected {
             durability: self.durability,
             complaints: against,
             notes,
-            levels: self.levels.map(|levels| Levels { capacity_blocks: self.capacity_blocks, ..levels }),
+            levels: self.levels,
+            capacity_blocks: self.capacity_blocks,
             a,
             b,
             kept,
@@ -397,8 +401,9 @@ fn notes(scenario: &Scenario, plan: &Plan, kept: bool, targets: &[TargetInfo; 2]
     let (pairs, seconds, warm) = GOOD;
     let mut notes = Vec::new();
     if plan.pairs < pairs || scenario.duration_s < seconds {
+        let plural = if plan.pairs == 1 { "" } else { "s" };
         notes.push(format!(
-            "{} pairs of {} s: small differences need {pairs} pairs of {seconds} s and more",
+            "{} pair{plural} of {} s: small differences need {pairs} pairs of {seconds} s and more",
             plan.pairs, scenario.duration_s
         ));
     }
