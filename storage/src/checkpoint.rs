@@ -153,6 +153,11 @@ impl CheckpointFile {
         TableHead { sequence, name: self.name.clone(), covers: Some(covers) }
     }
 
+    /// Its name: `base`, or a journal's id.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Sequence of the newest content, 0 when there is none.
     pub fn sequence(&self) -> u64 {
         self.sequence

@@ -406,6 +406,9 @@ async fn write_table<D: Disk>(
     let encode = move || checkpoint::encode(&head, entries.iter().map(|(tp, entry)| (*tp, entry)));
     let content = if store.logs.borrow().len() <= LOGS_PER_TURN { encode() } else { store.disk.compute(encode).await };
     let written = file.write(&store.disk, sequence, &content).await;
+    if written.is_ok() {
+        store.journal.note_table(sequence);
+    }
     if let Err(error) = &written
         && !is_full_before_rename(error)
     {

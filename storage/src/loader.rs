@@ -120,24 +120,32 @@ pub(crate) struct Coverage {
     base: u64,
     /// `None` when a table is of a version that does not say.
     covers: Option<Vec<Covered>>,
+    /// The tables of journals, with their sequences.
+    tables: Vec<(JournalId, u64)>,
 }
 
 impl Coverage {
     /// Of the tables that count, `base` among them.
     pub(crate) fn new<'a>(base: &CheckpointFile, tables: impl Iterator<Item = &'a CheckpointFile>) -> Coverage {
         let mut covers = base.covers().map(<[Covered]>::to_vec);
+        let mut named = Vec::new();
         for table in tables.filter(|table| table.sequence() > base.sequence()) {
             covers = covers.zip(table.covers()).map(|(all, some)| [&all, some].concat());
+            named.extend(JournalId::parse(table.name()).map(|id| (id, table.sequence())));
         }
-        Coverage { base: base.sequence(), covers }
+        Coverage { base: base.sequence(), covers, tables: named }
     }
 
-    /// Refuses tables that are older than a journal: it was opened behind a newer base, or has given up frames that no table makes needless.
+    /// Refuses tables that are older than a journal: it was opened behind a newer base, knows a newer table of its own, or has given up frames that no table
+    /// makes needless.
     pub(crate) fn check(&self, dir: &DataDir, id: JournalId, replayed: &ReplayReport) -> Result<(), StorageError> {
         let tables = checkpoint_dir(dir);
         let (path, newest, why) = if replayed.base_table > self.base {
             let newest = format!("begins behind table {}", replayed.base_table);
             (tables.join(BASE_NAME), newest, format!("it has sequence {}", self.base))
+        } else if let Some(found) = self.older_than(id, replayed.newest_table) {
+            let newest = format!("knows table {}", replayed.newest_table);
+            (tables.join(checkpoint::journal_table_name(id)), newest, format!("it has sequence {found}"))
         } else {
             let covers = |c: &Covered| {
                 c.journal == id.0
@@ -156,6 +164,12 @@ impl Coverage {
             dir.journal(id).display()
         );
         Err(StorageError::corrupt(&path, None, why))
+    }
+
+    /// The sequence of a journal's table, or 0 without one, where that is older than `newest` and no later recovery has taken its place.
+    fn older_than(&self, id: JournalId, newest: u64) -> Option<u64> {
+        let found = self.tables.iter().find(|(journal, _)| *journal == id).map_or(0, |(_, sequence)| *sequence);
+        (newest > self.base && newest > found).then_some(found)
     }
 }
 

@@ -384,6 +384,38 @@ fn the_removal_of_many_logs_keeps_no_append_waiting() {
     });
 }
 
+/// Tables in whose place stand older ones of their own, from before a log start was moved; the journal has given nothing up since.
+#[test]
+fn a_moved_log_start_does_not_go_back_with_older_tables() {
+    block_on(async {
+        let disk = disk();
+        let store = open(&disk).await;
+        let mut older = Vec::new();
+        beside(&store, async {
+            let log = store.open_log(tp(0), LogConfig::default()).await.unwrap();
+            for _ in 0..10 {
+                append(&log, 100).await;
+            }
+            until(|| store.stats().dirty_logs == 0 && store.stats().journal.oldest > store.stats().journal.newest).await;
+            older.extend(
+                disk.files().into_iter().filter(|path| path.starts_with(dir().checkpoints())).map(|p| (p.clone(), disk.peek(&p).unwrap())),
+            );
+            for before in [3, 5, 7] {
+                log.delete_records(before).await.unwrap();
+            }
+            store.shutdown().await.unwrap();
+        })
+        .await;
+        let whole = disk.crash(0, CrashMode::KeepAll);
+        assert!(recover(&whole, &dir(), &|_| true, 0).await.is_ok());
+        for (path, bytes) in older.iter().filter(|(path, _)| !path.ends_with("base.a") && !path.ends_with("base.b")) {
+            disk.write_file(path, bytes).await.unwrap();
+        }
+        let refused = recover(&disk, &dir(), &|_| true, 0).await.unwrap_err().to_string();
+        assert!(refused.contains("older copy") && refused.contains("knows table"), "{refused}");
+    });
+}
+
 #[test]
 fn epochs_are_kept_through_a_restart() {
     block_on(async {

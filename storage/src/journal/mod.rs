@@ -87,6 +87,8 @@ struct State<D: Disk> {
     /// Frames up to here shall become durable without more being said.
     durable_wanted: u64,
     flush_running: bool,
+    /// Sequence of the newest checkpoint table of this journal.
+    table: u64,
     costs: Costs,
     running: bool,
     closed: bool,
@@ -114,6 +116,7 @@ impl<D: Disk> Journal<D> {
             marks: Marks::default(),
             durable_wanted: 0,
             flush_running: false,
+            table: 0,
             costs: opened.costs,
             running: false,
             closed: false,
@@ -244,6 +247,12 @@ impl<D: Disk> Journal<D> {
         state.retire_files();
         inner.work.notify();
         inner.progress.notify();
+    }
+
+    /// The checkpoint table of this journal with this sequence is durable: noted with what is written next of the journal's state, so that a start finds an
+    /// older copy of that table out.
+    pub fn note_table(&self, sequence: u64) {
+        self.0.state.borrow_mut().table = sequence;
     }
 
     /// Resolves when half of the bound is used, or a push was refused for want of space: the flusher should make room. Resolves at once while that holds.

@@ -34,10 +34,11 @@ const PROBE_ROUNDS: usize = 12;
 
 const STATE_NAME: &str = "journal";
 const STATE_KIND: SnapshotKind = *b"JRNL";
-/// 2: reached, base.
-const STATE_VERSION: u32 = 2;
-const STATE_BYTES: usize = 40;
-const STATE_BYTES_V1: usize = 24;
+/// 2: reached, base. 3: table.
+const STATE_VERSION: u32 = 3;
+const STATE_BYTES: usize = 48;
+/// Of versions 1 and 2.
+const STATE_BYTES_BEFORE: [usize; 2] = [24, 40];
 
 /// A file of the journal.
 pub(super) struct JournalFile<D: Disk> {
@@ -92,6 +93,8 @@ pub(super) struct JournalState {
     pub(super) reached: u64,
     /// Sequence of the checkpoint table `base` behind which this generation was opened; 0 when it is not known.
     pub(super) base: u64,
+    /// Sequence of the newest table of this journal that was durable when this was written; 0 when there was none.
+    pub(super) table: u64,
 }
 
 impl JournalState {
@@ -102,17 +105,19 @@ impl JournalState {
         out[16..24].copy_from_slice(&self.released.to_le_bytes());
         out[24..32].copy_from_slice(&self.reached.to_le_bytes());
         out[32..40].copy_from_slice(&self.base.to_le_bytes());
+        out[40..48].copy_from_slice(&self.table.to_le_bytes());
         out
     }
 
     fn decode(version: u32, bytes: &[u8]) -> Option<JournalState> {
-        let len = if version == 1 { STATE_BYTES_V1 } else { STATE_BYTES };
-        if bytes.len() != len {
+        let before = usize::try_from(version).ok().and_then(|version| STATE_BYTES_BEFORE.get(version.wrapping_sub(1)));
+        if bytes.len() != before.copied().unwrap_or(STATE_BYTES) {
             return None;
         }
-        // What version 1 does not have is 0: not known.
+        // What older versions do not have is 0: not known.
         let number = |index: usize| bytes.as_chunks::<8>().0.get(index).map_or(0, |eight| u64::from_le_bytes(*eight));
-        Some(JournalState { journal: number(0), generation: number(1), released: number(2), reached: number(3), base: number(4) })
+        let (journal, generation) = (number(0), number(1));
+        Some(JournalState { journal, generation, released: number(2), reached: number(3), base: number(4), table: number(5) })
     }
 
     /// Reads the state of the journal in `dir`; the flag says that one of its two copies is damaged, so that this may be the older one.
@@ -172,7 +177,7 @@ pub(super) async fn open<D: Disk>(disk: &D, dir: &Path, config: &JournalConfig) 
     // A damaged copy may have named the next generation: leave that one out.
     let raise = u64::from(!planted!(GenerationNotRaised));
     let generation = old.map_or(1, |(state, damaged)| state.generation + raise + u64::from(damaged));
-    let state = JournalState { journal, generation, released: 0, reached: 0, base: config.base_table };
+    let state = JournalState { journal, generation, released: 0, reached: 0, base: config.base_table, table: 0 };
     state_file.write(disk, STATE_VERSION, &state.encode()).await.inspect_err(|e| poison.set(e))?;
 
     let mut files = Files {
@@ -484,7 +489,8 @@ impl<D: Disk> Inner<D> {
         let state = self.state.borrow();
         let reached = if planted!(ReachedAhead) { state.frames.newest() } else { state.marks.completed() };
         let Identity { journal, generation } = self.identity;
-        JournalState { journal, generation, released: state.frames.space.released(), reached, base: self.config.base_table }
+        let (released, table) = (state.frames.space.released(), state.table);
+        JournalState { journal, generation, released, reached, base: self.config.base_table, table }
     }
 
     /// The first frame of a file is durable: from now on the loss of that file shows.
@@ -501,7 +507,7 @@ impl<D: Disk> Inner<D> {
     /// At the end: what was released is not read again, so that damage to it does no harm.
     async fn mark_released(&self, state_file: &mut SnapshotFile) -> StorageResult<()> {
         let state = self.state_now();
-        if state.released == 0 {
+        if state.released == 0 && state.table == 0 {
             return Ok(());
         }
         match state_file.write(&self.disk, STATE_VERSION, &state.encode()).await {

@@ -26,6 +26,7 @@ pub async fn replay<D: Disk>(disk: &D, dir: &Path, visit: Visit<'_>) -> StorageR
     let mut report = ReplayReport {
         generation: 0,
         base_table: 0,
+        newest_table: 0,
         released: Ticket(0),
         frames: 0,
         entries: 0,
@@ -56,10 +57,10 @@ pub async fn replay<D: Disk>(disk: &D, dir: &Path, visit: Visit<'_>) -> StorageR
             return Err(StorageError::corrupt(dir, None, why));
         }
         // The damaged copy was the newer one; the frames say what it said.
-        state = JournalState { generation, released: 0, reached: 0, base: 0, ..state };
+        state = JournalState { generation, released: 0, reached: 0, base: 0, table: 0, ..state };
         files.iter_mut().for_each(|f| f.state = state);
     }
-    (report.generation, report.base_table) = (state.generation, state.base);
+    (report.generation, report.base_table, report.newest_table) = (state.generation, state.base, state.table);
     Replay { dir, released: state.released, reached: state.reached, report, visit, entry: None, state_damaged }.read(files).await
 }
 

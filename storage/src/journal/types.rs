@@ -194,6 +194,8 @@ pub struct ReplayReport {
     pub generation: u64,
     /// Sequence of the checkpoint table `base` behind which that generation was opened; 0 when it is not known.
     pub base_table: u64,
+    /// Sequence of the newest checkpoint table that the journal knows of its own; 0 when it knows of none.
+    pub newest_table: u64,
     /// The newest frame known to be released in that generation.
     pub released: Ticket,
     /// Frames read.

@@ -181,18 +181,21 @@ fn the_newest_file_is_missed_when_another_ones_bytes_stand_in_its_place() {
 
 #[test]
 fn the_state_of_an_earlier_version_is_read() {
-    block_on(async {
-        let disk = disk(15);
-        fill(&disk, config(SyncMode::Dsync), 5, 100).await;
-        let state: Vec<u8> = [0xab_u64, 1, 2].iter().flat_map(|number| number.to_le_bytes()).collect();
-        for (name, sequence) in [("journal.a", 4), ("journal.b", 3)] {
-            let sealed = crate::snapshot_file::seal_envelope(*b"JRNL", 1, sequence, &state);
-            disk.write_file(&Path::new(DIR).join(name), &sealed).await.unwrap();
-        }
-        let (entries, report) = read_back(&disk, Path::new(DIR)).await;
-        assert_eq!((numbers(&entries), report.released, report.base_table), (vec![2, 3, 4], Ticket(2), 0));
-        assert_eq!(open(&disk, Path::new(DIR), config(SyncMode::Dsync)).await.generation(), 2);
-    });
+    // Journal, generation, released; with version 2 also reached and base.
+    for (version, numbers_of, base) in [(1, &[0xab_u64, 1, 2][..], 0), (2, &[0xab, 1, 2, 3, 9], 9)] {
+        block_on(async {
+            let disk = disk(15);
+            fill(&disk, config(SyncMode::Dsync), 5, 100).await;
+            let state: Vec<u8> = numbers_of.iter().flat_map(|number| number.to_le_bytes()).collect();
+            for (name, sequence) in [("journal.a", 4), ("journal.b", 3)] {
+                let sealed = crate::snapshot_file::seal_envelope(*b"JRNL", version, sequence, &state);
+                disk.write_file(&Path::new(DIR).join(name), &sealed).await.unwrap();
+            }
+            let (entries, report) = read_back(&disk, Path::new(DIR)).await;
+            assert_eq!((numbers(&entries), report.released, report.base_table, report.newest_table), (vec![2, 3, 4], Ticket(2), base, 0));
+            assert_eq!(open(&disk, Path::new(DIR), config(SyncMode::Dsync)).await.generation(), 2);
+        });
+    }
 }
 
 /// Each frame in turn, the first ones of the files too, while the released mark lies in the middle of a file.
