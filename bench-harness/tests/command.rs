@@ -57,6 +57,9 @@ fn wrong_input_ends_with_2_and_an_unreachable_target_with_3() {
     let file = dir.path().join("bad.toml");
     std::fs::write(&file, "title = \"x\"\nspeed = 5\n").expect("written");
     let file = file.to_str().expect("UTF-8");
+    let pipe = dir.path().join("pipe.toml");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).expect("made");
+    let pipe = pipe.to_str().expect("UTF-8");
     // Something that answers, but not as a Kafka listener does.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let web = listener.local_addr().expect("bound").to_string();
@@ -68,6 +71,7 @@ fn wrong_input_ends_with_2_and_an_unreachable_target_with_3() {
     for (args, code, wanted) in [
         (&["run", file][..], 2, "bad.toml:2: speed: unknown key"),
         (&["run", "no-such-scenario"], 2, "no scenario `no-such-scenario`"),
+        (&["run", pipe], 2, "pipe.toml: no regular file"),
         (&["run", "missing.toml"], 2, "missing.toml: No such file"),
         (&["run", "latency", "--set", "producers.count=0x"], 2, "producers.count on the command line"),
         (&["run", "latency", "--rate", "fast"], 2, "load.rate on the command line"),

@@ -36,7 +36,7 @@ pub struct History {
     pub schema: u32,
     /// Results that belong together.
     pub series: Vec<Series>,
-    /// Files of directories that are no results, each with why.
+    /// Files of directories that are no results, and directories that may not be read, each with why.
     pub skipped: Vec<(String, String)>,
 }
 
@@ -95,7 +95,7 @@ pub fn read(paths: &[PathBuf]) -> Result<History, BenchError> {
             continue;
         }
         let mut files = Vec::new();
-        list(path, DEPTH_MAX, &mut files).map_err(refuse)?;
+        list(path, DEPTH_MAX, &mut files, &mut skipped).map_err(refuse)?;
         for file in files {
             match read_one(&file) {
                 Ok(read) => all.push(read),
@@ -111,16 +111,23 @@ pub fn read(paths: &[PathBuf]) -> Result<History, BenchError> {
     Ok(History { schema: SCHEMA, series: series(all), skipped })
 }
 
-fn list(dir: &Path, depth: usize, out: &mut Vec<PathBuf>) -> Result<(), String> {
-    let said = |error: std::io::Error| format!("{}: {error}", dir.display());
-    let mut entries: Vec<PathBuf> = fs::read_dir(dir).map_err(said)?.flatten().map(|entry| entry.path()).collect();
+/// Every `.json` in a directory and below it; directories that may not be read are skipped like files that are no results.
+fn list(dir: &Path, depth: usize, out: &mut Vec<PathBuf>, skipped: &mut Vec<(String, String)>) -> Result<(), String> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) => {
+            skipped.push((dir.display().to_string(), error.to_string()));
+            return Ok(());
+        }
+    };
+    let mut entries: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     entries.sort();
     for path in entries {
         // Links to directories are not followed: they may lead back.
         let kind = fs::symlink_metadata(&path).map(|meta| meta.file_type());
         if kind.is_ok_and(|kind| kind.is_dir()) {
             if depth > 0 {
-                list(&path, depth - 1, out)?;
+                list(&path, depth - 1, out, skipped)?;
             }
         } else if path.extension().is_some_and(|e| e == "json") && path.is_file() {
             out.push(path);

@@ -39,7 +39,12 @@ pub fn load(name: &str, overrides: &Overrides) -> Result<Scenario, BenchError> {
         return Err(BenchError::Config(format!("no scenario `{name}`: `coreline-bench list` shows the names; a file ends in .toml")));
     }
     let read = |path: &Path| -> std::io::Result<String> {
-        let size = std::fs::metadata(path)?.len();
+        let meta = std::fs::metadata(path)?;
+        let size = meta.len();
+        if !meta.is_file() {
+            // A pipe would be waited for without an end.
+            return Err(std::io::Error::other("no regular file"));
+        }
         if size > FILE_BYTES_MAX {
             return Err(std::io::Error::other(format!("{size} bytes, at most {FILE_BYTES_MAX}")));
         }
