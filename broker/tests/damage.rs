@@ -360,7 +360,7 @@ fn a_start_without_a_journal_file_is_refused_after_a_kill() {
     }
     // The mark follows the first frame of a file by the time of a small write.
     let marked =
-        |file: &PathBuf| file.to_str().unwrap().contains("/journal.") && fs::read(file).is_ok_and(|b| b.len() == 72 && b[56..64] != [0; 8]);
+        |file: &PathBuf| file.to_str().unwrap().contains("/journal.") && fs::read(file).is_ok_and(|b| b.len() == 80 && b[56..64] != [0; 8]);
     let deadline = Instant::now() + common::PATIENCE;
     while !files(&good.path().join("journal")).iter().any(marked) {
         assert!(Instant::now() < deadline, "no mark in the journal's state:\n{}", broker.log.text());
