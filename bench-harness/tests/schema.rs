@@ -84,14 +84,14 @@ fn what_every_command_writes_is_as_the_schema_has_it() {
         assert!(slo["trials"].as_array().is_some_and(|trials| !trials.is_empty()), "{slo}");
         let failing = failing.join().expect("ran");
         hold("slo", &failing);
-        let ended = failing["ended"].as_str().is_some_and(|why| why.contains("no answer for 1 s"));
+        let ended = failing["ended"].as_str().is_some_and(|why| why.contains("no answer for "));
         assert!(ended && failing["trials"].as_array().map(Vec::len) == Some(1), "{failing}");
         let compare = compare.join().expect("ran");
         hold("compare", &compare);
         assert_eq!(compare["blocks"].as_array().map(Vec::len), Some(2));
         let has =
             |result: &Value, figure: &str| result["rows"].as_array().is_some_and(|rows| rows.iter().any(|row| row["figure"] == figure));
-        for figure in ["acknowledged records/s", "produce p50 us", "e2e p99 us"] {
+        for figure in ["acknowledged records/s", "produce p50 us", "e2e p50 us"] {
             assert!(has(&compare, figure), "{figure}: {}", compare["rows"]);
         }
         let sum = compare["tool_sha256"].as_str().unwrap_or_default();
@@ -100,7 +100,7 @@ fn what_every_command_writes_is_as_the_schema_has_it() {
         hold("compare", &levels);
         let at = &levels["levels"]["at"][0];
         let capacity = &levels["levels"]["capacity"][usize::from(levels["levels"]["slower"] == "B")];
-        let fifth = capacity.as_f64().map(|capacity| (capacity * 0.2).round());
+        let fifth = capacity.as_f64().map(|capacity| (capacity * 20.0 / 100.0).round());
         assert!(at["percent"] == 20 && at["rate"].as_f64() == fifth && at["latency"]["produce_response"].is_array(), "{at}, {capacity}");
         assert!(has(&levels, "produce p50 us"), "{}", levels["rows"]);
         assert_eq!(levels["capacity_blocks"].as_array().map(Vec::len), Some(2));
