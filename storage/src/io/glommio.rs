@@ -165,6 +165,10 @@ impl Disk for GlommioDisk {
         self.0.probe.alignment
     }
 
+    fn durable_write_is_one_request(&self) -> Option<bool> {
+        self.0.probe.durable_write_is_one_request()
+    }
+
     fn buffer(&self, len: usize) -> DmaBuffer {
         let mut buffer = self.buffer_for_overwrite(len);
         buffer.as_bytes_mut().fill(0);

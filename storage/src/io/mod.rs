@@ -185,6 +185,10 @@ pub trait Disk: Clone + 'static {
 
     /// Alignment in bytes of positions and lengths of direct I/O, a power of two, at least 4096.
     fn alignment(&self) -> usize;
+    /// Whether a write that is durable by itself (`O_DSYNC`) is one request to the device, without a flush behind it; `None` when that cannot be told.
+    fn durable_write_is_one_request(&self) -> Option<bool> {
+        None
+    }
     /// A zero-filled buffer; `len` is a multiple of the alignment.
     fn buffer(&self, len: usize) -> Self::Buffer;
     /// Like `buffer` with unspecified content (perhaps of an earlier buffer): the caller fills every byte it writes.

@@ -27,6 +27,8 @@ pub struct DiskProbe {
     pub reported: Option<(u32, u32)>,
     /// Whether the block queue has FUA (a durable write without a separate flush); `None` when it cannot be told.
     pub fua: Option<bool>,
+    /// Whether the device keeps writes in a volatile cache (`queue/write_cache` says "write back"); `None` when it cannot be told.
+    pub volatile_cache: Option<bool>,
 }
 
 impl DiskProbe {
@@ -42,7 +44,18 @@ impl DiskProbe {
             );
             return Err(io::Error::new(io::ErrorKind::Unsupported, why));
         }
-        Ok(DiskProbe { root: root.to_path_buf(), alignment: offset.max(ALIGNMENT_MIN), reported, fua: fua(root) })
+        let fua = queue(root, "fua").map(|text| text.trim() == "1");
+        let volatile_cache = queue(root, "write_cache").map(|text| text.trim() == "write back");
+        Ok(DiskProbe { root: root.to_path_buf(), alignment: offset.max(ALIGNMENT_MIN), reported, fua, volatile_cache })
+    }
+
+    /// Whether a write that is durable by itself is one request: the device has FUA, or no cache that would have to be flushed.
+    pub fn durable_write_is_one_request(&self) -> Option<bool> {
+        match (self.fua, self.volatile_cache) {
+            (Some(true), _) | (_, Some(false)) => Some(true),
+            (Some(false), Some(true)) => Some(false),
+            _ => None,
+        }
     }
 }
 
@@ -74,17 +87,30 @@ fn statx_dio(path: &Path) -> io::Result<Option<(u32, u32)>> {
     Ok((out.stx_mask & libc::STATX_DIOALIGN != 0).then_some((out.stx_dio_mem_align, out.stx_dio_offset_align)))
 }
 
-/// `queue/fua` of the device below `root`; for a partition, of its parent.
-fn fua(root: &Path) -> Option<bool> {
+/// What the block queue of the device below `root` says of itself; for a partition, its parent's.
+fn queue(root: &Path, attribute: &str) -> Option<String> {
     let dev = std::fs::metadata(root).ok()?.dev();
     let node = PathBuf::from(format!("/sys/dev/block/{}:{}", libc::major(dev), libc::minor(dev)));
-    let text = std::fs::read_to_string(node.join("queue/fua")).or_else(|_| std::fs::read_to_string(node.join("../queue/fua")));
-    text.ok().map(|text| text.trim() == "1")
+    let found = ["queue", "../queue"].map(|queue| std::fs::read_to_string(node.join(queue).join(attribute)).ok());
+    found.into_iter().flatten().next()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_durable_write_is_one_request_with_fua_or_without_a_cache() {
+        let probe = |fua, volatile_cache| {
+            let root = PathBuf::from("/");
+            DiskProbe { root, alignment: 4096, reported: None, fua, volatile_cache }.durable_write_is_one_request()
+        };
+        assert_eq!(probe(Some(true), Some(true)), Some(true));
+        assert_eq!(probe(Some(false), Some(false)), Some(true), "nothing to flush");
+        assert_eq!(probe(Some(false), Some(true)), Some(false));
+        assert_eq!(probe(Some(false), None), None);
+        assert_eq!(probe(None, Some(true)), None, "a network file system has no queue");
+    }
 
     #[test]
     fn a_directory_has_an_alignment_of_at_least_a_page() {

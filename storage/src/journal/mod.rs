@@ -23,6 +23,7 @@ mod recycle;
 mod replay;
 pub(crate) mod signal;
 mod space;
+mod sync_mode;
 #[cfg(test)]
 mod tests;
 mod types;

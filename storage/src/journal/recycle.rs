@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::costs::Costs;
-use super::{Identity, Inner, JournalConfig, JournalStats, SyncMode};
+use super::{Identity, Inner, JournalConfig, JournalStats, SyncMode, sync_mode};
 use crate::claims::Claims;
 use crate::error::{StorageError, StorageResult};
 use crate::io::{Disk, DiskBuffer, DiskFile, OpenMode, Poison};
@@ -29,8 +29,6 @@ const STEPS_AHEAD: usize = 8;
 const FULL_RETRY: Duration = Duration::from_secs(1);
 /// How often it is said that there is still no space.
 const FULL_SAID_EVERY: Duration = Duration::from_secs(60);
-/// Rounds of each mode when probing.
-const PROBE_ROUNDS: usize = 12;
 
 const STATE_NAME: &str = "journal";
 const STATE_KIND: SnapshotKind = *b"JRNL";
@@ -217,7 +215,7 @@ pub(super) async fn open<D: Disk>(disk: &D, dir: &Path, config: &JournalConfig) 
     }
     let mut costs = Costs::default();
     let mode = match config.sync_mode {
-        SyncMode::Probe => probe_mode(disk, &plain[0].0, poison, &mut costs).await?,
+        SyncMode::Probe => sync_mode::probe(disk, &plain[0].0, poison, &mut costs).await?,
         chosen => chosen,
     };
     for (file, prewritten) in plain {
@@ -238,30 +236,6 @@ pub(super) fn journal_id(dir: &Path) -> u64 {
     let name = dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let hashed = || name.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
     u64::from_str_radix(&name, 16).ok().filter(|_| name.len() == 16).unwrap_or_else(hashed)
-}
-
-/// Measures both modes on the first block of a file whose content is dead, and takes the one with the lower median.
-async fn probe_mode<D: Disk>(disk: &D, plain: &D::File, poison: &Poison, costs: &mut Costs) -> StorageResult<SyncMode> {
-    let dsync = disk.open(plain.path(), OpenMode::ReadWriteDsync).await?;
-    let block = Rc::new(disk.buffer(disk.alignment()));
-    let (mut dsync_times, mut flush_times) = (Vec::new(), Vec::new());
-    for _ in 0..PROBE_ROUNDS {
-        let start = disk.now();
-        poison.guard(dsync.write_at(block.clone(), 0).await)?;
-        let middle = disk.now();
-        poison.guard(plain.write_at(block.clone(), 0).await)?;
-        costs.plain.push(disk.now().saturating_sub(middle).as_nanos() as u64);
-        poison.guard(plain.sync().await)?;
-        dsync_times.push(middle.saturating_sub(start));
-        flush_times.push(disk.now().saturating_sub(middle));
-    }
-    dsync_times.sort();
-    flush_times.sort();
-    let (dsync, flush) = (dsync_times[PROBE_ROUNDS / 2], flush_times[PROBE_ROUNDS / 2]);
-    let (mode, times) = if dsync <= flush { (SyncMode::Dsync, dsync_times) } else { (SyncMode::Flush, flush_times) };
-    times.iter().for_each(|time| costs.durable.push(time.as_nanos() as u64));
-    tracing::info!(dsync_us = dsync.as_micros() as u64, flush_us = flush.as_micros() as u64, ?mode, "journal sync mode measured");
-    Ok(mode)
 }
 
 /// Writes and flushes the next step of zeros at `from`; returns how far the file is written now.
