@@ -1,8 +1,13 @@
 //! The process's log: one line per event on standard error, for people or as JSON, from a level on.
 //!
-//! Colours only when standard error is a terminal and `NO_COLOR` is not set. Timestamps are UTC with microseconds.
+//! Colours only when standard error is a terminal and `NO_COLOR` is not set. Timestamps are UTC with microseconds. The lines are written by a
+//! thread of their own.
+
+mod lines;
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Registry;
@@ -11,14 +16,35 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload::{self, Handle};
 
+use self::lines::Lines;
 use crate::config::Config;
 use crate::log_level::{self, Levels};
+
+/// The process's lines on their way out; empty where they are written at once.
+static LINES: OnceLock<Lines> = OnceLock::new();
+
+/// How long the end of the process waits for lines of the log that nobody takes.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Writes what of the log is on its way; before the process ends, or says something on standard error by itself.
+pub fn finish() {
+    if let Some(lines) = LINES.get() {
+        lines.finish(LAST_LINES);
+    }
+}
 
 /// Installs the log for the whole process. A second call does nothing (tests share a process).
 pub fn init(config: &Config) {
     let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let levels = Levels::new(level(&config.log_level));
-    let (dispatch, filter) = dispatch(&config.log_format, &levels, ansi, std::io::stderr);
+    let (dispatch, filter) = match Lines::start(std::io::stderr(), if config.log_format == "json" { missing_json } else { missing_human }) {
+        Ok(lines) => {
+            let lines = LINES.get_or_init(|| lines);
+            dispatch(&config.log_format, &levels, ansi, || lines.clone())
+        }
+        // Without a thread for it a shard may wait for its line; without a line nobody knows why the start fails.
+        Err(_) => dispatch(&config.log_format, &levels, ansi, std::io::stderr),
+    };
     // An error means that a log is installed already.
     if tracing::dispatcher::set_global_default(dispatch).is_ok() {
         log_level::install(levels, move |levels| {
@@ -26,6 +52,17 @@ pub fn init(config: &Config) {
             let _ = filter.reload(targets(levels));
         });
     }
+}
+
+/// The line that stands where lines were left out.
+fn missing_human(lines: u64) -> String {
+    format!("coreline: {lines} lines of the log are missing here: they came faster than they were taken\n")
+}
+
+/// The same as an object.
+fn missing_json(lines: u64) -> String {
+    let message = "lines of the log are missing here: they came faster than they were taken";
+    format!("{}\n", serde_json::json!({ "level": "WARN", "message": message, "missing": lines }))
 }
 
 /// The filter of these levels.

@@ -19,7 +19,9 @@ fn main() -> ExitCode {
     };
     logging::init(&config);
     preflight::set_huge_pages(config.runtime_huge_pages);
-    match shard::start::run(Arc::new(config)) {
+    let ended = shard::start::run(Arc::new(config));
+    logging::finish();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(fatal) => {
             eprintln!("coreline: {fatal}");

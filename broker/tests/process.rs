@@ -3,14 +3,16 @@
 
 mod common;
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::{Broker, PATIENCE, connect, correlation_id, dir, frame, read_frame, refused};
-use nix::sys::signal::Signal;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// ApiVersions, in the version that an old client would use.
 const API_VERSIONS: i16 = 18;
@@ -346,6 +348,62 @@ fn hostile_bytes_close_their_connection_and_nothing_else() {
         assert_eq!(broker.metric("coreline_handler_panics_total"), 0.0);
         broker.stop();
     });
+}
+
+/// A shard must not wait for whoever reads the log: standard error is a pipe of one page here, and nobody reads it for a while.
+#[test]
+fn a_log_that_nobody_reads_stops_nobody() {
+    both(|shards| {
+        let data = dir();
+        let mut command = common::command();
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--shards", shards, "--data-dir"])
+            .arg(data.path());
+        let mut child = command.spawn().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        fcntl(&stderr, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+        let mut lines = BufReader::new(stderr).lines().map(Result::unwrap);
+        let listening = lines.by_ref().find_map(|line| line.split_once("listening on ").map(|(_, addr)| addr.trim().to_string()));
+        let addr: SocketAddr = listening.expect("its address").parse().unwrap();
+        assert!(lines.any(|line| line.contains(" ready")));
+        // Each of these is a line; the pipe takes some thirty.
+        const HOSTILE: usize = 300;
+        for _ in 0..HOSTILE {
+            let mut stream = connect(addr);
+            let _ = stream.write_all(&0i32.to_be_bytes());
+            assert_eq!(read_frame(&mut stream), None);
+        }
+        let mut stream = connect(addr);
+        stream.write_all(&frame(API_VERSIONS, 99, 7, &[0])).unwrap();
+        assert_eq!(correlation_id(&read_frame(&mut stream).expect("an answer")), 7);
+        // What was said meanwhile is all there, in order, and so is the end.
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+        let rest: Vec<String> = lines.collect();
+        assert!(child.wait().unwrap().success());
+        assert_eq!(rest.iter().filter(|line| line.contains("a frame of 0 bytes")).count(), HOSTILE, "{}", rest.join("\n"));
+        assert!(rest.last().unwrap().contains(" stopped"), "{}", rest.join("\n"));
+    });
+}
+
+/// The same without an end of the silence: the process does not wait for it to end.
+#[test]
+fn a_log_that_is_never_read_does_not_hold_up_the_end() {
+    let data = dir();
+    let mut command = common::command();
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--set", "log.level=trace", "--data-dir"])
+        .arg(data.path());
+    let mut child = command.spawn().unwrap();
+    let stderr = child.stderr.take().unwrap();
+    fcntl(&stderr, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+    let mut lines = BufReader::new(stderr).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains(" ready")));
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+    let (ended, end) = std::sync::mpsc::channel();
+    std::thread::spawn(move || ended.send(child.wait().unwrap()));
+    let status = end.recv_timeout(PATIENCE).expect("the process ends");
+    assert!(status.success(), "{status}");
+    drop(lines);
 }
 
 #[test]
