@@ -20,13 +20,17 @@ pub const SHARD_REQUEST_BYTES_MAX: usize = 512 * 1024 * 1024;
 pub const REQUESTS_PER_TURN: usize = 32;
 /// Largest step of one `sendfile`, in bytes.
 pub const SENDFILE_STEP_BYTES: usize = 256 * 1024;
+/// The same while a write or flush of a journal is in flight: who waits for it is answered behind the step.
+pub const SENDFILE_SHORT_STEP_BYTES: usize = 64 * 1024;
 /// Bytes of a segment file brought into the page cache by one piece of work of the read-ahead threads.
 pub const READ_WINDOW_BYTES: u64 = 1024 * 1024;
 /// Bytes that a read-ahead thread asks the device for at once: a journal's write waits behind what the device is already doing.
 pub const READ_PIECE_BYTES: u64 = 128 * 1024;
-/// How long a read-ahead thread waits, before such a piece, for writes of the journal that are in flight; then it reads all the same, so that
-/// a producer that never pauses leaves consumers of old records at least 128 KiB in this time and thread.
-pub const READ_GIVES_WAY: std::time::Duration = std::time::Duration::from_millis(1);
+/// While writes of the journal are in flight, a read-ahead thread begins one such piece in this time: what consumers of old records get beside a
+/// producer that never pauses, 64 MiB/s for each thread.
+pub const READ_PIECE_EVERY: std::time::Duration = std::time::Duration::from_millis(2);
+/// The longest that a piece waits for a write in flight, when the pieces before it came earlier than that; then it is read all the same.
+pub const READ_GIVES_WAY_MAX: std::time::Duration = std::time::Duration::from_millis(50);
 /// How often it looks whether they are done.
 pub const READ_GIVES_WAY_STEP: std::time::Duration = std::time::Duration::from_micros(50);
 /// How far ahead of a sequential reader its file is read, in bytes, as far as the budget of the process goes.
@@ -49,6 +53,10 @@ pub const HELD_CONNECTIONS_MAX: i64 = 1024;
 pub const LISTEN_BACKLOG_MIN: i32 = 1024;
 /// How long a start waits for its address to be released by a process that has just ended; then the address is in use.
 pub const ADDRESS_RELEASE: std::time::Duration = std::time::Duration::from_millis(500);
+/// Lines of the log that may wait to be written; what comes beyond is left out, and its number is written.
+pub const LOG_QUEUE_LINES_MAX: usize = 4096;
+/// The same in bytes.
+pub const LOG_QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of an admin request's head; more is answered with 431.
 pub const ADMIN_HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Admin connections at once; more are closed at once.

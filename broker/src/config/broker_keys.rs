@@ -254,7 +254,8 @@ settings! {
         journal_max_bytes: i64 =
             "journal.max.bytes" => Spec::new("536870912").at_least(192 * 1024).unit(Unit::Bytes);
         /// How the journal makes its writes durable: `fua` by writes that are durable by themselves (`O_DSYNC`), `flush` by writes and shared
-        /// flushes; `probe` measures both when the journal opens and takes the faster.
+        /// flushes; `probe` measures both when the journal opens and takes the faster, but flushes where the device has a volatile cache and no FUA,
+        /// unless that takes more than twice as long.
         journal_sync_mode: String = "journal.sync.mode" => Spec::new("probe").one_of(&["probe", "fua", "flush"]);
         /// Memory per shard for records that are not in their segment files yet; at the bound appends wait for the flusher.
         tail_memory_bytes: i64 =
@@ -287,6 +288,9 @@ settings! {
         /// How long a task may run before the executor looks at its rings again. The default never fires: work gives way by itself.
         /// Shorter times than the lower bound lose wake-ups under contention (`broker/tests/contention.rs`).
         runtime_preempt_timer_ms: i64 = "runtime.preempt.timer.ms" => Spec::new("3600000").range(1_000, 3_600_000).unit(Unit::Ms);
+        /// CPU time in microseconds for which a shard runs before other threads of its core are considered, and its kernel workers with it. Shorter than
+        /// the kernel's own (about 3 ms) it wakes up at once where other threads run for longer. Linux 6.12 and later; 0 leaves it as it is.
+        runtime_shard_slice_us: i32 = "runtime.shard.slice.us" => Spec::new("100").range(0, 100_000);
         /// A shard that has work and does not turn for this long ends the process, so that its partitions do not go dark; 0 for never.
         runtime_watchdog_ms: i64 = "runtime.watchdog.ms" => Spec::new("60000").at_least(0).unit(Unit::Ms);
         /// Longest time in microseconds that a core may take to wake from idle, held in /dev/cpu_dma_latency while the broker runs; 0 keeps all

@@ -3,7 +3,9 @@
 //! Work is cut into windows of a file. What a consumer waits for goes first; what it will want next is read ahead within a budget of bytes, and
 //! left out beyond it. Whoever wants a window that is in work waits for that work: consumers at the same place share one read, on whichever
 //! shards they are. The device is asked for small pieces, and for none while a write of a journal is in flight: what producers wait for goes before
-//! what consumers of old records wait for, up to a bound. Nothing is locked for records that are in the page cache while no window is in work.
+//! what consumers of old records wait for, as far as `patience` goes. Nothing is locked for records that are in the page cache while no window is in work.
+
+mod patience;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -11,7 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use coreline_storage::io::JournalIo;
 use futures_channel::oneshot;
@@ -20,8 +22,9 @@ use nix::errno::Errno;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::sys::sendfile::sendfile64;
 
+use self::patience::Patience;
 use crate::handler::SendSource;
-use crate::limits::{READ_GIVES_WAY, READ_GIVES_WAY_STEP, READ_PIECE_BYTES, READ_WINDOW_BYTES, SENDFILE_STEP_BYTES};
+use crate::limits::{READ_GIVES_WAY_STEP, READ_PIECE_BYTES, READ_WINDOW_BYTES, SENDFILE_STEP_BYTES};
 use crate::sys;
 
 /// An open segment file.
@@ -160,9 +163,11 @@ impl ReadAhead {
         sys::lower_this_thread();
         // Pages sent to /dev/null are waited for and not copied.
         let null = File::options().write(true).open("/dev/null").ok();
+        let mut patience = Patience::new(Instant::now());
         loop {
             let (window, file, from, to) = self.next();
-            let outcome = read_in(file.as_fd(), from, to, null.as_ref());
+            patience.window(Instant::now());
+            let outcome = read_in(file.as_fd(), from, to, null.as_ref(), &mut patience);
             if let Err(error) = outcome {
                 tracing::error!(position = from, %error, "a segment file cannot be read");
             }
@@ -219,11 +224,11 @@ impl Job {
 }
 
 /// Reads a range into the page cache; returns when all of it is there. Stops at the end of the file without an error.
-fn read_in(file: BorrowedFd<'_>, from: u64, to: u64, null: Option<&File>) -> Result<(), Errno> {
+fn read_in(file: BorrowedFd<'_>, from: u64, to: u64, null: Option<&File>, patience: &mut Patience) -> Result<(), Errno> {
     let mut at = from;
     while at < to {
         let end = to.min(at + READ_PIECE_BYTES);
-        give_way(JournalIo::in_flight, READ_GIVES_WAY);
+        give_way(JournalIo::in_flight, patience);
         if !read_piece(file, at, end, null)? {
             break;
         }
@@ -232,13 +237,14 @@ fn read_in(file: BorrowedFd<'_>, from: u64, to: u64, null: Option<&File>) -> Res
     Ok(())
 }
 
-/// Waits while the journal's writes are in flight, at most so long: they have waiters too, and what the device is doing already goes before them.
+/// Waits while the journal's writes are in flight, as long as the thread may: they have waiters too, and what the device is doing already goes
+/// before them.
 #[allow(clippy::disallowed_methods, reason = "on a thread of its own, never on a shard")]
-fn give_way(writes: impl Fn() -> usize, at_most: Duration) {
-    let began = Instant::now();
-    while writes() > 0 && began.elapsed() < at_most {
+fn give_way(writes: impl Fn() -> usize, patience: &mut Patience) {
+    while writes() > 0 && !patience.left(Instant::now()).is_zero() {
         std::thread::sleep(READ_GIVES_WAY_STEP);
     }
+    patience.begun(Instant::now());
 }
 
 /// The same for what the device is asked for at once; false at the end of the file.
@@ -274,6 +280,7 @@ mod tests {
     use futures_lite::future::block_on;
     use std::io::Write;
     use std::os::fd::OwnedFd;
+    use std::time::Duration;
 
     const MIB: u64 = READ_WINDOW_BYTES;
 
@@ -346,13 +353,13 @@ mod tests {
 
     #[test]
     fn a_piece_waits_for_the_journal_but_not_for_ever() {
-        let mut looks = [3, 1, 0].into_iter();
-        let looked = std::cell::Cell::new(0);
-        let left = std::cell::RefCell::new(&mut looks);
-        give_way(|| left.borrow_mut().next().inspect(|_| looked.set(looked.get() + 1)).unwrap_or(1), Duration::from_secs(600));
-        assert_eq!(looked.get(), 3, "it goes on as soon as no write is in flight");
+        let looks = std::cell::Cell::new(3_usize);
+        let mut patience = Patience::new(Instant::now() + Duration::from_secs(600));
+        give_way(|| looks.replace(looks.get().wrapping_sub(1)), &mut patience);
+        assert_eq!(looks.get(), usize::MAX, "it goes on as soon as no write is in flight");
         let began = Instant::now();
-        give_way(|| 1, Duration::from_millis(5));
+        let mut patience = Patience::new(began + Duration::from_millis(5));
+        give_way(|| 1, &mut patience);
         assert!(began.elapsed() >= Duration::from_millis(5));
     }
 

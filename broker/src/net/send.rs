@@ -12,7 +12,7 @@ use socket2::SockRef;
 
 use super::sendfile;
 use crate::handler::Chunk;
-use crate::limits::{SEND_CALL_BYTES, SEND_PARTS_MAX, SEND_STEP_BYTES, SENDFILE_STEP_BYTES};
+use crate::limits::{SEND_CALL_BYTES, SEND_PARTS_MAX, SEND_STEP_BYTES};
 use crate::shard::task_queue;
 
 /// Sends all parts in order. `progress` gets the bytes that each step handed to the kernel. An error ends the connection.
@@ -25,9 +25,9 @@ pub async fn send_all(socket: &PollableFd<OwnedFd>, parts: &mut VecDeque<Chunk>,
             continue;
         }
         // A reader of old records is one of many tasks, and the only one that always has something to send.
-        let turn_bytes = if matches!(front, Chunk::File(_)) { SENDFILE_STEP_BYTES } else { SEND_STEP_BYTES };
+        let turn_bytes = if matches!(front, Chunk::File(_)) { sendfile::step_bytes() } else { SEND_STEP_BYTES };
         let step = match front {
-            Chunk::File(span) => sendfile::step(socket.get_ref(), span).await,
+            Chunk::File(span) => sendfile::step(socket.get_ref(), span, turn_bytes).await,
             Chunk::Bytes(_) => send_memory(socket.get_ref(), parts),
         };
         match step {

@@ -7,12 +7,13 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use coreline_storage::io::JournalIo;
 use nix::sys::sendfile::sendfile64;
 use socket2::SockRef;
 
 use super::read_ahead::{self, ReadAhead};
 use crate::handler::{Chunk, FileSpan, SendSource};
-use crate::limits::{READ_AHEAD_BYTES, READ_ANNOUNCED_MAX, READ_WINDOW_BYTES, SENDFILE_STEP_BYTES};
+use crate::limits::{READ_AHEAD_BYTES, READ_ANNOUNCED_MAX, READ_WINDOW_BYTES, SENDFILE_SHORT_STEP_BYTES, SENDFILE_STEP_BYTES};
 use crate::metrics::Counter;
 use crate::shard::{blocking, task_queue};
 use crate::sys;
@@ -33,10 +34,15 @@ pub fn announce<'a>(parts: impl Iterator<Item = &'a Chunk>) {
     }
 }
 
-/// Sends at most one step of the range and takes it off the span. `WouldBlock` when the socket is full.
-pub async fn step(socket: &OwnedFd, span: &mut FileSpan) -> io::Result<usize> {
+/// How long a step is now, in bytes: short while somebody waits for a journal, who is answered behind it.
+pub fn step_bytes() -> usize {
+    if JournalIo::in_flight() > 0 { SENDFILE_SHORT_STEP_BYTES } else { SENDFILE_STEP_BYTES }
+}
+
+/// Sends at most one step of the range, of at most [`SENDFILE_STEP_BYTES`], and takes it off the span. `WouldBlock` when the socket is full.
+pub async fn step(socket: &OwnedFd, span: &mut FileSpan, step_bytes: usize) -> io::Result<usize> {
     let read_ahead = read_ahead::of_process();
-    let len = (span.len as usize).min(SENDFILE_STEP_BYTES);
+    let len = (span.len as usize).min(step_bytes);
     let end = span.position + len as u64;
     let mut attempts = 0;
     while read_ahead.is_in_work(&span.file, span.position, end) || !is_resident(span.file.as_fd(), span.position, end) {

@@ -87,6 +87,7 @@ pub fn run(config: Arc<Config>) -> Result<(), Fatal> {
     let pulses = Pulse::for_shards(count);
     let watchdog = u64::try_from(config.runtime_watchdog_ms).ok().filter(|ms| *ms > 0).map_or(Duration::MAX, Duration::from_millis);
     let _rescue = Rescue::start(pulses.clone(), watchdog, move |shard| {
+        crate::logging::finish();
         eprintln!("coreline: shard {shard} has work and did not turn for {} s; the process ends", watchdog.as_secs());
         std::process::exit(1);
     })
@@ -114,7 +115,7 @@ pub fn run(config: Arc<Config>) -> Result<(), Fatal> {
             telemetry: Arc::clone(&telemetry),
             boot: Arc::clone(&boot),
         };
-        let thread = std::thread::Builder::new().name(format!("shard-{i}")).spawn(move || thread_main(setup));
+        let thread = std::thread::Builder::new().name(shard_name(ShardId(i as u16))).spawn(move || thread_main(setup));
         threads.push(thread.map_err(|error| Fatal::new(format!("a thread for shard {i} cannot be started: {error}")))?);
     }
 
@@ -186,10 +187,24 @@ pub(super) struct Boot {
     pub(super) claims: Claims,
 }
 
+/// Name of a shard's thread, as `ps -L` and `perf` show it.
+fn shard_name(id: ShardId) -> String {
+    format!("shard-{}", id.0)
+}
+
+/// Names the calling thread, up to 15 bytes; a refusal leaves the name as it was.
+fn name_this_thread(name: &str) {
+    if let Ok(name) = std::ffi::CString::new(name) {
+        let _ = nix::sys::prctl::set_name(&name);
+    }
+}
+
 /// A shard's thread, from its executor's birth to its end. Every way out is reported.
 fn thread_main(setup: Setup) {
     let (id, lifecycle, pulse) = (setup.id, Arc::clone(&setup.lifecycle), Arc::clone(&setup.pulse));
     let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        // The executor's pool threads get the name of the thread that starts them; they are not pinned, unlike the shard.
+        name_this_thread(&format!("pool-{}", id.0));
         let executor = LocalExecutorBuilder::new(Placement::Fixed(setup.cpu))
             .name("shard")
             .io_memory(setup.io_memory)
@@ -200,6 +215,12 @@ fn thread_main(setup: Setup) {
             .blocking_thread_pool_placement(PoolPlacement::Unbound(limits::BLOCKING_THREADS))
             .make()
             .map_err(|error| Fatal::new(format!("the executor of shard {id} on CPU {} cannot be started: {error}", setup.cpu)))?;
+        name_this_thread(&shard_name(id));
+        // Behind the pool's threads, which are to keep the kernel's longer slices.
+        match setup.config.runtime_shard_slice_us {
+            0 => {}
+            us => drop(sys::take_short_slices(Duration::from_micros(us.unsigned_abs().into()))),
+        }
         executor.run(shard_main(setup))
     }));
     task_queue::forget();

@@ -29,6 +29,8 @@ import urllib.request
 
 # The broker's only shard runs on the first CPU of this process in `cold`; all that stands for clients runs on the others.
 CPUS = sorted(os.sched_getaffinity(0))
+# Most that a client takes from its socket in one call.
+RECEIVE_BYTES = 64 * 1024
 # What issue and design promise of cold reads.
 TURN_MS_MAX, PRODUCE_RATIO_MAX = 2.0, 1.3
 
@@ -48,6 +50,7 @@ def main():
     parser.add_argument("--rate", type=int, default=200, help="produces per second whose latency is measured")
     parser.add_argument("--nofile", type=int, default=4096, help="descriptors of the broker in `many`")
     parser.add_argument("--shards", type=int, default=0, help="0: one in `cold`, else as many as the broker chooses")
+    parser.add_argument("--busy", action="store_true", help="`cold`: blocks of a third kind: no reader, but all CPUs kept busy at the lowest priority")
     parser.add_argument("--no-pin", action="store_true", help="`cold`: leave broker and clients on all CPUs")
     parser.add_argument("--coreline", default=os.path.join(TARGET, "release", "coreline"))
     parser.add_argument("--work", default=os.path.join(TARGET, "storage-measure"))
@@ -84,19 +87,26 @@ def cold(broker, args):
     read = [multiprocessing.Value("q", 0) for _ in range(args.readers)]
     readers = [in_process(read_on, broker.port, "cold", 8, *each, stop) for each in zip(going, read)]
     # Sums over the blocks of what the metrics grew by, and each block's latencies: without and with the reader.
-    metrics, took, dropped = ({}, {}), ([], []), 0
-    for block in range(2 * args.rounds):
-        beside = (block + block // 2) % 2
+    kinds = 3 if args.busy else 2
+    metrics, took, dropped = [{} for _ in range(kinds)], [[] for _ in range(kinds)], 0
+    for block in range(kinds * args.rounds):
+        kind = (block + block // kinds) % kinds
+        beside = kind == 1
         dropped = drop_cache(broker.data)
         looking_on = multiprocessing.Event()
         for each in going if beside else []:
             each.set()
+        spinning = multiprocessing.Event()
+        spinners = [in_process(spin, cpu, spinning) for cpu in CPUS] if kind == 2 else []
         time.sleep(0.2)
         before = broker.metrics()
         looking = in_process(thread_states, broker.process.pid, looking_on) if beside else None
-        took[beside].append(in_process(probe, broker.port, args.rate, args.block)())
-        grow(metrics[beside], broker.metrics(), before)
+        took[kind].append(in_process(probe, broker.port, args.rate, args.block)())
+        grow(metrics[kind], broker.metrics(), before)
         looking_on.set()
+        spinning.set()
+        for each in spinners:
+            each()
         if looking:
             merge_states(states, looking())
         for each in going:
@@ -104,7 +114,7 @@ def cold(broker, args):
         time.sleep(0.3)
     stop.set()
     passes = [reader() for reader in readers]
-    (quiet, busy), seconds = metrics, args.rounds * args.block
+    quiet, busy, seconds = metrics[0], metrics[1], args.rounds * args.block
     turns, own = (bounds(busy, f"coreline_turn_{kind}seconds_bucket") for kind in ("", "own_"))
     in_broker = lambda name, *label: [quantiles(bounds(grown, name, *label)) for grown in metrics]
     ratios = {}
@@ -115,8 +125,12 @@ def cold(broker, args):
             "beside p50, p99, ms, all blocks": percentiles([sample[kind] for block in took[1] for sample in block]),
             "p99 by block, alone": p99[0], "beside": p99[1],
             "median block's p99, alone, beside": [round(statistics.median(each), 3) for each in p99],
-            "ratio of the medians, 95 % interval": ratio_of_medians(*p99),
+            "ratio of the medians, 95 % interval": ratio_of_medians(p99[0], p99[1]),
         }
+        if args.busy:
+            ratios[name]["busy with nothing"] = p99[2]
+            ratios[name]["ratio of busy with nothing to alone"] = ratio_of_medians(p99[0], p99[2])
+            ratios[name]["ratio of beside to busy with nothing"] = ratio_of_medians(p99[2], p99[1])
     sent = ratios["from when it was sent"]["ratio of the medians, 95 % interval"]
     turn_met, ratio_met = quantile(turns, 0.999) <= TURN_MS_MAX, sent[0] <= PRODUCE_RATIO_MAX
     result = {
@@ -376,6 +390,15 @@ def probe(port, rate, seconds):
     return took
 
 
+def spin(cpu, stop):
+    """Keeps a CPU busy whenever nobody else wants it."""
+    os.sched_setaffinity(0, [cpu])
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    while not stop.is_set():
+        for _ in range(1000):
+            pass
+
+
 def percentiles(took):
     cuts = statistics.quantiles(took, n=100)
     return [round(cuts[49], 3), round(cuts[98], 3)]
@@ -531,7 +554,8 @@ def receive(stream, size):
     answer = bytearray(size)
     view, have = memoryview(answer), 0
     while have < size:
-        part = stream.recv_into(view[have:])
+        # In short calls: a long one would keep the CPU inside the kernel, and what completes the broker's writes waiting for it.
+        part = stream.recv_into(view[have:have + RECEIVE_BYTES])
         if not part:
             raise OSError("the connection was closed")
         have += part
