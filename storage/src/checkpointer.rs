@@ -10,13 +10,12 @@ use std::rc::Rc;
 use coreline_wire::ids::TopicPartition;
 use futures_util::future::{Either, select};
 use futures_util::lock::MutexGuard;
-use futures_util::stream::TryStreamExt;
 
 use crate::checkpoint::{self, CheckpointEntry, CheckpointFile, Covered, RecoveryPoint, SavedProducers};
 use crate::error::StorageError;
 use crate::io::{Disk, DiskFile, IoOp};
 use crate::journal::Ticket;
-use crate::log::flusher::{FlushMode, flush_log, segment_file};
+use crate::log::flusher::{FlushMode, flush_all, segment_file};
 use crate::log::state::BlockHead;
 use crate::log::{Log, LogInner, ReadError, index_loader, sums};
 use crate::room;
@@ -199,13 +198,6 @@ fn bound_idle_index<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>>) {
     if bytes > IDLE_INDEX_BYTES {
         index_loader::keep_within_bound(store, log, base, bytes);
     }
-}
-
-/// Flushes logs, a few at a time.
-async fn flush_all<D: Disk>(store: &StoreInner<D>, logs: &[Log<D>], mode: FlushMode) -> Result<(), StorageError> {
-    futures_util::stream::iter(logs.iter().map(Ok))
-        .try_for_each_concurrent(store.config.flush_concurrency, |log| flush_log(store, log.inner(), mode))
-        .await
 }
 
 /// What of one log will be durable after the sync.

@@ -584,3 +584,26 @@ fn a_block_that_did_not_fit_is_written_when_there_is_room_again() {
         .await;
     });
 }
+
+/// The disk is full for one log while files of others are being made.
+#[test]
+fn files_that_are_being_made_when_the_disk_gets_full_are_known() {
+    for seed in 0..12 {
+        block_on(async {
+            let disk = SimDisk::new(seed);
+            disk.mkdir(ROOT);
+            let store = open(&disk).await;
+            beside(&store, async {
+                append(&store.open_log(tp(0), LogConfig::default()).await.unwrap(), 100).await;
+                until(|| store.stats().dirty_logs == 0).await;
+                disk.inject(Fault { op: IoOp::Write, path_part: "topics/".into(), skip: seed % 3, times: 1, errno: libc::ENOSPC });
+                for partition in 0..8 {
+                    let log = store.open_log(tp(partition), LogConfig::default()).await.unwrap();
+                    log.append(&batch(10_000), CLIENT).unwrap();
+                }
+                until(|| store.stats().dirty_logs == 0).await;
+            })
+            .await;
+        });
+    }
+}

@@ -4,12 +4,14 @@
 //! and from then on the next append puts its image into the journal first (see `LogState::image_needed`); so a block that holds acknowledged bytes is
 //! never rewritten in place without a copy of them in the journal. Making the writes durable is the checkpointer's part.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use futures_util::stream::StreamExt;
 
-use super::LogInner;
 use super::state::{BlockHead, LogState};
+use super::{Log, LogInner};
 use crate::error::StorageError;
 use crate::io::{Disk, DiskBuffer, DiskFile, OpenMode};
 use crate::journal::Ticket;
@@ -82,8 +84,28 @@ pub(crate) fn next_write(state: &LogState, mode: FlushMode, completed: Ticket, w
     (to > segment.written).then_some(SegmentWrite { segment_base: base, from, to, partial: write_ragged })
 }
 
+/// Flushes logs, a few at a time. After an error no other log is begun, and those that were are waited for: an operation that is abandoned happens all the
+/// same, so that a segment's file would be there that nobody knows of, or a write would come behind its own repetition.
+pub(crate) async fn flush_all<D: Disk>(store: &StoreInner<D>, logs: &[Log<D>], mode: FlushMode) -> Result<(), StorageError> {
+    let failed: RefCell<Option<StorageError>> = RefCell::new(None);
+    let flush = async |log: &Log<D>| {
+        if failed.borrow().is_some() {
+            return;
+        }
+        if let Err(error) = flush_log(store, log.inner(), mode).await {
+            let mut failed = failed.borrow_mut();
+            // What ends the store goes before what is tried again.
+            if failed.as_ref().is_none_or(StorageError::is_disk_full) {
+                *failed = Some(error);
+            }
+        }
+    };
+    futures_util::stream::iter(logs).for_each_concurrent(store.config.flush_concurrency, flush).await;
+    failed.into_inner().map_or(Ok(()), Err)
+}
+
 /// Writes everything that `mode` asks for. The caller holds the checkpoint lock, so that one log is flushed by one task at a time.
-pub(crate) async fn flush_log<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>>, mode: FlushMode) -> Result<(), StorageError> {
+async fn flush_log<D: Disk>(store: &StoreInner<D>, log: &Rc<LogInner<D>>, mode: FlushMode) -> Result<(), StorageError> {
     let alignment = store.disk.alignment() as u32;
     let write_bytes = (store.config.flush_chunk_bytes as u32).next_multiple_of(alignment);
     // A busy log grows while it is flushed: what comes after this moment is left to the next flush.
